@@ -1,0 +1,28 @@
+PYTHON ?= python3
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+export MLFLOW_DISABLE_TELEMETRY := true
+# One thread a process: two processes of two threads each on two cores are many times slower than two of one.
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: repro test ui bench clean
+
+repro: .venv/installed
+	dvc repro
+
+test: .venv/installed
+	pytest -n 2
+
+ui: .venv/installed
+	python -m pipeline.runs.ui
+
+bench: .venv/installed
+	python -m benchmarks
+
+clean:
+	rm -rf .venv results runs mlflow.db mlartifacts data/prepared
+
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check uv
+	.venv/bin/uv pip install --python .venv/bin/python --compile-bytecode --constraint constraints.txt --editable '.[test]'
+	touch $@

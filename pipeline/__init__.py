@@ -1,0 +1,1 @@
+"""The recurrent laboratory: fetch, prepare, train, evaluate, report and sample sequence models."""

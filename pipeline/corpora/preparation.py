@@ -1,0 +1,135 @@
+"""From the texts of a fetched corpus to arrays of symbol indices, in two passes of bounded memory.
+
+The first pass counts symbols and notes where each first occurs; that gives the parts' borders and the vocabulary of the
+training part. The second encodes and writes.
+"""
+
+import hashlib
+import json
+import os
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from .checksums import LIST, read_list
+from .corpus import Corpus, CorpusError
+from .landing import landing, lock
+from .reading import blocks
+from .sources import read_card
+from .vocabulary import Vocabulary, code_points
+
+SPLITS = {  # per cent of the symbols, contiguous
+    "80-10-10": {"train": 80, "validation": 10, "test": 10},
+    "95-5": {"train": 95, "validation": 5},
+    "90-10": {"train": 90, "validation": 10},
+}
+
+
+def prepare(corpus: Corpus, raw: Path) -> dict:
+    """Makes the directory corpus.prepared from raw/<name>; returns its card.
+
+    CorpusError: nothing or something else was fetched, the corpus is empty, or so short that a part is empty.
+    """
+    source, directory = corpus.raw(raw), Path(corpus.prepared)
+    root = directory.parent.parent  # holds the lock and what is being built, so that data/prepared/<corpus> does not
+    card = read_card(source)
+    fetch = "run `python -m pipeline.fetch` with the same data=... choices"
+    if card is None or not (source / LIST).exists():
+        raise CorpusError(f"nothing fetched in {source}: {fetch}")
+    if card["request"] != corpus.request():
+        raise CorpusError(f"{source} holds {card['request']}, asked for {corpus.request()}: {fetch}")
+    if corpus.split not in SPLITS:
+        raise CorpusError(f"data.split={corpus.split}: choose one of {', '.join(SPLITS)}")
+    if corpus.symbols not in ("characters", "bytes"):
+        raise CorpusError(f"data.symbols={corpus.symbols}: choose characters or bytes")
+    paths = [f"{source}/files/{name}" for name in read_list(source)]
+    with lock(directory, root), landing(directory, root) as folder:
+        first, total, tally = scan(paths, corpus.symbols)
+        if not total:
+            raise CorpusError(f"the corpus in {source} is empty")
+        ends = borders(total, corpus.split)
+        vocabulary = Vocabulary(corpus.symbols, sorted(code for code, place in first.items() if place < ends["train"][1]))
+        (folder / "vocabulary.json").write_text(vocabulary.to_json())
+        unknown, fingerprint = write(paths, vocabulary, vocabulary.table(max(first) + 1), ends, folder, tally["bytes"])
+        prepared = {
+            "corpus": corpus.name, "symbols": corpus.symbols, "split": corpus.split, "vocabulary": len(vocabulary),
+            "counts": {part: end - start for part, (start, end) in ends.items()}, "unknown": unknown,
+            "crlf": tally["crlf"], "not_utf8": tally["not_utf8"], "fingerprint": fingerprint, "raw": card,
+        }
+        (folder / "card.json").write_text(json.dumps(prepared, indent=2) + "\n")
+    print(f"{corpus.name}: {total:,} {corpus.symbols}, {len(vocabulary)} symbols in the training part, in {directory}")
+    return prepared
+
+
+def borders(total: int, split: str) -> dict[str, tuple[int, int]]:
+    """Start and end of each part in a text of `total` symbols; borders are rounded down. CorpusError: a part is empty."""
+    ends, start, percent = {}, 0, 0
+    for part, share in SPLITS[split].items():
+        percent += share
+        ends[part] = (start, total * percent // 100)
+        if start == ends[part][1]:
+            raise CorpusError(f"{total} symbols are too few for the split {split}: the {part} part would be empty")
+        start = ends[part][1]
+    return ends
+
+
+def scan(paths: list[str], symbols: str) -> tuple[dict[int, int], int, Counter]:
+    """Position of the first occurrence of each code, number of symbols, and the tally of `reading.pieces`."""
+    first, total, tally = {}, 0, Counter()
+    size = sum(map(os.path.getsize, paths))
+    with progress("counting symbols", size) as bar:
+        for block in blocks(paths, symbols, tally):
+            for code in np.flatnonzero(np.bincount(code_points(block))).tolist():
+                if code not in first:
+                    first[code] = total + block.index(chr(code))
+            total += len(block)
+            bar.update(tally["bytes"] - bar.n)
+    return first, total, tally
+
+
+def write(paths: list[str], vocabulary: Vocabulary, table: np.ndarray, ends: dict[str, tuple[int, int]], folder: Path,
+          size: int) -> tuple[dict[str, int], str]:
+    """Writes <part>.npy for each part; returns the number of unknown symbols of each part and the fingerprint.
+
+    The fingerprint is the sha256 of the vocabulary, the arrays' type and borders, and their values in order.
+    """
+    checksum = hashlib.sha256((vocabulary.to_json() + json.dumps([vocabulary.dtype.str, ends])).encode())
+    unknown, position, tally = dict.fromkeys(ends, 0), 0, Counter()
+    with ExitStack() as stack:
+        files = {part: stack.enter_context((folder / f"{part}.npy").open("wb")) for part in ends}
+        for part, (start, end) in ends.items():
+            header = {"descr": vocabulary.dtype.str, "fortran_order": False, "shape": (end - start,)}
+            np.lib.format.write_array_header_1_0(files[part], header)
+
+        def store(codes: np.ndarray, position: int) -> None:
+            indices = table.take(codes)
+            checksum.update(indices)
+            for part, (start, end) in ends.items():
+                inside = indices[max(start - position, 0):max(end - position, 0)]
+                files[part].write(inside)
+                if part != "train":
+                    unknown[part] += int(np.count_nonzero(inside == len(vocabulary)))
+
+        # All that `store` does lets go of the interpreter lock, so that it runs beside the reading, one block behind.
+        storing = stack.enter_context(ThreadPoolExecutor(1))
+        stored = None
+        bar = stack.enter_context(progress("writing arrays", size))
+        for block in blocks(paths, vocabulary.symbols, tally):
+            codes = code_points(block)
+            if stored:
+                stored.result()
+            stored = storing.submit(store, codes, position)
+            position += len(codes)
+            bar.update(tally["bytes"] - bar.n)
+        stored.result()
+    if position != end:
+        raise CorpusError("the fetched files changed while they were read: prepare again")
+    return unknown, checksum.hexdigest()
+
+
+def progress(description: str, size: int) -> tqdm:
+    return tqdm(desc=description, total=size, unit="B", unit_scale=True, disable=None)

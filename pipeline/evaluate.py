@@ -1,0 +1,125 @@
+"""What the finished runs of a study are worth: `python -m pipeline.evaluate study=architectures`.
+
+Writes results/studies/<study>.json for the report, results/metrics/<study>.json and results/curves/<study>.csv for DVC.
+"""
+
+import csv
+import io
+import math
+import statistics
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf
+
+from pipeline.verb import Refusal, verb
+
+
+def evaluate(cfg: DictConfig) -> dict:
+    """Evaluates every run of the composed study on the whole test part and returns what results/studies/<study>.json holds.
+
+    Losses in nats and bits per symbol, with the hidden state carried through the part; mean and sample standard deviation over
+    seeds. Splits in two parts have no test part: their validation part is the held-out one. Raises Refusal when a run has
+    not finished.
+    """
+    from pipeline.corpora.prepared import load
+    from pipeline.runs.directory import RunDirectory
+    from pipeline.runs.files import write_atomically, write_json
+    from pipeline.runs.identity import identify
+    from pipeline.runs.study import labels, runs_of
+
+    configurations = runs_of(cfg)
+    found = []
+    for run_cfg, label in zip(configurations, labels(configurations), strict=True):
+        run = RunDirectory(identify(run_cfg, load(run_cfg.data.prepared).card["fingerprint"]).directory)
+        if not run.finished:
+            raise Refusal(f"{run.path} has not finished: python -m pipeline.train -m study={cfg.study.name} scale={cfg.scale.name}")
+        found.append((run_cfg, label, run))
+    runs = [_evaluate_run(*one) for one in _progress(found, "evaluate")]
+    result = {"study": cfg.study.name, "scale": cfg.scale.name, "question": cfg.study.question, "description": cfg.study.description,
+              "runs": runs, "groups": _groups(runs),
+              "published": OmegaConf.to_container(cfg.study.published) if cfg.study.get("published") else None}
+    results = Path(cfg.paths.results)
+    write_json(results / "metrics" / f"{cfg.study.name}.json",
+               {group["label"]: {key: group[key]["mean"] for key in ("test_nats", "test_bits", "validation_nats")}
+                for group in result["groups"]})
+    write_atomically(results / "curves" / f"{cfg.study.name}.csv", _curves(runs))
+    write_json(results / "studies" / f"{cfg.study.name}.json", result)
+    _print_table(result)
+    return result
+
+
+def _evaluate_run(cfg: DictConfig, label: str, run) -> dict:
+    import torch
+
+    from pipeline.corpora.prepared import load
+    from pipeline.models.load import load_network
+    from pipeline.probes.likelihood import mean_loss
+    from pipeline.probes.text import write
+    from pipeline.runs.files import read_lines
+
+    torch.set_num_threads(cfg.trainer.threads)
+    prepared = load(cfg.data.prepared)
+    network = load_network(run, prepared)
+    part = "validation" if prepared.test is None else "test"
+    symbols = getattr(prepared, part)
+    nats, scored = mean_loss(network, symbols, len(prepared.vocabulary))
+    facts, last = run.facts, read_lines(run.metrics)[-1]
+    completions = [{"prompt": prompt, "temperature": cfg.evaluation.temperature,
+                    "text": write(network, prepared.vocabulary, prompt, cfg.evaluation.temperature, cfg.evaluation.length, cfg.seed)}
+                   for prompt in cfg.data.prompts]
+    return {"name": facts["name"], "directory": str(run.path), "hash": facts["hash"], "seed": facts["seed"], "label": label,
+            "data": cfg.data.name, "model": cfg.model.name, "optimizer": cfg.optimizer.name, "layers": cfg.model.get("layers"),
+            "hidden": cfg.model.get("hidden"), "parameters": facts["parameters"], "vocabulary": facts["vocabulary"],
+            "symbols": cfg.data.symbols, "split": cfg.data.split, "steps": last["step"], "symbols_read": last["symbols"],
+            "seconds": last["seconds"], "symbols_per_second": last["symbols"] / last["seconds"], "validation_nats": facts["validation"],
+            "test_nats": nats, "test_bits": nats / math.log(2), "test_symbols": scored, "held_out": part,
+            "unknown_symbols": len(symbols) - 1 - scored, "completions": completions}
+
+
+def _groups(runs: list[dict]) -> list[dict]:
+    groups = []
+    for digest in dict.fromkeys(run["hash"] for run in runs):
+        seeds = [run for run in runs if run["hash"] == digest]
+        group = {key: seeds[0][key] for key in ("hash", "label", "data", "model", "optimizer", "layers", "hidden", "parameters", "split")}
+        group["seeds"] = [run["seed"] for run in seeds]
+        for key in ("test_nats", "test_bits", "validation_nats", "symbols_per_second"):
+            values = [run[key] for run in seeds]
+            group[key] = {"mean": statistics.fmean(values), "std": statistics.stdev(values) if len(values) > 1 else None}
+        groups.append(group)
+    return groups
+
+
+def _curves(runs: list[dict]) -> str:
+    """Validation losses of every run: symbols, then a column a run."""
+    from pipeline.runs.directory import RunDirectory
+    from pipeline.runs.files import read_lines
+    columns = {f"{run['label']} s{run['seed']}": {record["symbols"]: record["validation"]
+               for record in read_lines(RunDirectory(run["directory"]).metrics) if "validation" in record} for run in runs}
+    text = io.StringIO()
+    table = csv.writer(text)
+    table.writerow(["run", "symbols", "nats"])
+    for name, column in columns.items():
+        for symbols, nats in column.items():
+            table.writerow([name, symbols, nats])
+    return text.getvalue()
+
+
+def _print_table(result: dict) -> None:
+    print(f"\n{result['study']} ({result['scale']}): {result['question']}")
+    print(f"{'':28} {'parameters':>11} {'test nats/char':>18} {'bits/char':>10} {'kchar/s':>8} {'seeds':>6}")
+    for group in sorted(result["groups"], key=lambda group: (group["data"], group["test_nats"]["mean"])):
+        nats = group["test_nats"]
+        spread = f" ± {nats['std']:.4f}" if nats["std"] is not None else ""
+        print(f"{group['label']:28} {group['parameters']:>11,} {nats['mean']:>9.4f}{spread:>9} {group['test_bits']['mean']:>10.4f} "
+              f"{group['symbols_per_second']['mean'] / 1000:>8.1f} {len(group['seeds']):>6}")
+
+
+def _progress(items: list, name: str):
+    import tqdm
+    return tqdm.tqdm(items, desc=name, unit="run", disable=None)
+
+
+main = verb(evaluate)
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,26 @@
+"""Fetches a corpus into data/raw/<corpus>: `python -m pipeline.fetch data=linux`."""
+
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from pipeline.verb import Refusal, verb
+
+
+def fetch(config: DictConfig) -> None:
+    """Puts the texts of `config.data` and their card into <paths.raw>/<data.name>. Refusal: no source has them."""
+    import hydra.utils
+
+    from pipeline.corpora import sources
+
+    mirror = Path(config.paths.mirror) if config.paths.mirror else None
+    try:
+        sources.fetch(hydra.utils.instantiate(config.data), Path(config.paths.raw), mirror)
+    except OSError as error:  # a full disk, a folder that cannot be written
+        raise Refusal(str(error)) from error
+
+
+main = verb(fetch)
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,25 @@
+"""Turns a fetched corpus into symbol arrays in data/prepared/<corpus>: `python -m pipeline.prepare data=linux`."""
+
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from pipeline.verb import Refusal, verb
+
+
+def prepare(config: DictConfig) -> None:
+    """Makes <data.prepared> from <paths.raw>/<data.name>. Refusal: nothing fetched, an empty or too short corpus."""
+    import hydra.utils
+
+    from pipeline.corpora import preparation
+
+    try:
+        preparation.prepare(hydra.utils.instantiate(config.data), Path(config.paths.raw))
+    except OSError as error:  # a full disk, a missing file
+        raise Refusal(str(error)) from error
+
+
+main = verb(prepare)
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,207 @@
+"""Writes one static page from every results/studies/<study>.json and the runs they name: `python -m pipeline.report`."""
+
+import json
+import math
+import unicodedata
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from pipeline.runs.files import read_lines, write_atomically
+from pipeline.verb import Refusal, verb
+
+TEMPLATES = Path(__file__).with_name("report_page")
+MEASURES = {"nats per character": "test_nats", "bits per character": "test_bits"}   # unit of published numbers
+MOST_CURVES = 8          # groups in one figure
+MOST_SAMPLES = 5         # moments shown of a run
+NOTHING = "\N{EM DASH}"
+
+
+def report(cfg: DictConfig) -> None:
+    """Writes the page and prints where it is."""
+    page = write_report(Path(cfg.paths.results))
+    print(f"{page}  open it in a browser: {page.resolve().as_uri()}", flush=True)
+
+
+def write_report(results: Path) -> Path:
+    """Path of the page, results/report/index.html, made from every results/studies/<study>.json and the runs' directories.
+
+    The page holds its style and figures; it needs no network and no other file. What a run's directory lacks is said
+    on the page. Raises Refusal if there are no results or a file is not as evaluate writes it.
+    """
+    import jinja2
+
+    studies = [read_study(path) for path in sorted((results / "studies").glob("*.json"))]
+    if not studies:
+        raise Refusal(f"{results} holds no results: make them with `python -m pipeline.evaluate study=NAME`")
+    templates = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True,
+                                   lstrip_blocks=True, undefined=jinja2.StrictUndefined)
+    templates.filters |= {"loss": loss, "spread": spread, "difference": difference, "count": count, "visible": visible}
+    text = templates.get_template("index.html").render(studies=[present(study) for study in studies])
+    page = results / "report" / "index.html"
+    write_atomically(page, text)
+    return page
+
+
+def read_study(path: Path) -> dict:
+    """The study that evaluate wrote to `path`. Raises Refusal if it is not one."""
+    try:
+        study = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise Refusal(f"{path} is not JSON ({error}): write it again with "
+                         f"`python -m pipeline.evaluate study={path.stem}`") from None
+    missing = {"study", "scale", "question", "runs", "groups"} - set(study)
+    if missing:
+        raise Refusal(f"{path} is not the result of a study, it lacks {', '.join(sorted(missing))}: write it again "
+                         f"with `python -m pipeline.evaluate study={path.stem}` or move it away")
+    return study
+
+
+def present(study: dict) -> dict:
+    """What the template shows of a study: the study, with tables and figures, and the records of each run with it."""
+    for run in study["runs"]:
+        directory = Path(run["directory"])
+        run["metrics"] = read_lines(directory / "metrics.jsonl")
+        run["moments"] = moments(read_lines(directory / "samples.jsonl"))
+        about = directory / "run.json"
+        run["about"] = json.loads(about.read_text(encoding="utf-8")) if about.is_file() else {}
+    rows = []
+    for group in study["groups"]:
+        runs = sorted((run for run in study["runs"] if run["hash"] == group["hash"]), key=lambda run: run["seed"])
+        rows.append(group | {"runs": runs, "symbols": runs[0]["symbols"],
+                             "seconds": sum(run["seconds"] for run in runs) / len(runs)})
+    sections = compare(rows)
+    for section in sections:
+        for row in section["rows"]:
+            for place, run in enumerate(row["runs"]):
+                run["open"] = place == 0 and (len(rows) <= MOST_CURVES or row["best"])
+    return study | {"sections": sections, "figures": figures(study["study"], sections),
+                    "pairs": pair(study) if study.get("published") else []}
+
+
+def compare(rows: list[dict]) -> list[dict]:
+    """Rows by what may be compared (data set, symbols and split), each section sorted by mean test loss, lowest first.
+
+    Each row gets "best", true for the lowest of a section of several. Rows without a finite test loss come last.
+    """
+    sections: dict[tuple, list[dict]] = {}
+    for row in rows:
+        sections.setdefault((row["data"], row["symbols"], row["split"]), []).append(row)
+    for section in sections.values():
+        section.sort(key=lambda row: row["test_nats"]["mean"] if known(row["test_nats"]["mean"]) else math.inf)
+        for place, row in enumerate(section):
+            row["best"] = place == 0 and len(section) > 1 and known(row["test_nats"]["mean"])
+    return [{"data": data, "symbols": symbols, "split": split, "rows": section}
+            for (data, symbols, split), section in sections.items()]
+
+
+def figures(study: str, sections: list[dict]) -> list[dict]:
+    """Loss curves, {"title", "svg"} each: a study in one figure or, if too many, by data set, then model."""
+    from pipeline.runs.figures import loss_curves, svg
+
+    rows = [row for section in sections for row in section["rows"]]
+    panels = [(study, rows)]
+    for keys in (("data", "split"), ("data", "split", "model")):
+        if max(len(panel) for _, panel in panels) > MOST_CURVES:
+            names = list(dict.fromkeys(tuple(row[key] for key in keys) for row in rows))
+            panels = [(", ".join((study, *name)), [row for row in rows if tuple(row[key] for key in keys) == name])
+                      for name in names]
+    drawn = []
+    for name, panel in panels:
+        curves = [(row["label"], run["metrics"]) for row in panel for run in row["runs"] if run["metrics"]]
+        if curves:
+            title = f"Loss while training: {name}"
+            drawn.append({"title": title, "svg": svg(loss_curves(curves), title)})
+    return drawn
+
+
+def pair(study: dict) -> list[dict]:
+    """Published numbers beside ours, a table a data set: {"data", "rows": [{..., "value", "ours", "difference"}]}.
+
+    A row is paired with the groups of the same data set, model, layers and hidden units; "ours" is {"mean", "std"} in
+    the published unit and "difference" ours minus published, both None where we did not run it. Raises Refusal for a
+    unit that is not in MEASURES.
+    """
+    published = study["published"]
+    if published["unit"] not in MEASURES:
+        raise Refusal(f"study {study['study']}: published unit {published['unit']!r} is unknown, use one of "
+                         + ", ".join(MEASURES))
+    measure = MEASURES[published["unit"]]
+    tables: dict[str, list[dict]] = {}
+    for row in published["rows"]:
+        cell = ("data", "model", "layers", "hidden")
+        groups = [group for group in study["groups"] if all(group[key] == row[key] for key in cell)]
+        for group in groups or [None]:
+            ours = group and group[measure]
+            gap = ours["mean"] - row["value"] if ours and known(ours["mean"]) else None
+            tables.setdefault(row["data"], []).append(row | {"ours": ours, "difference": gap, "group": group})
+    return [{"data": data, "rows": rows} for data, rows in tables.items()]
+
+
+def moments(samples: list[dict]) -> list[dict]:
+    """Samples of the moments to show, {"words", "step", "symbols", "samples"}: at first, train more, ..., at last."""
+    steps = evenly(sorted({sample["step"] for sample in samples}), MOST_SAMPLES)
+    words = ["at first", *["train more"] * (len(steps) - 2), "at last"] if len(steps) > 1 else ["at first and at last"]
+    shown = [[sample for sample in samples if sample["step"] == step] for step in steps]
+    return [{"words": word, "step": step, "symbols": some[0]["symbols"], "samples": some}
+            for word, step, some in zip(words, steps, shown)]
+
+
+def evenly(steps: list[int], most: int) -> list[int]:
+    """At most `most` of the increasing `steps`: the first, the last, and between them even spacing in log step."""
+    if len(steps) <= most:
+        return steps
+    if steps[0] < 1:
+        return [steps[0], *evenly(steps[1:], most - 1)]
+    chosen = [0]
+    for place in range(1, most - 1):
+        wanted = steps[0] * (steps[-1] / steps[0]) ** (place / (most - 1))
+        free = range(chosen[-1] + 1, len(steps) - (most - 1 - place))
+        chosen.append(min(free, key=lambda index: abs(math.log(steps[index] / wanted))))
+    return [steps[index] for index in (*chosen, len(steps) - 1)]
+
+
+def known(number: float | None) -> bool:
+    """Whether there is a number and it is finite."""
+    return number is not None and math.isfinite(number)
+
+
+def loss(number: float | None) -> str:
+    """A loss with three decimals, an em dash if unknown."""
+    return f"{number:.3f}" if known(number) else NOTHING
+
+
+def spread(number: float | None) -> str:
+    """A standard deviation with its sign, nothing if there is none."""
+    return f"± {number:.3f}" if known(number) else ""
+
+
+def difference(number: float | None) -> str:
+    """A difference with three decimals and its sign, an em dash if unknown."""
+    return f"{number:+.3f}".replace("-", "\N{MINUS SIGN}") if known(number) else NOTHING
+
+
+def count(number: float | None) -> str:
+    """A number with separators of thousands, a decimal if below ten and not whole, an em dash if unknown."""
+    if not known(number):
+        return NOTHING
+    return f"{number:,.1f}" if abs(number) < 10 and number != int(number) else f"{number:,.0f}"
+
+
+def visible(text: str):
+    """Escaped HTML of a text in which every character shows: control and format characters by number, as \\x07."""
+    from markupsafe import Markup, escape
+
+    def show(character: str) -> str:
+        if character in "\n\t" or unicodedata.category(character) not in {"Cc", "Cf", "Cs", "Zl", "Zp"}:
+            return escape(character)
+        code = ord(character)
+        return Markup("<i>{}</i>").format(f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}")
+
+    return Markup("").join(map(show, text))
+
+
+main = verb(report)
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Identity of a run, its record, its resumption and its tracking."""

@@ -1,0 +1,125 @@
+"""Figures of training, drawn without pyplot. The report and the tracking of runs share them."""
+
+import io
+import logging
+import math
+import re
+from collections.abc import Sequence
+
+# Building the font cache is announced as a warning; it is not one.
+logging.getLogger("matplotlib").setLevel(logging.ERROR)
+
+INK = "#24292f"
+GRID = "#d8dee4"
+PAPER = "#ffffff"
+# Okabe & Ito (2008) without black and yellow: told apart by every common kind of colour vision, visible on white and on
+# near black. Markers tell the same apart once more.
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+MOST_POINTS = 400
+STYLE = {"font.size": 9, "text.color": INK, "axes.labelcolor": INK, "axes.edgecolor": GRID, "xtick.color": INK,
+         "ytick.color": INK, "axes.spines.top": False, "svg.fonttype": "none"}
+
+
+def loss_curves(curves: Sequence[tuple[str, Sequence[dict]]]):
+    """Loss against symbols read, as a matplotlib `Figure`: training thin (means over the steps since the record before), validation thick with markers.
+
+    curves: pairs (label, records), a pair a run; runs with the same label (the seeds of one group) share colour and
+    label. A record is a line of metrics.jsonl: "symbols", "train" and, where measured, "validation", in nats per
+    symbol; None and values that are not finite are left out. Left axis nats, right axis bits (nats / ln 2). The first
+    twentieth of the longest run may leave the figure at the top, so that the end can be read.
+    """
+    import matplotlib
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import EngFormatter, MaxNLocator
+
+    labels = list(dict.fromkeys(label for label, _ in curves))
+    lines = {label: [(_series(records, "train"), _series(records, "validation"))
+                     for name, records in curves if name == label] for label in labels}
+    points = [point for runs in lines.values() for run in runs for series in run for point in series]
+    end = max((symbols for symbols, _ in points), default=1) or 1
+    values = [loss for symbols, loss in points if symbols >= end / 20] or [0.0, 1.0]
+    margin = 0.05 * (max(values) - min(values)) or 0.05
+    low, high = min(values) - margin, max(values) + margin
+
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(7.6, max(4.0, 0.9 + 0.2 * len(labels))), layout="constrained")
+        axes = figure.add_subplot()
+        ends = []
+        for index, label in enumerate(labels):
+            colour, marker = COLOURS[index % len(COLOURS)], MARKERS[index % len(MARKERS)]
+            for train, validation in lines[label]:
+                train = train[::math.ceil(len(train) / MOST_POINTS) or 1]
+                if train:
+                    axes.plot(*zip(*train), color=colour, linewidth=0.7, alpha=0.75)
+                if validation:
+                    axes.plot(*zip(*validation), color=colour, linewidth=1.9, marker=marker, markersize=4.5,
+                              markeredgecolor=PAPER, markeredgewidth=0.5)
+            last = [(validation or train)[-1] for train, validation in lines[label] if validation or train]
+            if last:
+                ends.append((sum(loss for _, loss in last) / len(last), max(x for x, _ in last), label, colour, marker))
+
+        # Labels stand in a column at the right, inside the axes, each tied to the end of its curves; one alone is the
+        # title.
+        column = min(0.5, 0.06 + 0.0125 * max(map(len, labels))) if len(labels) > 1 else 0.02
+        if len(labels) == 1:
+            axes.set_title(*labels, loc="left", fontsize=9, parse_math=False)
+            ends = []
+        ends.sort()
+        heights = _apart([loss for loss, *_ in ends], 0.2 / (figure.get_figheight() - 0.6) * (high - low), high)
+        for height, (loss, symbols, label, colour, marker) in zip(heights, ends):
+            x = end * (1 + 0.25 * column)
+            axes.plot([symbols, x], [loss, height], color=colour, linewidth=0.7, linestyle=":")
+            axes.plot([x], [height], color=colour, marker=marker, markersize=5, linestyle="none")
+            axes.annotate(label, (x, height), xytext=(6, 0), textcoords="offset points", va="center", parse_math=False)
+
+        axes.set(xlim=(0, end / (1 - column)), ylim=(low, high), xlabel="symbols read", ylabel="nats per symbol")
+        axes.set_xticks([x for x in MaxNLocator(6).tick_values(0, end) if 0 <= x <= end])
+        axes.xaxis.set_major_formatter(EngFormatter(sep=" "))
+        axes.yaxis.grid(True, color=GRID, linewidth=0.6)
+        axes.set_axisbelow(True)
+        bits = axes.secondary_yaxis("right", functions=(lambda nats: nats / math.log(2), lambda b: b * math.log(2)))
+        bits.set_ylabel("bits per symbol")
+        for part in (axes, bits):
+            part.tick_params(length=0)
+    return figure
+
+
+def svg(figure, title: str) -> str:
+    """The SVG element of a figure, to stand inline in a page: text as text, no width or height of its own, transparent.
+
+    Ink, grid and paper take the page's --ink, --grid and --paper where it sets them. The same figure and title give
+    the same text.
+    """
+    import matplotlib
+    from markupsafe import escape
+
+    file = io.StringIO()
+    with matplotlib.rc_context(STYLE | {"svg.hashsalt": title}):   # ids differ between the figures of one page
+        figure.savefig(file, format="svg", transparent=True,
+                       metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    text = file.getvalue()
+    text = text[text.index("<svg"):]
+    text = re.sub(r'<g id="[^"]*"', "<g", text)
+    text = re.sub(r'<svg [^>]*?(viewBox="[^"]*")[^>]*>',
+                  lambda match: f'<svg {match[1]} role="img" aria-label="{escape(title)}">', text, count=1)
+    text = text.replace("xlink:href", "href")
+    for name, colour in {"ink": INK, "grid": GRID, "paper": PAPER}.items():
+        text = text.replace(colour, f"var(--{name}, {colour})")
+    return text
+
+
+def _series(records: Sequence[dict], name: str) -> list[tuple[int, float]]:
+    """Pairs (symbols read, loss) of the records that have a finite loss under `name`."""
+    return [(record["symbols"], record[name]) for record in records
+            if record.get(name) is not None and math.isfinite(record[name])]
+
+
+def _apart(heights: list[float], gap: float, top: float) -> list[float]:
+    """Increasing `heights` moved as little as needed to be `gap` apart and below `top`."""
+    moved = []
+    for height in heights:
+        moved.append(max(height, moved[-1] + gap) if moved else height)
+    for index in reversed(range(len(moved))):
+        moved[index] = min(moved[index], (moved[index + 1] if index + 1 < len(moved) else top + gap / 2) - gap)
+    return moved

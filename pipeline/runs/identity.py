@@ -1,0 +1,58 @@
+"""What makes a run the run it is."""
+
+import hashlib
+import json
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf
+
+# Settings of the trainer that change how a run runs, not what comes out.
+HOW = ("record_every", "checkpoint_every", "threads", "accelerator", "devices", "nodes", "progress")
+
+
+@dataclass(frozen=True)
+class Identity:
+    """study / data-model-LxH-optimizer-hash-sSEED. `hash` covers everything that changes the result except the seed."""
+    study: str
+    name: str
+    hash: str
+    seed: int
+    directory: Path
+
+
+def identify(cfg: DictConfig, fingerprint: str) -> Identity:
+    """The identity of the composed run `cfg` on prepared data with this fingerprint.
+
+    The hash is over the resolved model, optimizer, initialization, schedule and trainer, without what only says how to run
+    (HOW), and over the fingerprint of the prepared symbols, which stands for everything under `data`. Whole floats count
+    as integers, so `5` and `5.0` are one run.
+    """
+    parts = {group: OmegaConf.to_container(cfg[group], resolve=True)
+             for group in ("model", "optimizer", "initialization", "schedule", "trainer")}
+    for key in HOW:
+        parts["trainer"].pop(key)
+    text = json.dumps(_canonical(parts | {"data": fingerprint}), sort_keys=True)
+    digest = hashlib.sha256(text.encode()).hexdigest()[:8]
+    size = f"-{cfg.model.layers}x{cfg.model.hidden}" if "hidden" in cfg.model else ""
+    name = f"{cfg.data.name}-{cfg.model.name}{size}-{cfg.optimizer.name}-{digest}-s{cfg.seed}"
+    return Identity(cfg.study.name, name, digest, cfg.seed, Path(cfg.paths.runs) / cfg.study.name / name)
+
+
+def _canonical(value):
+    if isinstance(value, dict):
+        return {key: _canonical(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [_canonical(part) for part in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def code_version() -> dict:
+    """{"commit", "dirty"} of the checkout that this code lies in; commit None outside one."""
+    def git(*words: str) -> str:
+        return subprocess.run(["git", *words], cwd=Path(__file__).parent, capture_output=True, text=True, check=True).stdout.strip()
+    try:
+        return {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain", "--untracked-files=no"))}
+    except (OSError, subprocess.CalledProcessError):
+        return {"commit": None, "dirty": None}

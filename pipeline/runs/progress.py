@@ -1,0 +1,50 @@
+"""What a person sees while a run trains."""
+
+import sys
+import time
+
+
+class Progress:
+    """A bar on a terminal, a line a validation elsewhere (logs, several runs side by side).
+
+    kind   "bar", "lines" or "auto": a bar where the output is a terminal and this run has it for itself
+    alone  whether no other run writes to the same terminal
+    """
+
+    def __init__(self, kind: str, name: str, steps: int, alone: bool):
+        self.name, self.steps = name, steps
+        self.bar = None
+        if kind == "bar" or (kind == "auto" and alone and sys.stderr.isatty()):
+            import tqdm
+            self.bar = tqdm.tqdm(total=steps, unit="step", mininterval=0.2, dynamic_ncols=True)
+        self.since = None
+
+    def start(self, step: int) -> None:
+        self.since = (time.monotonic(), step)
+        if self.bar is not None:
+            self.bar.n = self.bar.last_print_n = self.bar.initial = step
+            self.bar.refresh()
+
+    def step(self) -> None:
+        if self.bar is not None:
+            self.bar.update(1)
+
+    def show(self, record: dict, speed: float) -> None:
+        """A fresh record of the run; `speed` in symbols per second of training."""
+        loss = f"train {record['train']:.3f}" + (f"  validation {record['validation']:.3f}" if "validation" in record else "")
+        if self.bar is not None:
+            self.bar.set_postfix_str(f"{loss} nats/char  {speed / 1000:.1f} kchar/s", refresh=False)
+        elif "validation" in record:
+            began, first = self.since
+            left = (time.monotonic() - began) / max(1, record["step"] - first) * (self.steps - record["step"])
+            self.say(f"{self.name}  step {record['step']:,}/{self.steps:,}  {loss} nats/char  {speed / 1000:.1f} kchar/s  {left:.0f} s left")
+
+    def say(self, line: str) -> None:
+        if self.bar is not None:
+            self.bar.write(line)
+        else:
+            print(line, flush=True)
+
+    def close(self) -> None:
+        if self.bar is not None:
+            self.bar.close()

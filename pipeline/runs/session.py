@@ -1,0 +1,118 @@
+"""One process's work on a run: from a composed configuration to a finished, stopped or diverged run."""
+
+import logging
+import os
+import warnings
+
+import pytorch_lightning as lightning
+import torch
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+
+from pipeline.corpora.prepared import Prepared
+from pipeline.datasets.streams import Streams
+from pipeline.learning.gradient import GradientLearning
+from pipeline.models.build import build, choose, count_parameters
+from pipeline.probes.likelihood import mean_loss
+from pipeline.probes.text import write
+from pipeline.runs.checkpoints import AtomicCheckpointIO
+from pipeline.runs.directory import RunDirectory
+from pipeline.runs.identity import Identity
+from pipeline.runs.progress import Progress
+from pipeline.runs.recorder import Diverged, Recorder
+from pipeline.runs.tracking import Tracking
+
+# Ranks beyond the first are started by Lightning or by srun with one of these above 0.
+RANK = next((int(os.environ[name]) for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK") if os.environ.get(name)), 0)
+
+
+def run_session(cfg: DictConfig, prepared: Prepared, identity: Identity, run: RunDirectory) -> float:
+    """Creates the run or goes on with it, to its end; returns its best validation loss in nats per symbol.
+
+    The first rank alone writes, under the run's lock, and makes the MLflow run before Lightning starts the others.
+    Raises Diverged; KeyboardInterrupt after SIGINT or SIGTERM, when where the run is has been saved.
+    """
+    torch.set_num_threads(cfg.trainer.threads)
+    for name in ("pytorch_lightning", "lightning_fabric"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+        warnings.filterwarnings("ignore", module=name)
+    if RANK > 0:
+        return _train(cfg, prepared, run, None, None)[1].best
+    lock = run.lock()
+    try:
+        if cfg.fresh:
+            run.forget()
+        return _first_rank(cfg, prepared, identity, run)
+    finally:
+        lock.release()
+
+
+def _first_rank(cfg: DictConfig, prepared: Prepared, identity: Identity, run: RunDirectory) -> float:
+    network = _network(cfg, prepared)
+    if not run.facts:
+        run.create(cfg, identity, data=prepared.card["fingerprint"], parameters=count_parameters(network),
+                   vocabulary=len(prepared.vocabulary), mlflow_run_id=None)
+    tracking = None
+    if cfg.tracking.uri is not None:
+        if run.facts["mlflow_run_id"] is None:
+            run.note(mlflow_run_id=Tracking.create(cfg, identity.name, prepared.card, run.facts["code"]))
+        tracking = Tracking.resume(cfg, run.facts["mlflow_run_id"])
+    run.note(status="running", process=os.getpid())
+    alone = not HydraConfig.initialized() or HydraConfig.get().mode != RunMode.MULTIRUN
+    progress = Progress(cfg.trainer.progress, identity.name, cfg.trainer.steps, alone)
+    progress.say(f"{run.path}  {'goes on' if run.last.exists() else 'starts'}: {run.facts['parameters']:,} parameters, "
+                 f"{len(prepared.vocabulary)} symbols, {cfg.trainer.steps:,} steps of {cfg.trainer.batch} x {cfg.trainer.length}, "
+                 f"{cfg.trainer.threads} thread{'s' if cfg.trainer.threads > 1 else ''} (trainer.threads)")
+    try:
+        network, recorder = _train(cfg, prepared, run, tracking, progress)
+    except Diverged:
+        run.note(status="diverged")
+        if tracking is not None:
+            tracking.finish(run, None, "FAILED")
+        raise
+    if recorder.signal is not None:
+        run.note(status="stopped")
+        if tracking is not None:
+            tracking.client.update_run(tracking.run_id, status="KILLED")
+        progress.say(f"{run.path}  stopped and saved: the same command goes on from here")
+        raise KeyboardInterrupt
+    network.load_state_dict(torch.load(run.best, map_location="cpu", weights_only=True)["network"])
+    if tracking is not None:
+        tracking.finish(run, network)
+    run.note(status="finished", validation=recorder.best, seconds=round(recorder.seconds, 3))
+    progress.say(f"{run.path}  finished: validation {recorder.best:.4f} nats/char in {recorder.seconds:.0f} s of training")
+    return recorder.best
+
+
+def _network(cfg: DictConfig, prepared: Prepared) -> torch.nn.Module:
+    """The network at step 0, a function of cfg.seed."""
+    torch.manual_seed(cfg.seed)
+    network = build(cfg.model, len(prepared.vocabulary))
+    instantiate(cfg.initialization)(network)
+    return network.to(getattr(torch, cfg.trainer.dtype))
+
+
+def _train(cfg: DictConfig, prepared: Prepared, run: RunDirectory, tracking: Tracking | None,
+           progress: Progress | None) -> tuple[torch.nn.Module, Recorder]:
+    """Trains from the last checkpoint, or from step 0, to the last step or to where it is asked to stop."""
+    settings, vocabulary = cfg.trainer, len(prepared.vocabulary)
+    world = settings.devices * settings.nodes
+    streams = Streams(prepared.train, vocabulary, settings.batch, settings.length, RANK, world)
+    network = _network(cfg, prepared)
+    learning = GradientLearning(network, streams, choose(cfg.optimizer), instantiate(cfg.schedule), settings.steps, settings.loss,
+                                settings.clip_value, settings.clip_norm, cfg.seed)
+    held_out = prepared.validation[:settings.validation_symbols]
+
+    def sample(step: int) -> str:
+        return write(network, prepared.vocabulary, settings.sample.prompt, settings.sample.temperature, settings.sample.length,
+                     (cfg.seed << 32) + step)
+
+    recorder = Recorder(settings, run, tracking, progress, lambda: mean_loss(network, held_out, vocabulary)[0], sample)
+    trainer = lightning.Trainer(accelerator=settings.accelerator, devices=settings.devices, num_nodes=settings.nodes,
+                                strategy="auto" if world == 1 else "ddp", max_steps=settings.steps, plugins=[AtomicCheckpointIO()],
+                                callbacks=[recorder], logger=False, enable_checkpointing=False, enable_progress_bar=False,
+                                enable_model_summary=False, use_distributed_sampler=False)
+    trainer.fit(learning, ckpt_path=run.last if run.last.exists() else None)
+    return network, recorder

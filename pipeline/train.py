@@ -1,0 +1,52 @@
+"""Trains one run, or with -m a study's: `python -m pipeline.train model=lstm data=shakespeare optimizer=rmsprop seed=0`.
+
+A run that exists goes on from its last checkpoint; one that has finished is not run again (fresh=true starts it over).
+"""
+
+from omegaconf import DictConfig
+
+from pipeline.verb import Refusal, verb
+
+
+def train(cfg: DictConfig) -> float:
+    """Trains the composed run and returns its best validation loss in nats per symbol."""
+    _refuse_nonsense(cfg)
+    from pipeline.corpora.prepared import load
+    from pipeline.runs.directory import RunDirectory
+    from pipeline.runs.identity import identify
+
+    prepared = load(cfg.data.prepared)
+    identity = identify(cfg, prepared.card["fingerprint"])
+    run = RunDirectory(identity.directory)
+    if run.finished and not cfg.fresh:
+        print(f"{run.path}  has finished already: validation {run.facts['validation']:.4f} nats/char (fresh=true starts it over)", flush=True)
+        return run.facts["validation"]
+
+    from pipeline.runs.session import run_session
+    return run_session(cfg, prepared, identity, run)
+
+
+def _refuse_nonsense(cfg: DictConfig) -> None:
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+    if HydraConfig.initialized():
+        sweep = HydraConfig.get().mode == RunMode.MULTIRUN
+        if "question" in cfg.study and not sweep:
+            raise Refusal(f"study={cfg.study.name} is a sweep of several runs: add -m (python -m pipeline.train -m study={cfg.study.name})")
+        if sweep and cfg.trainer.devices * cfg.trainer.nodes > 1:
+            raise Refusal(f"trainer.devices={cfg.trainer.devices} x nodes={cfg.trainer.nodes} in a multirun: one process group trains one "
+                          f"configuration; leave out -m, or sweep with devices=1")
+    if not isinstance(cfg.seed, int) or cfg.seed < 0:
+        raise Refusal(f"seed={cfg.seed}: take a whole number from 0")
+    for key in ("batch", "length", "steps", "validate_every", "record_every", "checkpoint_every", "threads"):
+        if not isinstance(cfg.trainer[key], int) or cfg.trainer[key] < 1:
+            raise Refusal(f"trainer.{key}={cfg.trainer[key]}: take a whole number from 1")
+    for key in ("layers", "hidden"):
+        if key in cfg.model and (not isinstance(cfg.model[key], int) or cfg.model[key] < 1):
+            raise Refusal(f"model.{key}={cfg.model[key]}: take a whole number from 1")
+
+
+main = verb(train)
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,67 @@
+"""What the tests share: a small prepared text, and configurations that keep everything in a temporary folder."""
+
+import os
+import random
+from pathlib import Path
+
+os.environ["OMP_NUM_THREADS"] = "1"
+os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+os.environ.pop("MLFLOW_TRACKING_URI", None)
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.utils import instantiate
+
+from pipeline.verb import CONF
+
+ROOT = CONF.parent
+SHARED = ROOT.parent / "shared" / "data"
+
+
+def words(count: int, seed: int = 0) -> str:
+    """A text of made-up lines, the same for the same seed."""
+    draw = random.Random(seed)
+    vocabulary = ["the", "king", "is", "not", "here", "and", "my", "lord", "says", "so", "O", "fool", "thou"]
+    return "\n".join(" ".join(draw.choice(vocabulary) for _ in range(8)) + draw.choice(".!?,") for _ in range(count // 8)) + "\n"
+
+
+def composed(*overrides: str):
+    """The configuration that `python -m pipeline.train OVERRIDES` runs with."""
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
+        return compose("config", overrides=list(overrides))
+
+
+def prepared_text(folder: Path, text: str, name: str = "text") -> list[str]:
+    """Prepares `text` below `folder`; returns the overrides that let a run use it and stay in the folder."""
+    from pipeline.corpora import preparation, sources
+    (folder / f"{name}.txt").write_text(text)
+    overrides = ["data=text", f"data.name={name}", f"data.path={folder / name}.txt", f"paths.raw={folder / 'raw'}",
+                 f"paths.prepared={folder / 'prepared'}", f"paths.runs={folder / 'runs'}", f"paths.results={folder / 'results'}"]
+    corpus = instantiate(composed(*overrides).data)
+    sources.fetch(corpus, folder / "raw", None)
+    preparation.prepare(corpus, folder / "raw")
+    return overrides
+
+
+@pytest.fixture
+def small(tmp_path) -> list[str]:
+    """Overrides of a run of seconds on a prepared text of 20,000 characters, without tracking."""
+    return [*prepared_text(tmp_path, words(4000)), "scale=smoke", "tracking.uri=null"]
+
+
+@pytest.fixture
+def run_in(small):
+    """run_in(overrides...) trains in this process and returns the run's directory object."""
+    return lambda *overrides: trained(*small, *overrides)
+
+
+def trained(*overrides: str):
+    from pipeline.corpora.prepared import load
+    from pipeline.runs.directory import RunDirectory
+    from pipeline.runs.identity import identify
+    from pipeline.train import train
+    cfg = composed(*overrides)
+    train(cfg)
+    return RunDirectory(identify(cfg, load(cfg.data.prepared).card["fingerprint"]).directory)
