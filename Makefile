@@ -12,8 +12,11 @@ repro: .venv/installed
 test: .venv/installed
 	pytest -n 2
 
+# On this machine alone (loopback). The first page of MLflow is an empty one: the runs are under Experiments.
+PORT ?= 5000
 ui: .venv/installed
-	python -m pipeline.runs.ui
+	@echo "Open http://127.0.0.1:$(PORT)/#/experiments  (Ctrl-C ends)"
+	@mlflow ui --backend-store-uri sqlite:///$(CURDIR)/mlflow.db --host 127.0.0.1 --port $(PORT) --workers 1
 
 bench: .venv/installed
 	python -m benchmarks

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from .corpus import CorpusError
 
-LIST = "SHA256SUMS"  # in data/raw/<corpus>: "sha256  name" of each text in reading order; `sha256sum -c` reads it in files/
+# In data/raw/<corpus>: "sha256  name" of each text in reading order, as `sha256sum -c` reads it in files/.
+LIST = "SHA256SUMS"
 
 
 def sha256(path: Path) -> str:

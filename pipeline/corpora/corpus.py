@@ -26,7 +26,7 @@ class Getter(Protocol):
 class Original:
     """One published form of a corpus: a text or an archive.
 
-    `place(path, folder)` puts the texts of the original at `path` into `folder` and returns their names in reading order.
+    `place(path, folder)` puts the texts of the original at `path` into `folder`; returns their names in reading order.
     """
 
     licence: str

@@ -10,6 +10,7 @@ from tqdm import tqdm
 from .corpus import CorpusError
 
 TIMEOUT = (5, 30)  # seconds to connect, and between two pieces of the answer
+PIECE = 1 << 16    # bytes written at once; a cut loses the piece it falls into
 CUTS = 5           # cuts with progress between them before giving up
 
 
@@ -25,7 +26,7 @@ class Official:
 
 
 def download(url: str, path: Path) -> Path:
-    """Downloads `url` to `path`; an earlier attempt's `<path>.part` is continued if the server's file is still the same.
+    """Downloads `url` to `path`; an earlier attempt's `<path>.part` is continued if the server's file is the same.
 
     Cuts are mended by asking for the rest. CorpusError: no connection, an HTTP error, or CUTS cuts.
     """
@@ -71,7 +72,7 @@ def transfer(url: str, part: Path) -> None:
         with part.open("ab" if goes_on else "wb") as file, tqdm(
             desc=part.stem, total=length, initial=offset, unit="B", unit_scale=True, disable=None
         ) as bar:
-            for piece in answer.iter_content(1 << 18):
+            for piece in answer.iter_content(PIECE):
                 file.write(piece)
                 bar.update(len(piece))
 

@@ -11,7 +11,7 @@ from filelock import FileLock
 
 @contextmanager
 def landing(directory: Path, root: Path) -> Iterator[Path]:
-    """Yields an empty folder that replaces `directory` if the block ends without an error; the old one stays until then.
+    """Yields an empty folder that replaces `directory` if the block ends without error; the old one stays until then.
 
     `root` is a parent of `directory`: the folder being built lies there under a hidden name. Needs `lock`.
     """

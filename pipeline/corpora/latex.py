@@ -45,7 +45,7 @@ def place_pari(path: Path, folder: Path) -> list[str]:
 
 
 class Latex(Corpus):
-    """LaTeX source: 10 to 28 MB of the Stacks project from a mirror or its home, 2.9 MB of PARI/GP's manuals from apt."""
+    """LaTeX source: 10 to 28 MB of the Stacks project from a mirror or its home, 2.9 MB of PARI manuals from apt."""
 
     def originals(self) -> list[Original]:
         version = f"stacks-project@{COMMIT[:8]}"

@@ -34,7 +34,7 @@ def place_deb(subset: str, path: Path, folder: Path) -> list[str]:
 
 @dataclass
 class Linux(Corpus):
-    """Linux 6.1: .c and .h files in the order of their sorted paths. The package's version moves with security updates."""
+    """Linux 6.1: .c and .h files in the order of their paths. The package's version moves with security updates."""
 
     subset: str = "kernel"  # "kernel" or "all"
 
@@ -47,6 +47,7 @@ class Linux(Corpus):
         joined = Original("GPL-2.0", one_file, "linux_kernel_dir.txt", None, "6.1.192", 6_171_055,
                           "e06a43584e9af3e350ec0a8b583bc17f03df7ec1e849c3897c1be2b37c5c3152")
         return [joined][:self.subset == "kernel"] + [
-            Original("GPL-2.0", partial(place_tar, self.subset), "linux-6.1.tar.xz", Official(URL), "6.1", sha256=SHA256),
+            Original("GPL-2.0", partial(place_tar, self.subset), "linux-6.1.tar.xz", Official(URL), "6.1",
+                     sha256=SHA256),
             Original("GPL-2.0", partial(place_deb, self.subset), getter=Apt("linux-source-6.1")),
         ]

@@ -66,7 +66,8 @@ class Apt:
     def get(self, folder: Path) -> tuple[Path, str]:
         target = folder / "apt"
         target.mkdir(exist_ok=True)
-        apt = ["apt-get", "-o", "Acquire::Retries=1", "-o", "Acquire::http::Timeout=15", "-o", "Acquire::https::Timeout=15"]
+        apt = ["apt-get", "-o", "Acquire::Retries=1", "-o", "Acquire::http::Timeout=15",
+               "-o", "Acquire::https::Timeout=15"]
         try:
             run([*apt, "download", self.where], target)
         except CorpusError as first:
@@ -82,10 +83,10 @@ class Apt:
 
 
 def run(command: list[str], folder: Path | None = None, environment: dict[str, str] = {}) -> None:
-    """Runs a package client, its progress on standard error. CorpusError: its error lines in one, or that it is missing."""
+    """Runs a package client, its progress on standard error. CorpusError: its error lines in one, or it is missing."""
     try:
-        done = subprocess.run(command, cwd=folder, env=os.environ | {"LC_ALL": "C"} | environment, stdin=subprocess.DEVNULL,
-                              stdout=2, stderr=subprocess.PIPE, text=True, errors="replace")
+        done = subprocess.run(command, cwd=folder, env=os.environ | {"LC_ALL": "C"} | environment,
+                              stdin=subprocess.DEVNULL, stdout=2, stderr=subprocess.PIPE, text=True, errors="replace")
     except FileNotFoundError as error:
         raise CorpusError(f"{command[0]} is not installed") from error
     if done.returncode:

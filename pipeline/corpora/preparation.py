@@ -52,7 +52,8 @@ def prepare(corpus: Corpus, raw: Path) -> dict:
         if not total:
             raise CorpusError(f"the corpus in {source} is empty")
         ends = borders(total, corpus.split)
-        vocabulary = Vocabulary(corpus.symbols, sorted(code for code, place in first.items() if place < ends["train"][1]))
+        in_training = sorted(code for code, place in first.items() if place < ends["train"][1])
+        vocabulary = Vocabulary(corpus.symbols, in_training)
         (folder / "vocabulary.json").write_text(vocabulary.to_json())
         unknown, fingerprint = write(paths, vocabulary, vocabulary.table(max(first) + 1), ends, folder, tally["bytes"])
         prepared = {
@@ -66,7 +67,7 @@ def prepare(corpus: Corpus, raw: Path) -> dict:
 
 
 def borders(total: int, split: str) -> dict[str, tuple[int, int]]:
-    """Start and end of each part in a text of `total` symbols; borders are rounded down. CorpusError: a part is empty."""
+    """Start and end of each part in a text of `total` symbols; borders round down. CorpusError: a part is empty."""
     ends, start, percent = {}, 0, 0
     for part, share in SPLITS[split].items():
         percent += share

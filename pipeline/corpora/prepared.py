@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
+from pipeline.verb import Refusal
+
 from .vocabulary import Vocabulary
 
 
@@ -21,12 +23,12 @@ class Prepared:
 
 
 def load(directory: Path | str) -> Prepared:
-    """The corpus that `prepare` left in `directory`. FileNotFoundError: there is none; the message says how to make it."""
+    """The corpus that `prepare` left in `directory`. Refusal: there is none; the message says how to make it."""
     directory = Path(directory)
     if not (directory / "card.json").exists():
         corpus = directory.parent.name
-        raise FileNotFoundError(f"no prepared corpus in {directory}: run `python -m pipeline.fetch data={corpus}` and "
-                                f"`python -m pipeline.prepare data={corpus}`")
+        raise Refusal(f"no prepared corpus in {directory}: run `python -m pipeline.fetch data={corpus}` and "
+                      f"`python -m pipeline.prepare data={corpus}`")
     card = json.loads((directory / "card.json").read_text())
     parts = {part: np.load(directory / f"{part}.npy", mmap_mode="r") for part in card["counts"]}
     return Prepared(parts["train"], parts["validation"], parts.get("test"),

@@ -22,16 +22,17 @@ class Latin1:
 
 latin1 = Latin1()
 codecs.register_error("pipeline.latin1", latin1)
-Decoder = codecs.getincrementaldecoder("utf-8-sig")
+Decoder = codecs.getincrementaldecoder("utf-8")  # "utf-8-sig" loses a mark that the end of the file cuts
 
 
 def pieces(path: str, symbols: str, tally: Counter) -> Iterator[str]:
-    """The symbols of one file, as strings of up to PIECE + 1 characters. Adds to tally["crlf"], ["not_utf8"], ["bytes"].
+    """The symbols of one file, as strings of up to PIECE + 1 characters. Adds to tally: crlf, not_utf8, bytes.
 
     Characters: UTF-8, a byte order mark at the start dropped, CRLF to LF, bytes that are not UTF-8 read as Latin-1.
     Bytes: each byte as the character of that code point, nothing changed.
     """
     decoder = Decoder("pipeline.latin1")
+    first = True  # nothing was decoded so far
     held = ""  # a CR at the end of a piece: the next may begin with LF
     with open(path, "rb", buffering=0) as file:
         while True:
@@ -42,7 +43,10 @@ def pieces(path: str, symbols: str, tally: Counter) -> Iterator[str]:
                 text = data.decode("latin-1")
             else:
                 before = latin1.count
-                text = held + decoder.decode(data, final=last)
+                text = decoder.decode(data, final=last)
+                if first and text:
+                    first, text = False, text.removeprefix("\ufeff")
+                text = held + text
                 tally["not_utf8"] += latin1.count - before
                 held = "\r" if text.endswith("\r") and not last else ""
                 text = text[:len(text) - len(held)]
@@ -56,7 +60,7 @@ def pieces(path: str, symbols: str, tally: Counter) -> Iterator[str]:
 
 
 def blocks(paths: Iterable[str], symbols: str, tally: Counter) -> Iterator[str]:
-    """The symbols of all files one after the other, in blocks; ASCII and other text apart, for ASCII is faster to encode."""
+    """The symbols of all files one after the other, in blocks; ASCII apart, for it is faster to encode."""
     waiting, size = [], 0
     for path in paths:
         for piece in pieces(path, symbols, tally):

@@ -104,5 +104,5 @@ def read_card(directory: Path) -> dict | None:
 
 def describe(card: dict) -> str:
     source = card["source"]
-    return (f"{card['files']:,} file{'s'[:card['files'] != 1]}, {card['bytes']:,} bytes from {source['kind']} {source['where']}, "
-            f"version {card['version']}, {card['licence']}")
+    return (f"{card['files']:,} file{'s'[:card['files'] != 1]}, {card['bytes']:,} bytes "
+            f"from {source['kind']} {source['where']}, version {card['version']}, {card['licence']}")

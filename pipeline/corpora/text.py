@@ -23,7 +23,7 @@ class Local:
 
 @dataclass
 class Text(Corpus):
-    """A file, or the files below a folder that match `pattern`, in the order of their sorted paths; hidden ones left out."""
+    """A file, or the files below a folder that match `pattern`, in the order of their paths; hidden ones left out."""
 
     path: str | None = None
     pattern: str = "**/*"

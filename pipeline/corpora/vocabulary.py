@@ -38,7 +38,8 @@ class Vocabulary:
         """The text of `indices` (any sequence of whole numbers in 0..V). Bytes that are not UTF-8 become U+FFFD."""
         if self.symbols == "bytes":
             # 0xFF occurs nowhere in UTF-8, so that it decodes to U+FFFD
-            return bytes(np.array(self.codes + [0xFF], np.uint8)[np.asarray(indices, np.int64)]).decode(errors="replace")
+            values = np.array(self.codes + [0xFF], np.uint8)[np.asarray(indices, np.int64)]
+            return values.tobytes().decode(errors="replace")
         characters = [chr(code) for code in self.codes] + ["\N{REPLACEMENT CHARACTER}"]
         return "".join(characters[index] for index in np.asarray(indices).tolist())
 

@@ -111,7 +111,7 @@ class Recorder(lightning.Callback):
         if not record["train"] <= self.settings.explode * nothing:      # NaN is not either
             raise Diverged(f"{self.run.path.name}: the training loss is {record['train']:.3g} nats per symbol at step {record['step']:,} "
                            f"(knowing nothing costs {nothing:.2f}): try a tenth of the learning rate (optimizer.lr), "
-                           f"trainer.clip_norm=1, or model.dropout=0; then fresh=true")
+                           f"or trainer.clip_norm=1")
 
     def _compare(self, record: dict, learning: GradientLearning) -> None:
         if record["validation"] < self.best:

@@ -15,6 +15,7 @@ from pipeline.corpora.prepared import Prepared
 from pipeline.datasets.streams import Streams
 from pipeline.learning.gradient import GradientLearning
 from pipeline.models.build import build, choose, count_parameters
+from pipeline.models.load import load_network
 from pipeline.probes.likelihood import mean_loss
 from pipeline.probes.text import write
 from pipeline.runs.checkpoints import AtomicCheckpointIO
@@ -23,6 +24,7 @@ from pipeline.runs.identity import Identity
 from pipeline.runs.progress import Progress
 from pipeline.runs.recorder import Diverged, Recorder
 from pipeline.runs.tracking import Tracking
+from pipeline.verb import Refusal
 
 # Ranks beyond the first are started by Lightning or by srun with one of these above 0.
 RANK = next((int(os.environ[name]) for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK") if os.environ.get(name)), 0)
@@ -38,21 +40,21 @@ def run_session(cfg: DictConfig, prepared: Prepared, identity: Identity, run: Ru
     for name in ("pytorch_lightning", "lightning_fabric"):
         logging.getLogger(name).setLevel(logging.ERROR)
         warnings.filterwarnings("ignore", module=name)
+    learning = _learning(cfg, prepared)         # refuses what cannot work before anything is written
     if RANK > 0:
-        return _train(cfg, prepared, run, None, None)[1].best
+        return _train(cfg, prepared, run, learning, None, None).best
     lock = run.lock()
     try:
         if cfg.fresh:
             run.forget()
-        return _first_rank(cfg, prepared, identity, run)
+        return _first_rank(cfg, prepared, identity, run, learning)
     finally:
         lock.release()
 
 
-def _first_rank(cfg: DictConfig, prepared: Prepared, identity: Identity, run: RunDirectory) -> float:
-    network = _network(cfg, prepared)
+def _first_rank(cfg: DictConfig, prepared: Prepared, identity: Identity, run: RunDirectory, learning: GradientLearning) -> float:
     if not run.facts:
-        run.create(cfg, identity, data=prepared.card["fingerprint"], parameters=count_parameters(network),
+        run.create(cfg, identity, data=prepared.card["fingerprint"], parameters=count_parameters(learning.network),
                    vocabulary=len(prepared.vocabulary), mlflow_run_id=None)
     tracking = None
     if cfg.tracking.uri is not None:
@@ -66,7 +68,7 @@ def _first_rank(cfg: DictConfig, prepared: Prepared, identity: Identity, run: Ru
                  f"{len(prepared.vocabulary)} symbols, {cfg.trainer.steps:,} steps of {cfg.trainer.batch} x {cfg.trainer.length}, "
                  f"{cfg.trainer.threads} thread{'s' if cfg.trainer.threads > 1 else ''} (trainer.threads)")
     try:
-        network, recorder = _train(cfg, prepared, run, tracking, progress)
+        recorder = _train(cfg, prepared, run, learning, tracking, progress)
     except Diverged:
         run.note(status="diverged")
         if tracking is not None:
@@ -78,41 +80,53 @@ def _first_rank(cfg: DictConfig, prepared: Prepared, identity: Identity, run: Ru
             tracking.client.update_run(tracking.run_id, status="KILLED")
         progress.say(f"{run.path}  stopped and saved: the same command goes on from here")
         raise KeyboardInterrupt
-    network.load_state_dict(torch.load(run.best, map_location="cpu", weights_only=True)["network"])
     if tracking is not None:
-        tracking.finish(run, network)
+        tracking.finish(run, load_network(run, prepared))
     run.note(status="finished", validation=recorder.best, seconds=round(recorder.seconds, 3))
     progress.say(f"{run.path}  finished: validation {recorder.best:.4f} nats/char in {recorder.seconds:.0f} s of training")
     return recorder.best
 
 
-def _network(cfg: DictConfig, prepared: Prepared) -> torch.nn.Module:
+def initial_network(cfg: DictConfig, prepared: Prepared) -> torch.nn.Module:
     """The network at step 0, a function of cfg.seed."""
+    if cfg.trainer.dtype not in ("float32", "float64"):
+        raise Refusal(f"trainer.dtype={cfg.trainer.dtype}: take float32 or float64")
     torch.manual_seed(cfg.seed)
     network = build(cfg.model, len(prepared.vocabulary))
     instantiate(cfg.initialization)(network)
     return network.to(getattr(torch, cfg.trainer.dtype))
 
 
-def _train(cfg: DictConfig, prepared: Prepared, run: RunDirectory, tracking: Tracking | None,
-           progress: Progress | None) -> tuple[torch.nn.Module, Recorder]:
+def _learning(cfg: DictConfig, prepared: Prepared) -> GradientLearning:
+    settings = cfg.trainer
+    streams = Streams(prepared.train, len(prepared.vocabulary), settings.batch, settings.length, RANK, settings.devices * settings.nodes)
+    learning = GradientLearning(initial_network(cfg, prepared), streams, choose(cfg.optimizer), instantiate(cfg.schedule), settings.steps,
+                                settings.loss, settings.clip_value, settings.clip_norm, cfg.seed)
+    try:
+        learning.configure_optimizers()
+    except (TypeError, ValueError) as error:
+        raise Refusal(f"optimizer={cfg.optimizer.name}: {error}") from error
+    return learning
+
+
+def _train(cfg: DictConfig, prepared: Prepared, run: RunDirectory, learning: GradientLearning, tracking: Tracking | None,
+           progress: Progress | None) -> Recorder:
     """Trains from the last checkpoint, or from step 0, to the last step or to where it is asked to stop."""
-    settings, vocabulary = cfg.trainer, len(prepared.vocabulary)
-    world = settings.devices * settings.nodes
-    streams = Streams(prepared.train, vocabulary, settings.batch, settings.length, RANK, world)
-    network = _network(cfg, prepared)
-    learning = GradientLearning(network, streams, choose(cfg.optimizer), instantiate(cfg.schedule), settings.steps, settings.loss,
-                                settings.clip_value, settings.clip_norm, cfg.seed)
+    settings, network = cfg.trainer, learning.network
     held_out = prepared.validation[:settings.validation_symbols]
+
+    def validate() -> float:
+        return mean_loss(network, held_out, len(prepared.vocabulary))[0]
 
     def sample(step: int) -> str:
         return write(network, prepared.vocabulary, settings.sample.prompt, settings.sample.temperature, settings.sample.length,
                      (cfg.seed << 32) + step)
 
-    recorder = Recorder(settings, run, tracking, progress, lambda: mean_loss(network, held_out, vocabulary)[0], sample)
+    recorder = Recorder(settings, run, tracking, progress, validate, sample)
+    world = settings.devices * settings.nodes
     trainer = lightning.Trainer(accelerator=settings.accelerator, devices=settings.devices, num_nodes=settings.nodes,
                                 strategy="auto" if world == 1 else "ddp", max_steps=settings.steps, plugins=[AtomicCheckpointIO()],
                                 callbacks=[recorder], logger=False, enable_checkpointing=False, enable_progress_bar=False,
                                 enable_model_summary=False, use_distributed_sampler=False)
     trainer.fit(learning, ckpt_path=run.last if run.last.exists() else None)
-    return network, recorder
+    return recorder

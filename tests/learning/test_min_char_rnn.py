@@ -30,10 +30,10 @@ def test_losses_agree_step_for_step_in_float64(tmp_path, rate, steps, tolerance)
     run = trained(*overrides)
     records = read_lines(run.metrics)
 
-    from pipeline.runs.session import _network
+    from pipeline.runs.session import initial_network
     cfg = composed(*overrides)
     prepared = load(cfg.data.prepared)
-    net = _network(cfg, prepared)
+    net = initial_network(cfg, prepared)
     w = {name.removeprefix("recurrence."): value.detach().numpy().copy() for name, value in net.named_parameters()}
     assert (w["bias_hh_l0"] == 0).all() and w["weight_hh_l0"].std() == pytest.approx(0.01, rel=0.1)
     oracle = MinCharRNN({"Wxh": w["weight_ih_l0"], "Whh": w["weight_hh_l0"], "bh": w["bias_ih_l0"], "Why": w["readout.weight"],

@@ -1,0 +1,190 @@
+"""`prepare` against the same thing said in plain Python: read, decode, replace, slice, sorted(set()), index."""
+
+import codecs
+import hashlib
+import json
+import random
+
+import numpy as np
+import pytest
+
+from pipeline.corpora import reading
+from pipeline.corpora.corpus import CorpusError
+from pipeline.corpora.preparation import prepare
+from pipeline.corpora.prepared import load
+from pipeline.corpora.sources import fetch
+from pipeline.corpora.tiny_shakespeare import TinyShakespeare
+from pipeline.verb import Refusal
+from pipeline.corpora.vocabulary import Vocabulary
+
+SPLITS = {"80-10-10": [80, 90, 100], "95-5": [95, 100], "90-10": [90, 100]}
+
+
+def oracle(contents: list[bytes], symbols: str, split: str) -> dict:
+    """Vocabulary, parts as lists of indices, and counts, in plain Python."""
+    text, crlf, not_utf8 = [], 0, 0
+    for content in contents:
+        if symbols == "bytes":
+            text += content
+            continue
+        escaped = content.decode("utf-8", "surrogateescape").removeprefix("\ufeff")
+        crlf += escaped.count("\r\n")
+        for character in escaped.replace("\r\n", "\n"):
+            foreign = 0xDC80 <= ord(character) <= 0xDCFF
+            not_utf8 += foreign
+            text.append(chr(ord(character) - 0xDC00) if foreign else character)
+    ends = [0] + [len(text) * percent // 100 for percent in SPLITS[split]]
+    parts = [text[start:end] for start, end in zip(ends, ends[1:])]
+    vocabulary = sorted(set(parts[0]))
+    index = {symbol: i for i, symbol in enumerate(vocabulary)}
+    return {"vocabulary": vocabulary, "crlf": crlf, "not_utf8": not_utf8,
+            "parts": [[index.get(symbol, len(vocabulary)) for symbol in part] for part in parts]}
+
+
+def check(fetched, *contents: bytes, symbols="characters", split="80-10-10"):
+    """Prepares the contents and compares everything with the oracle; returns what was prepared."""
+    corpus, raw = fetched(*contents, symbols=symbols, split=split)
+    prepare(corpus, raw)
+    prepared, expected = load(corpus.prepared), oracle(contents, symbols, split)
+    names = ["train", "validation", "test"][:len(SPLITS[split])]
+    size = len(expected["vocabulary"])
+    for name, part in zip(names, expected["parts"]):
+        array = getattr(prepared, name)
+        assert isinstance(array, np.memmap) and array.tolist() == part
+        assert array.dtype == ("uint8" if size + 1 <= 256 else "uint16")
+    listed = json.loads(open(f"{corpus.prepared}/vocabulary.json").read())
+    assert listed == {"symbols": symbols, "vocabulary": expected["vocabulary"]}
+    card = prepared.card
+    assert card["vocabulary"] == len(prepared.vocabulary) == size
+    assert card["counts"] == dict(zip(names, map(len, expected["parts"])))
+    assert card["unknown"] == {name: part.count(size) for name, part in zip(names, expected["parts"])}
+    assert (card["crlf"], card["not_utf8"]) == (expected["crlf"], expected["not_utf8"])
+    assert card["raw"] == json.loads((raw / "text/card.json").read_text())
+    assert len(card["fingerprint"]) == 64
+    assert (card["corpus"], card["symbols"], card["split"]) == ("text", symbols, split)
+    return prepared
+
+
+@pytest.fixture(params=[1, 2, 3, 7, 1 << 18], ids=lambda size: f"pieces of {size}")
+def sizes(request, monkeypatch):
+    """Reads in pieces so small that every character, CRLF and mark is cut somewhere."""
+    monkeypatch.setattr(reading, "PIECE", request.param)
+    monkeypatch.setattr(reading, "BLOCK", request.param)
+
+
+AWKWARD = ("\ufeffé\r\nab\r\r\n\n\r" * 9 + "日本語\U0001f600x\ufeff\r").encode()
+AWKWARD += b"\xff\xe9\r\n\xe2\x82" + b"\xed\xa0\x80 tail\r"
+
+
+@pytest.mark.parametrize("symbols", ["characters", "bytes"])
+@pytest.mark.parametrize("split", SPLITS)
+def test_awkward_text_in_pieces(fetched, sizes, symbols, split):
+    check(fetched, AWKWARD, b"", b"\n\xef\xbb\xbfplain", b"\xef\xbb\xbf", b"\xef\xbb", "wörter\r\n".encode() * 5,
+          symbols=symbols, split=split)
+
+
+def test_random_bytes(fetched, sizes):
+    generator = random.Random(1)
+    alphabet = [b"\r", b"\n", b"a", "é".encode(), "語".encode(), "\U0001f600".encode()]
+    alphabet += [b"\xe2", b"\x80", b"\xff", b"\xef\xbb\xbf"]
+    contents = [b"".join(generator.choices(alphabet, k=300)) for _ in range(5)]
+    check(fetched, *contents)
+    check(fetched, *contents, symbols="bytes")
+
+
+@pytest.mark.parametrize("size, dtype", [(255, "uint8"), (256, "uint16"), (400, "uint16")])
+def test_large_vocabulary(fetched, size, dtype):
+    """V symbols and the unknown one: 255 are the most that fit uint8."""
+    prepared = check(fetched, "".join(chr(300 + i) for i in range(size)).encode() * 10 + "新".encode())
+    assert len(prepared.vocabulary) == size and prepared.test.dtype == dtype and prepared.test[-1] == size
+
+
+def test_a_symbol_at_the_border_belongs_to_one_part(fetched):
+    assert check(fetched, b"a" * 79 + b"b" + b"a" * 20).card["unknown"] == {"train": 0, "validation": 0, "test": 0}
+    prepared = check(fetched, b"a" * 80 + b"b" + b"a" * 19)
+    assert prepared.card["unknown"] == {"train": 0, "validation": 1, "test": 0} and prepared.card["vocabulary"] == 1
+
+
+def test_fingerprint_is_of_the_content(fetched, text, tmp_path):
+    def fingerprint(content, **choices):
+        return check(fetched, content, **choices).card["fingerprint"]
+    content = b"To be, or not to be\n" * 20
+    first = fingerprint(content)
+    assert fingerprint(content) == first == fingerprint(content.replace(b"\n", b"\r\n"))
+    others = [fingerprint(content[:-1] + b"!"), fingerprint(content[1:]), fingerprint(content.upper()),
+              fingerprint(content, symbols="bytes"), fingerprint(content, split="90-10")]
+    assert len({first, *others}) == 6
+
+
+@pytest.mark.parametrize("contents, split, reason", [
+    ([b"", b"\xef\xbb\xbf"], "80-10-10", "the corpus in .*/raw/text is empty"),
+    ([b"abc"], "80-10-10", "3 symbols are too few for the split 80-10-10: the validation part would be empty"),
+    ([b"a"], "95-5", "1 symbols are too few for the split 95-5: the train part would be empty"),
+    ([b"abc"], "70-30", "data.split=70-30: choose one of 80-10-10, 95-5, 90-10"),
+])
+def test_refusals_are_one_line(fetched, contents, split, reason):
+    corpus, raw = fetched(*contents, split=split)
+    with pytest.raises(CorpusError, match=f"^{reason}$"):
+        prepare(corpus, raw)
+
+
+def test_nothing_or_something_else_fetched(fetched, text, tmp_path):
+    with pytest.raises(CorpusError, match="^nothing fetched in .*/raw/text: run `python -m pipeline.fetch`"):
+        prepare(text("x"), tmp_path / "raw")
+    corpus, raw = fetched(b"abc" * 10)
+    corpus.pattern = "*.md"
+    with pytest.raises(CorpusError, match="^.*/raw/text holds .*asked for .*: run `python -m pipeline.fetch`"):
+        prepare(corpus, raw)
+    corpus.pattern, corpus.symbols = "**/*", "words"
+    with pytest.raises(CorpusError, match="^data.symbols=words: choose characters or bytes$"):
+        prepare(corpus, raw)
+
+
+def test_failing_prepare_leaves_the_old_directory(fetched, tmp_path, monkeypatch):
+    before = check(fetched, b"old text\n" * 10).card
+    corpus, raw = fetched(b"new text\n" * 10)
+    monkeypatch.setattr(hashlib, "sha256", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        prepare(corpus, raw)
+    monkeypatch.undo()
+    assert load(corpus.prepared).card == before
+    prepare(corpus, raw)
+    assert load(corpus.prepared).card != before
+    assert sorted(path.name for path in (tmp_path / "prepared/text").iterdir()) == ["characters-80-10-10"]
+    assert not [path for path in (tmp_path / "prepared").iterdir() if path.suffix in (".new", ".old")]
+
+
+def test_the_handler_is_for_decoding_only():
+    with pytest.raises(UnicodeEncodeError):
+        codecs.encode("é", "ascii", "pipeline.latin1")
+
+
+def test_load_names_the_commands_that_make_it(tmp_path):
+    with pytest.raises(Refusal) as caught:
+        load(tmp_path / "linux/characters-95-5")
+    assert "\n" not in str(caught.value) and str(tmp_path / "linux/characters-95-5") in str(caught.value)
+    assert "`python -m pipeline.fetch data=linux` and `python -m pipeline.prepare data=linux`" in str(caught.value)
+
+
+def test_vocabulary_encodes_and_decodes():
+    characters = Vocabulary("characters", [ord(c) for c in "abé語"])
+    assert characters.encode("a語zéé\U0001f600").tolist() == [0, 3, 4, 2, 2, 4]
+    assert characters.encode("a").dtype == np.uint8
+    assert characters.encode("").tolist() == [] and characters.decode([]) == ""
+    assert characters.decode(np.array([0, 3, 4, 2], np.uint8)) == "a語\ufffdé"
+    values = Vocabulary("bytes", sorted(set("aé".encode())))
+    assert values.encode("éab").tolist() == [values.codes.index(0xC3), values.codes.index(0xA9), 0, 3]
+    assert values.decode(values.encode("aé")) == "aé" and values.decode(values.encode("aba")) == "a\ufffda"
+    assert values.decode([values.codes.index(0xC3)]) == "\ufffd"
+
+
+def test_tiny_shakespeare_is_what_everybody_counts(mirror, tmp_path):
+    corpus = TinyShakespeare("tiny_shakespeare", "characters", "90-10", str(tmp_path / "p/t/characters-90-10"), [])
+    fetch(corpus, tmp_path, mirror)
+    card = prepare(corpus, tmp_path)
+    assert (card["vocabulary"], sum(card["counts"].values())) == (65, 1_115_394)
+    assert card["unknown"] == {"train": 0, "validation": 0}
+    text = (mirror / "tinyshakespeare.txt").read_text()
+    prepared = load(corpus.prepared)
+    assert prepared.test is None and prepared.vocabulary.decode(prepared.train[:300]) == text[:300]
+    assert prepared.vocabulary.decode(prepared.validation) == text[1_115_394 * 90 // 100:]

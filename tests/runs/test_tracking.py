@@ -1,0 +1,81 @@
+import multiprocessing
+from pathlib import Path
+
+import pytest
+import torch
+
+from pipeline.corpora.prepared import load
+from pipeline.models.load import load_network
+from pipeline.runs.files import read_lines
+from pipeline.runs.tracking import database
+from tests.conftest import composed, trained
+
+FORKED = multiprocessing.get_context("forkserver")
+FORKED.set_forkserver_preload(["pipeline.runs.session", "mlflow.pytorch"])
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("mlflow")
+    return [f"tracking.uri=sqlite:///{folder}/mlflow.db", f"tracking.artifacts={folder}/artifacts"], folder
+
+
+def client(folder):
+    from mlflow import MlflowClient
+    return MlflowClient(f"sqlite:///{folder}/mlflow.db")
+
+
+def test_eight_processes_make_one_database_and_write_at_once(small, store):
+    tracking, folder = store
+    overrides = [*small[:-1], *tracking, "trainer.steps=4"]
+    processes = [FORKED.Process(target=trained, args=(*overrides, f"seed={seed}")) for seed in range(8)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0] * 8
+    experiment = client(folder).get_experiment_by_name("single")
+    runs = client(folder).search_runs([experiment.experiment_id])
+    assert sorted(int(run.data.params["seed"]) for run in runs) == list(range(8))
+    assert {run.info.status for run in runs} == {"FINISHED"}
+
+
+def test_the_runs_page_holds_everything(small, store):
+    tracking, folder = store
+    overrides = [*small[:-1], *tracking, "seed=100"]
+    directory = trained(*overrides)
+    run = client(folder).get_run(directory.facts["mlflow_run_id"])
+    assert run.info.run_name == directory.path.name and run.info.status == "FINISHED"
+    assert run.data.params["model.hidden"] == "16" and run.data.params["optimizer.lr"] == "0.002"
+    assert run.data.params["trainer.sample.temperature"] == "1.0"
+    assert run.data.metrics["validation_bits"] == pytest.approx(run.data.metrics["validation"] / 0.693147180559945)
+    [data] = run.inputs.dataset_inputs
+    prepared = load(composed(*overrides).data.prepared)
+    assert data.dataset.name == "text" and prepared.card["fingerprint"].startswith(data.dataset.digest)
+    assert run.data.tags["mlflow.source.git.commit"] == directory.facts["code"]["commit"]
+    files = {file.path for file in client(folder).list_artifacts(run.info.run_id)}
+    assert files >= {"loss.png", "config.yaml", "samples"}
+    samples = read_lines(directory.samples)
+    story = run.data.tags["mlflow.note.content"]
+    assert story.startswith("### at first (step 10)") and "### at last (step 20)" in story
+    assert samples[0]["text"] in story and samples[-1]["text"] in story
+
+
+def test_the_model_loads_back_from_mlflow(small, store, monkeypatch):
+    import mlflow
+    tracking, folder = store
+    overrides = [*small[:-1], *tracking, "seed=101"]
+    directory = trained(*overrides)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
+    mlflow.set_tracking_uri(f"sqlite:///{folder}/mlflow.db")
+    network = mlflow.pytorch.load_model(f"runs:/{directory.facts['mlflow_run_id']}/model")
+    expected = load_network(directory, load(composed(*overrides).data.prepared))
+    symbols = torch.tensor([[1], [2], [3]])
+    assert torch.equal(network(symbols, network.start(1))[0], expected(symbols, expected.start(1))[0])
+
+
+def test_the_database_path_is_made_absolute(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("mlflow.db.ready").touch()
+    assert database("sqlite:///mlflow.db") == f"sqlite:///{tmp_path}/mlflow.db"
+    assert database("http://127.0.0.1:5000") == "http://127.0.0.1:5000"

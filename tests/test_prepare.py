@@ -1,0 +1,43 @@
+"""`python -m pipeline.prepare` as a person runs it, and every corpus of conf/data."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import hydra.utils
+import pytest
+from hydra import compose, initialize_config_dir
+
+from pipeline.corpora.corpus import Corpus
+from pipeline.corpora.prepared import load
+
+ROOT = Path(__file__).parents[1]
+
+
+def run(verb: str, *choices: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", f"pipeline.{verb}", *choices]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=os.environ | {"COLUMNS": "200"})
+
+
+def test_from_text_to_arrays(tmp_path):
+    (tmp_path / "own.txt").write_bytes(b"my own text\r\n" * 9)
+    choices = ["data=text", "data.name=own", f"data.path={tmp_path}/own.txt", "data.split=95-5", "data.symbols=bytes",
+               f"paths.raw={tmp_path}/raw", f"paths.prepared={tmp_path}/prepared"]
+    refused = run("prepare", *choices)
+    assert refused.returncode == 1 and refused.stderr.startswith(f"error: nothing fetched in {tmp_path}/raw/own: run ")
+    assert refused.stderr.count("\n") == 1
+    for verb in ("fetch", "prepare"):
+        done = run(verb, *choices)
+        assert done.returncode == 0, done.stderr
+    prepared = load(tmp_path / "prepared/own/bytes-95-5")
+    assert prepared.vocabulary.decode([*prepared.train, *prepared.validation]) == "my own text\r\n" * 9
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in (ROOT / "conf/data").glob("*.yaml")))
+def test_every_corpus_composes_and_lists_its_originals(name):
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        data = compose("config", [f"data={name}"] + ["data.path=x"] * (name == "text")).data
+    corpus = hydra.utils.instantiate(data)
+    assert isinstance(corpus, Corpus) and corpus.name == name and corpus.originals()
+    assert data.prepared == f"data/prepared/{name}/characters-80-10-10"

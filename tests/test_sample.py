@@ -1,0 +1,80 @@
+import re
+import subprocess
+import sys
+
+import pytest
+
+from pipeline.sample import find_run, read_arguments, sample
+from pipeline.verb import Refusal
+from tests.conftest import ROOT
+
+
+@pytest.fixture
+def run(run_in):
+    return run_in("trainer.steps=4")
+
+
+def arguments(run, **given):
+    return {"run": str(run.path), "prompt": "", "length": 30, "temperature": 0.7, "seed": 0, "runs": "runs"} | given
+
+
+def test_prompt_and_length_symbols_come_out(run, capsys):
+    sample(**arguments(run, prompt="the king, ", length=25))
+    out = capsys.readouterr().out
+    assert out.startswith("the king, ") and len(out) == len("the king, ") + 25 + 1
+
+
+def test_the_seed_decides(run, capsys):
+    texts = []
+    for seed in (1, 1, 2):
+        sample(**arguments(run, seed=seed))
+        texts.append(capsys.readouterr().out)
+    assert texts[0] == texts[1] != texts[2]
+
+
+def test_unknown_symbols_are_named_and_an_empty_or_long_prompt_works(run, capsys):
+    sample(**arguments(run, prompt="Ω the Ж Ω"))
+    captured = capsys.readouterr()
+    assert "has never seen 'ΩЖ': read as unknown" in captured.err and captured.out.startswith("Ω the Ж Ω")
+    for prompt in ("", "the king " * 2000):
+        sample(**arguments(run, prompt=prompt))
+        captured = capsys.readouterr()
+        assert captured.err == "" and len(captured.out) == len(prompt) + 31
+
+
+@pytest.mark.parametrize("given, message", [({"length": -1}, "length=-1"), ({"temperature": -0.1}, "temperature=-0.1"),
+                                            ({"temperature": float("nan")}, "temperature=nan")])
+def test_nonsense_is_refused(run, given, message):
+    with pytest.raises(Refusal, match=re.escape(message)):
+        sample(**arguments(run, **given))
+
+
+def test_a_run_is_found_by_path_by_part_of_its_name_and_by_being_the_last(run, run_in, tmp_path):
+    other = run_in("trainer.steps=4", "model=gru")
+    runs = tmp_path / "runs"
+    assert find_run(str(run.path), runs) == run.path
+    assert find_run("lstm", runs) == run.path
+    assert find_run("", runs) == other.path
+    with pytest.raises(Refusal, match="run=text means 2 runs"):
+        find_run("text", runs)
+    with pytest.raises(Refusal, match="run=mut1: no run is called so"):
+        find_run("mut1", runs)
+    with pytest.raises(Refusal, match="holds no runs: train one"):
+        find_run("", tmp_path / "nowhere")
+
+
+def test_arguments_are_key_value_words():
+    assert read_arguments(["prompt=a=b, c", "length=7"]) | {} == {**read_arguments([]), "prompt": "a=b, c", "length": 7}
+    for word, message in (("lenght=3", "give key=value"), ("hello", "give key=value"), ("length=3.5", "length=3.5: take a number")):
+        with pytest.raises(Refusal, match=message):
+            read_arguments([word])
+
+
+def test_on_the_command_line(run):
+    def said(*words):
+        return subprocess.run([sys.executable, "-m", "pipeline.sample", *words], cwd=ROOT, capture_output=True, text=True)
+    done = said(f"run={run.path}", "prompt=the king", "length=5")
+    assert done.returncode == 0 and len(done.stdout) == len("the king") + 5 + 1
+    done = said("prompt")
+    assert done.returncode == 1 and done.stderr.startswith("error: 'prompt': give key=value") and done.stderr.count("\n") == 1
+    assert "temperature" in said("--help").stdout
