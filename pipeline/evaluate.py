@@ -1,6 +1,7 @@
 """What the finished runs of a study are worth: `python -m pipeline.evaluate study=architectures`.
 
-Writes results/studies/<study>.json for the report, results/metrics/<study>.json and results/curves/<study>.csv for DVC.
+Writes results/studies/<study>.json for the report, results/metrics/<study>.json (test loss in nats per symbol) and
+results/curves/<study>.csv (validation losses) for DVC.
 """
 
 import csv
@@ -40,8 +41,7 @@ def evaluate(cfg: DictConfig) -> dict:
               "published": OmegaConf.to_container(cfg.study.published) if cfg.study.get("published") else None}
     results = Path(cfg.paths.results)
     write_json(results / "metrics" / f"{cfg.study.name}.json",
-               {group["label"]: {key: group[key]["mean"] for key in ("test_nats", "test_bits", "validation_nats")}
-                for group in result["groups"]})
+               {group["label"]: group["test_nats"]["mean"] for group in result["groups"]})
     write_atomically(results / "curves" / f"{cfg.study.name}.csv", _curves(runs))
     write_json(results / "studies" / f"{cfg.study.name}.json", result)
     _print_table(result)

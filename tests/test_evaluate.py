@@ -73,7 +73,7 @@ def test_completions_go_on_from_the_prompts_of_the_data(study):
 def test_dvc_finds_metrics_and_curves(study):
     folder, _, result, _ = study
     metrics = json.loads((folder / "results" / "metrics" / "architectures.json").read_text())
-    assert metrics["gru 1x16"]["test_nats"] == result["groups"][2]["test_nats"]["mean"]
+    assert metrics["gru 1x16"] == result["groups"][2]["test_nats"]["mean"]
     rows = list(csv.DictReader((folder / "results" / "curves" / "architectures.csv").open()))
     assert len(rows) == 6 * 4 and {row["run"] for row in rows} == {f"{model} 1x16 s{seed}" for model in ("rnn", "lstm", "gru") for seed in (0, 1)}
 

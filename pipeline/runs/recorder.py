@@ -88,9 +88,15 @@ class Recorder(lightning.Callback):
             self._now()
             trainer.save_checkpoint(self.run.last)
             if self.tracking is not None:
-                self.tracking.push(self.run)
+                self._push()
             self.began = time.monotonic()
         trainer.should_stop = stop or not self._patient()
+
+    def _push(self) -> None:
+        try:
+            self.tracking.push(self.run)
+        except Exception as error:          # a server that is away for a while must not cost the training
+            self.progress.say(f"{self.run.path.name}: MLflow cannot be reached, its record waits ({str(error).splitlines()[0][:200]})")
 
     def _patient(self) -> bool:
         return self.settings.patience is None or self.without_best < self.settings.patience

@@ -3,6 +3,7 @@
 import logging
 import os
 import warnings
+from contextlib import contextmanager
 
 import pytorch_lightning as lightning
 import torch
@@ -58,9 +59,10 @@ def _first_rank(cfg: DictConfig, prepared: Prepared, identity: Identity, run: Ru
                    vocabulary=len(prepared.vocabulary), mlflow_run_id=None)
     tracking = None
     if cfg.tracking.uri is not None:
-        if run.facts["mlflow_run_id"] is None:
-            run.note(mlflow_run_id=Tracking.create(cfg, identity.name, prepared.card, run.facts["code"]))
-        tracking = Tracking.resume(cfg, run.facts["mlflow_run_id"])
+        with _reaching_mlflow(cfg, "start it, or train without tracking (tracking.uri=null)"):
+            if run.facts["mlflow_run_id"] is None:
+                run.note(mlflow_run_id=Tracking.create(cfg, identity.name, prepared.card, run.facts["code"]))
+            tracking = Tracking.resume(cfg, run.facts["mlflow_run_id"])
     run.note(status="running", process=os.getpid())
     alone = not HydraConfig.initialized() or HydraConfig.get().mode != RunMode.MULTIRUN
     progress = Progress(cfg.trainer.progress, identity.name, cfg.trainer.steps, alone)
@@ -81,10 +83,21 @@ def _first_rank(cfg: DictConfig, prepared: Prepared, identity: Identity, run: Ru
         progress.say(f"{run.path}  stopped and saved: the same command goes on from here")
         raise KeyboardInterrupt
     if tracking is not None:
-        tracking.finish(run, load_network(run, prepared))
+        with _reaching_mlflow(cfg, "the training is done and kept; the same command sends its record when MLflow answers"):
+            tracking.finish(run, load_network(run, prepared))
     run.note(status="finished", validation=recorder.best, seconds=round(recorder.seconds, 3))
     progress.say(f"{run.path}  finished: validation {recorder.best:.4f} nats/char in {recorder.seconds:.0f} s of training")
     return recorder.best
+
+
+@contextmanager
+def _reaching_mlflow(cfg: DictConfig, mend: str):
+    """Turns what MLflow says when it cannot be reached into one line with the mend."""
+    from mlflow.exceptions import MlflowException
+    try:
+        yield
+    except MlflowException as error:
+        raise Refusal(f"tracking.uri={cfg.tracking.uri}: {str(error).splitlines()[0][:200]}: {mend}") from error
 
 
 def initial_network(cfg: DictConfig, prepared: Prepared) -> torch.nn.Module:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")       # its own 7 take minutes
 BATCH = 1000    # metrics in one request, MLflow's limit
 LOSSES = ("train", "smoothed", "validation")
 
@@ -67,7 +68,8 @@ class Tracking:
         if experiment is None:
             location = Path(cfg.tracking.artifacts).absolute().as_uri() if cfg.tracking.uri.startswith("sqlite") else None
             try:
-                client.create_experiment(cfg.study.name, artifact_location=location)
+                client.create_experiment(cfg.study.name, artifact_location=location,
+                                         tags={"mlflow.experimentKind": "custom_model_development"})
             except MlflowException:                  # another process was first
                 pass
             experiment = client.get_experiment_by_name(cfg.study.name)

@@ -8,6 +8,7 @@ from pipeline.corpora.prepared import load
 from pipeline.models.load import load_network
 from pipeline.runs.files import read_lines
 from pipeline.runs.tracking import database
+from pipeline.verb import Refusal
 from tests.conftest import composed, trained
 
 FORKED = multiprocessing.get_context("forkserver")
@@ -72,6 +73,32 @@ def test_the_model_loads_back_from_mlflow(small, store, monkeypatch):
     expected = load_network(directory, load(composed(*overrides).data.prepared))
     symbols = torch.tensor([[1], [2], [3]])
     assert torch.equal(network(symbols, network.start(1))[0], expected(symbols, expected.start(1))[0])
+
+
+def test_a_server_that_is_not_there_is_refused_in_a_line(small):
+    with pytest.raises(Refusal, match=r"^tracking\.uri=http://127\.0\.0\.1:9: .*start it, or train without tracking \(tracking\.uri=null\)$"):
+        trained(*small[:-1], "tracking.uri=http://127.0.0.1:9")
+
+
+def test_a_server_that_goes_away_costs_nothing_and_gets_the_record_later(small, store, monkeypatch, capsys):
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+    tracking, folder = store
+    overrides = [*small[:-1], *tracking, "seed=102"]
+
+    def away(*arguments, **named):
+        raise MlflowException("nobody answers")
+    with monkeypatch.context() as patch:
+        patch.setattr(MlflowClient, "log_batch", away)
+        patch.setattr(MlflowClient, "log_text", away)
+        patch.setattr("pipeline.runs.tracking.Tracking.create", classmethod(lambda cls, cfg, *rest: client(folder).create_run(
+            client(folder).create_experiment("away")).info.run_id))
+        with pytest.raises(Refusal, match="the training is done and kept"):
+            trained(*overrides)
+    assert "MLflow cannot be reached, its record waits (nobody answers)" in capsys.readouterr().out
+    run = trained(*overrides)
+    history = client(folder).get_metric_history(run.facts["mlflow_run_id"], "train")
+    assert [metric.step for metric in history] == [record["step"] for record in read_lines(run.metrics)]
 
 
 def test_the_database_path_is_made_absolute(tmp_path, monkeypatch):
