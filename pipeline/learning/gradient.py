@@ -49,7 +49,11 @@ class GradientLearning(lightning.LightningModule):
 
     def training_step(self, window: Window, index: int) -> Tensor:
         # Random numbers are a function of (seed, step, rank): a continuation draws what an uninterrupted run draws.
-        torch.manual_seed(((self.seed << 40) + (self.global_step << 12) + self.global_rank) % 2**63)
+        seed = ((self.seed << 40) + (self.global_step << 12) + self.global_rank) % 2**63
+        if self.device.type == "cuda":
+            torch.cuda.manual_seed(seed)
+        else:                               # torch.manual_seed notes a traceback for a GPU that is not in use, at every call
+            torch.default_generator.manual_seed(seed)
         if window.reset or self.state is None:
             self.state = self.network.start(window.inputs.shape[1])
         logits, state = self.network(window.inputs, self.state)

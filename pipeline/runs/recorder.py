@@ -4,10 +4,10 @@ import math
 import signal
 import time
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import pytorch_lightning as lightning
 import torch
-from omegaconf import DictConfig
 
 from pipeline.learning.gradient import GradientLearning
 from pipeline.runs.directory import RunDirectory
@@ -24,14 +24,14 @@ class Diverged(Refusal):
 class Recorder(lightning.Callback):
     """After the step that is due: record, validate, sample, save, in this order, so that a checkpoint has all that came before it.
 
-    settings   the `trainer` node
+    settings   the `trainer` node as plain attributes
     validate   the network's loss on the held-out part, nats per symbol
     sample     a text from the network for this step
     Only the first rank writes. What it wrote after the last checkpoint is dropped and written again by a continuation.
     After SIGINT or SIGTERM it saves and ends the training; `signal` says which came. Raises Diverged.
     """
 
-    def __init__(self, settings: DictConfig, run: RunDirectory, tracking: Tracking | None, progress: Progress | None,
+    def __init__(self, settings: SimpleNamespace, run: RunDirectory, tracking: Tracking | None, progress: Progress | None,
                  validate: Callable[[], float], sample: Callable[[int], str]):
         self.settings, self.run, self.tracking, self.progress = settings, run, tracking, progress
         self.validate, self.sample = validate, sample

@@ -1,16 +1,18 @@
 """One process's work on a run: from a composed configuration to a finished, stopped or diverged run."""
 
+import json
 import logging
 import os
 import warnings
 from contextlib import contextmanager
+from types import SimpleNamespace
 
 import pytorch_lightning as lightning
 import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from hydra.utils import instantiate
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from pipeline.corpora.prepared import Prepared
 from pipeline.datasets.streams import Streams
@@ -122,10 +124,15 @@ def _learning(cfg: DictConfig, prepared: Prepared) -> GradientLearning:
     return learning
 
 
+def _plain(node: DictConfig) -> SimpleNamespace:
+    """The resolved node as an object with attributes; reading a DictConfig at every step costs more than a small step."""
+    return json.loads(json.dumps(OmegaConf.to_container(node, resolve=True)), object_hook=lambda entries: SimpleNamespace(**entries))
+
+
 def _train(cfg: DictConfig, prepared: Prepared, run: RunDirectory, learning: GradientLearning, tracking: Tracking | None,
            progress: Progress | None) -> Recorder:
     """Trains from the last checkpoint, or from step 0, to the last step or to where it is asked to stop."""
-    settings, network = cfg.trainer, learning.network
+    settings, network = _plain(cfg.trainer), learning.network
     held_out = prepared.validation[:settings.validation_symbols]
 
     def validate() -> float:
