@@ -5,6 +5,7 @@ from torch import nn
 
 from pipeline.corpora.prepared import Prepared
 from pipeline.models.build import build
+from pipeline.recurrence import choose
 from pipeline.runs.directory import RunDirectory
 from pipeline.verb import Refusal
 
@@ -22,4 +23,5 @@ def load_network(run: RunDirectory, prepared: Prepared) -> nn.Module:
     cfg = run.config()
     network = build(cfg.model, len(prepared.vocabulary)).to(getattr(torch, cfg.trainer.dtype))
     network.load_state_dict(torch.load(run.best, map_location="cpu", weights_only=True)["network"])
+    network.engine = choose("auto", network.cells, "cpu")
     return network.eval()

@@ -9,51 +9,65 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pipeline import recurrence
+from pipeline.cells.cell import Cell, linear
+
 State = tuple[Tensor, ...]
 
 
 class RecurrentNetwork(nn.Module):
     """h^l_t = cell(h^{l-1}_t, h^l_{t-1}) for l = 1..L, h^0_t = one-hot or embedding of symbol x_t; log p(x_{t+1}) = log softmax(Why h^L_t + by).
 
-    kernel     torch.nn.RNN, LSTM or GRU, called with (D, H, num_layers=L, dropout=...)
     symbols    V; the index V means "unknown" and is read as a zero input
+    cell       (D, H) -> a cell of pipeline.cells
     layers     L >= 1
     hidden     H >= 1
     embedding  D of a learned embedding, or None: one-hot input, D = V
     dropout    probability in [0, 1), on the output of every layer (Zaremba et al. 2014: never on the recurrent product)
-    recurrent_bias  also train the bias of the recurrent product, as char-rnn and PyTorch do; False holds it at zero, which
-               leaves one bias per gate, as in the papers (for GRU also inside the reset gate's product)
-
-    Memory of the parameters of an LSTM: 4 (D + H (2L - 1) + (2 if recurrent_bias else 1) L) H + V (H + 1) numbers.
+    skip_connections  the readout sees the outputs of all layers, [h^1_t .. h^L_t], instead of the last one's (Graves 2013)
+    initial_state, learned_initial_state  every number of the state before the first symbol is `initial_state`, or starts there and is
+               learned by backpropagation to t = 0
+    `engine` says how the recurrence is run, one of pipeline.recurrence.ENGINES; it changes rounding and speed alone.
     """
 
-    def __init__(self, symbols: int, kernel: Callable[..., nn.RNNBase], layers: int, hidden: int, embedding: int | None,
-                 dropout: float, recurrent_bias: bool):
+    engine = "deferred"
+
+    def __init__(self, symbols: int, cell: Callable[[int, int], Cell], layers: int, hidden: int, embedding: int | None, dropout: float,
+                 skip_connections: bool, initial_state: float, learned_initial_state: bool):
         super().__init__()
-        self.symbols = symbols
-        if embedding is None:
-            self.register_buffer("one_hot", torch.eye(symbols + 1)[:, :symbols], persistent=False)     # [V+1, V], last row zero
-        else:
-            self.embedding = nn.Embedding(symbols, embedding)
-        self.recurrence = kernel(embedding or symbols, hidden, num_layers=layers, dropout=dropout if layers > 1 else 0.0)
+        self.symbols, self.skip_connections = symbols, skip_connections
+        self.embedding = None if embedding is None else nn.Embedding(symbols, embedding)
+        self.cells = nn.ModuleList(cell((embedding or symbols) if layer == 0 else hidden, hidden) for layer in range(layers))
         self.dropout = nn.Dropout(dropout)
-        self.readout = nn.Linear(hidden, symbols)
-        if not recurrent_bias:
-            for name, parameter in self.recurrence.named_parameters():
-                if name.startswith("bias_hh"):
-                    parameter.requires_grad_(False).zero_()
+        self.readout = nn.Linear(hidden * (layers if skip_connections else 1), symbols)
+        self.initial_state = initial_state
+        self.initial = nn.ParameterList(torch.empty(layers, width) for width in self.cells[0].state.values())
+        self.initial.requires_grad_(learned_initial_state)
+        for part in self.initial:
+            nn.init.constant_(part, initial_state)
 
     def start(self, batch: int) -> State:
-        """The state before the first symbol: zeros, each [L, B, H]. (h,) or, for an LSTM, (h, c)."""
-        zeros = self.readout.weight.new_zeros(self.recurrence.num_layers, batch, self.recurrence.hidden_size)
-        return (zeros, zeros.clone()) if self.recurrence.mode == "LSTM" else (zeros,)
+        """The state before the first symbol, each part [L, B, width]."""
+        return tuple(part.unsqueeze(1).expand(-1, batch, -1) for part in self.initial)
 
     def forward(self, symbols_TB: Tensor, state: State) -> tuple[Tensor, State]:
         """Symbols 0..V (V unknown) and the state before them -> logits of each next symbol [T, B, V] and the state after."""
-        if hasattr(self, "embedding"):
-            x_TBD = F.embedding(symbols_TB, F.pad(self.embedding.weight, (0, 0, 0, 1)))
-        else:
-            x_TBD = F.embedding(symbols_TB, self.one_hot)
-        lstm = len(state) == 2
-        h_TBH, state = self.recurrence(x_TBD, state if lstm else state[0])
-        return self.readout(self.dropout(h_TBH)), (state if lstm else (state,))
+        x = self.read(symbols_TB)
+        outputs, after = [], []
+        for cell, *before in zip(self.cells, *state, strict=True):
+            x, end = recurrence.run(cell, x, tuple(before), self.engine)
+            after.append(end)
+            x = self.dropout(x)
+            outputs.append(x)
+        return self.readout(torch.cat(outputs, dim=-1) if self.skip_connections else x), tuple(map(torch.stack, zip(*after)))
+
+    def read(self, symbols: Tensor) -> Tensor:
+        """What the first layer reads: the symbols themselves where input is one-hot, or their embeddings."""
+        return symbols if self.embedding is None else linear(symbols, self.embedding.weight.t())
+
+    def finish_initialization(self) -> None:
+        """What no draw changes: the initial state, and what the cells' papers set, such as a forget bias."""
+        for cell in self.cells:
+            cell.finish_initialization()
+        for part in self.initial:
+            nn.init.constant_(part, self.initial_state)

@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from pipeline.corpora.prepared import Vocabulary
+from pipeline.corpora.vocabulary import Vocabulary
+from pipeline.models.stepping import Stepper
 
 PIECE = 1000    # symbols of a long prompt read at a time
 
@@ -35,19 +36,18 @@ def generate(network: nn.Module, vocabulary: Vocabulary, prompt: str, temperatur
     else:
         spell = [vocabulary.decode([symbol]) for symbol in range(len(vocabulary))].__getitem__
     state = network.start(1)
-    *earlier, symbols_T1 = torch.from_numpy(read.astype(np.int64))[:, None].to(device).split(PIECE)
+    *earlier, last = read.astype(np.int64).tolist()
     try:
-        for piece_T1 in earlier:
+        for piece_T1 in torch.tensor(earlier, dtype=torch.long, device=device)[:, None].split(PIECE) if earlier else ():
             _, state = network(piece_T1, state)
+        step = Stepper(network, state)
         while True:
-            logits, state = network(symbols_T1, state)
-            last_V = logits[-1, 0].double().cpu()
+            last_V = step(last).double().cpu()
             if temperature == 0:
-                symbol = int(last_V.argmax())
+                last = int(last_V.argmax())
             else:
-                symbol = int(torch.multinomial(torch.softmax(last_V / temperature, dim=0), 1, generator=generator))
-            yield spell(symbol)
-            symbols_T1 = torch.tensor([[symbol]], device=device)
+                last = int(torch.multinomial(torch.softmax(last_V / temperature, dim=0), 1, generator=generator))
+            yield spell(last)
     finally:
         network.train(training)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 # Settings of the trainer that change how a run runs, not what comes out.
-HOW = ("record_every", "checkpoint_every", "threads", "accelerator", "devices", "nodes", "progress")
+HOW = ("record_every", "checkpoint_every", "engine", "threads", "accelerator", "devices", "nodes", "progress")
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from pipeline.models.build import build, choose, count_parameters
 from pipeline.models.load import load_network
 from pipeline.probes.likelihood import mean_loss
 from pipeline.probes.text import write
+from pipeline.recurrence import choose as choose_engine
 from pipeline.runs.checkpoints import AtomicCheckpointIO
 from pipeline.runs.directory import RunDirectory
 from pipeline.runs.identity import Identity
@@ -70,7 +71,7 @@ def _first_rank(cfg: DictConfig, prepared: Prepared, identity: Identity, run: Ru
     progress = Progress(cfg.trainer.progress, identity.name, cfg.trainer.steps, alone)
     progress.say(f"{run.path}  {'goes on' if run.last.exists() else 'starts'}: {run.facts['parameters']:,} parameters, "
                  f"{len(prepared.vocabulary)} symbols, {cfg.trainer.steps:,} steps of {cfg.trainer.batch} x {cfg.trainer.length}, "
-                 f"{cfg.trainer.threads} thread{'s' if cfg.trainer.threads > 1 else ''} (trainer.threads)")
+                 f"{cfg.trainer.threads} thread{'s' if cfg.trainer.threads > 1 else ''} (trainer.threads), {learning.network.engine} recurrence (trainer.engine)")
     try:
         recorder = _train(cfg, prepared, run, learning, tracking, progress)
     except Diverged:
@@ -109,13 +110,18 @@ def initial_network(cfg: DictConfig, prepared: Prepared) -> torch.nn.Module:
     torch.manual_seed(cfg.seed)
     network = build(cfg.model, len(prepared.vocabulary))
     instantiate(cfg.initialization)(network)
+    network.finish_initialization()
     return network.to(getattr(torch, cfg.trainer.dtype))
 
 
 def _learning(cfg: DictConfig, prepared: Prepared) -> GradientLearning:
     settings = cfg.trainer
     streams = Streams(prepared.train, len(prepared.vocabulary), settings.batch, settings.length, RANK, settings.devices * settings.nodes)
-    learning = GradientLearning(initial_network(cfg, prepared), streams, choose(cfg.optimizer), instantiate(cfg.schedule), settings.steps,
+    network = initial_network(cfg, prepared)
+    symbols = settings.steps * settings.batch * settings.length
+    network.engine = choose_engine(settings.engine, network.cells, "cuda" if torch.cuda.is_available() and settings.accelerator != "cpu" else "cpu",
+                                   6 * count_parameters(network) * symbols)
+    learning = GradientLearning(network, streams, choose(cfg.optimizer), instantiate(cfg.schedule), settings.steps,
                                 settings.loss, settings.clip_value, settings.clip_norm, cfg.seed)
     try:
         learning.configure_optimizers()
@@ -143,10 +149,12 @@ def _train(cfg: DictConfig, prepared: Prepared, run: RunDirectory, learning: Gra
                      (cfg.seed << 32) + step)
 
     recorder = Recorder(settings, run, tracking, progress, validate, sample)
-    world = settings.devices * settings.nodes
+    strategy = "auto" if settings.devices * settings.nodes == 1 else "ddp"
+    if strategy == "ddp" and any(part.requires_grad for part in network.initial):
+        strategy = "ddp_find_unused_parameters_true"    # a learned initial state takes part in the windows at stream starts alone
     trainer = lightning.Trainer(accelerator=settings.accelerator, devices=settings.devices, num_nodes=settings.nodes,
-                                strategy="auto" if world == 1 else "ddp", max_steps=settings.steps, plugins=[AtomicCheckpointIO()],
-                                callbacks=[recorder], logger=False, enable_checkpointing=False, enable_progress_bar=False,
-                                enable_model_summary=False, use_distributed_sampler=False)
+                                strategy=strategy, max_steps=settings.steps, plugins=[AtomicCheckpointIO()], callbacks=[recorder],
+                                logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+                                use_distributed_sampler=False)
     trainer.fit(learning, ckpt_path=run.last if run.last.exists() else None)
     return recorder

@@ -1,45 +1,48 @@
 import math
 
+import pytest
 import torch
-from torch import nn
 
 from pipeline.learning.initializations import library, normal, uniform
-from pipeline.models.recurrent import RecurrentNetwork
+from tests.models.test_recurrent import network as build
 
 
-def network(recurrent_bias=True):
-    torch.manual_seed(0)
-    return RecurrentNetwork(50, nn.LSTM, 1, 64, None, 0.0, recurrent_bias)
+def network(**options):
+    return build("lstm", symbols=50, layers=1, hidden=64, **options)
 
 
-def test_library_is_what_pytorch_draws():
+def test_library_is_uniform_in_one_over_the_root_of_h():
     net = network()
-    torch.manual_seed(0)
-    theirs = nn.LSTM(50, 64)
+    before = {name: parameter.clone() for name, parameter in net.named_parameters()}
     library(net)
-    for ours, expected in zip(net.recurrence.parameters(), theirs.parameters(), strict=True):
-        assert torch.equal(ours, expected) and ours.abs().max() <= 1 / math.sqrt(64)
+    for name, parameter in net.cells.named_parameters():
+        assert torch.equal(parameter, before[f"cells.{name}"]) and 0.9 / 8 < parameter.abs().max() <= 1 / 8
+        assert parameter.std().item() == pytest.approx(1 / 8 / math.sqrt(3), rel=0.1)
 
 
 def test_normal_has_its_deviation_and_zero_biases():
     net = network()
     normal(net, 0.01)
     for name, parameter in net.named_parameters():
-        if "bias" in name:
+        if "bias" in name or "initial" in name:
             assert (parameter == 0).all()
         else:
             assert abs(parameter.std().item() - 0.01) < 0.001 and abs(parameter.mean().item()) < 0.001
 
 
 def test_uniform_fills_its_interval_biases_too():
-    net = network()
+    net = network(recurrent_bias=True)
     uniform(net, 0.08)
-    for parameter in net.parameters():
-        assert 0.06 < parameter.abs().max() <= 0.08
-        assert abs(parameter.std().item() - 0.08 / math.sqrt(3)) < 0.01
+    for name, parameter in net.named_parameters():
+        if "initial" not in name:
+            assert 0.06 < parameter.abs().max() <= 0.08
+            assert abs(parameter.std().item() - 0.08 / math.sqrt(3)) < 0.01
 
 
-def test_a_bias_held_at_zero_stays_there():
-    net = network(recurrent_bias=False)
-    uniform(net, 0.08)
-    assert (net.recurrence.bias_hh_l0 == 0).all()
+def test_what_a_paper_sets_survives_the_draw():
+    for draw in (lambda net: normal(net, 0.01), lambda net: uniform(net, 0.08)):
+        net = build("lstm_forget_bias", symbols=50, layers=1, hidden=64, initial_state=0.25, learned=True)
+        draw(net)
+        net.finish_initialization()
+        assert net.cells[0].input_bias[64:128].mean().item() == pytest.approx(1, abs=0.05)
+        assert all((part == 0.25).all() for part in net.initial)

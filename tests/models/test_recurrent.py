@@ -1,80 +1,87 @@
+import numpy as np
 import pytest
 import torch
-from torch import nn
+from hydra.utils import instantiate
 from torch.nn import functional as F
 
 from pipeline.models.build import count_parameters
 from pipeline.models.recurrent import RecurrentNetwork
+from pipeline.models.stepping import Stepper
+from pipeline.verb import CONF
+from tests.conftest import composed
+from tests.oracles import cells as oracle
 
-KERNELS = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
-PRODUCTS = {"rnn": 1, "lstm": 4, "gru": 3}
+NAMES = sorted(file.stem for file in (CONF / "model").glob("*.yaml"))
 
 
-def network(cell="lstm", symbols=5, layers=2, hidden=4, embedding=None, dropout=0.0, recurrent_bias=True):
+def network(name="lstm", symbols=5, layers=2, hidden=4, embedding=None, dropout=0.0, skip=False, initial_state=0.0, learned=False, **cell):
     torch.manual_seed(0)
-    return RecurrentNetwork(symbols, KERNELS[cell], layers, hidden, embedding, dropout, recurrent_bias).double()
+    make = instantiate(composed(f"model={name}").model.cell, **cell)
+    return RecurrentNetwork(symbols, make, layers, hidden, embedding, dropout, skip, initial_state, learned).double()
 
 
 def test_char_rnns_lstm_has_240321_parameters():
-    assert count_parameters(network("lstm", symbols=65, layers=2, hidden=128)) == 240_321
+    assert count_parameters(network("lstm", symbols=65, layers=2, hidden=128, recurrent_bias=True)) == 240_321
 
 
-@pytest.mark.parametrize("cell", KERNELS)
-@pytest.mark.parametrize("layers, hidden, embedding, biases", [(1, 3, None, 1), (3, 4, None, 2), (2, 4, 6, 2)])
-def test_parameter_count(cell, layers, hidden, embedding, biases):
+@pytest.mark.parametrize("layers, hidden, embedding, skip, learned", [(1, 3, None, False, False), (3, 4, None, True, True), (2, 4, 6, False, True)])
+def test_parameter_count(layers, hidden, embedding, skip, learned):
     V = 7
     widths = [embedding or V] + [hidden] * (layers - 1)
-    expected = sum(PRODUCTS[cell] * hidden * (width + hidden + biases) for width in widths)
-    expected += hidden * V + V + V * (embedding or 0)
-    assert count_parameters(network(cell, V, layers, hidden, embedding, recurrent_bias=biases == 2)) == expected
+    expected = sum(4 * hidden * (width + hidden + 1) for width in widths) + 2 * hidden * layers * learned
+    expected += V * (hidden * (layers if skip else 1) + 1) + V * (embedding or 0)
+    assert count_parameters(network("lstm", V, layers, hidden, embedding, skip=skip, learned=learned)) == expected
 
 
-def sigmoid(x):
-    return 1 / (1 + torch.exp(-x))
-
-
-def naive_step(cell, w, x, state):
-    """One layer, one time step, gate by gate, in PyTorch's order of gates."""
-    a, b = w["weight_ih"] @ x + w["bias_ih"], w["weight_hh"] @ state[0] + w["bias_hh"]
-    if cell == "rnn":
-        return (torch.tanh(a + b),)
-    if cell == "lstm":
-        i, f, g, o = (a + b).chunk(4)
-        c = sigmoid(f) * state[1] + sigmoid(i) * torch.tanh(g)
-        return sigmoid(o) * torch.tanh(c), c
-    (ar, az, an), (br, bz, bn) = a.chunk(3), b.chunk(3)
-    r, z = sigmoid(ar + br), sigmoid(az + bz)
-    return ((1 - z) * torch.tanh(an + r * bn) + z * state[0],)
-
-
-@pytest.mark.parametrize("cell", KERNELS)
-@pytest.mark.parametrize("embedding, recurrent_bias", [(None, True), (3, True), (None, False)])
-def test_logits_and_state_are_those_of_the_equations(cell, embedding, recurrent_bias):
-    V, L, H = 5, 2, 4
-    net = network(cell, V, L, H, embedding, recurrent_bias=recurrent_bias)
-    symbols = torch.tensor([[0, 4], [2, 2], [V, 1], [3, 0]])           # V: unknown
+@pytest.mark.parametrize("name", ["rnn", "lstm_fgr", "gru", "mut1", "mrnn_full", "mlstm"])
+@pytest.mark.parametrize("embedding, skip, initial_state", [(None, False, 0.0), (3, False, 0.0), (None, True, 0.25)])
+def test_logits_and_state_are_those_of_the_equations(name, embedding, skip, initial_state):
+    V, L = 5, 2
+    net = network(name, V, L, embedding=embedding, skip=skip, initial_state=initial_state)
+    symbols = torch.tensor([[0, 4], [2, 2], [V, 1], [3, 0]])                        # V: unknown
     logits, state = net(symbols, net.start(2))
-    weights = dict(net.recurrence.named_parameters())
-    for b in range(2):
-        states = [[torch.zeros(H, dtype=torch.double)] * len(state) for _ in range(L)]
-        for t in range(4):
-            symbol = symbols[t, b].item()
-            if symbol == V:
-                x = torch.zeros(embedding or V, dtype=torch.double)
-            else:
-                x = F.one_hot(torch.tensor(symbol), V).double() if embedding is None else net.embedding.weight[symbol]
-            for layer in range(L):
-                w = {name.removesuffix(f"_l{layer}"): value for name, value in weights.items() if name.endswith(f"_l{layer}")}
-                states[layer] = naive_step(cell, w, x, states[layer])
-                x = states[layer][0]
-            torch.testing.assert_close(logits[t, b], net.readout.weight @ x + net.readout.bias, rtol=1e-12, atol=1e-12)
-        for k, part in enumerate(state):
-            torch.testing.assert_close(part[:, b], torch.stack([layer[k] for layer in states]), rtol=1e-12, atol=1e-12)
+    w, b = net.readout.weight.detach().numpy(), net.readout.bias.detach().numpy()
+    for s in range(2):
+        if embedding is None:
+            x = F.one_hot(symbols[:, s], V + 1)[:, :V].double().numpy()
+        else:
+            x = np.stack([net.embedding.weight[k].detach().numpy() if k < V else np.zeros(embedding) for k in symbols[:, s].tolist()])
+        layers, ends = [], []
+        for cell in net.cells:
+            parameters = {key: value.detach().numpy() for key, value in cell.named_parameters()}
+            x, end = oracle.run(name, parameters, x, tuple(np.full(width, initial_state) for width in cell.state.values()))
+            layers.append(x)
+            ends.append(end)
+        seen = np.concatenate(layers, axis=1) if skip else x
+        np.testing.assert_allclose(logits[:, s].detach(), seen @ w.T + b, rtol=1e-11, atol=1e-12)
+        for part, expected in zip(state, zip(*ends), strict=True):
+            np.testing.assert_allclose(part[:, s].detach(), np.stack(expected), rtol=1e-11, atol=1e-12)
 
 
-@pytest.mark.parametrize("cell", KERNELS)
-def test_chunked_equals_whole(cell):
-    net = network(cell)
+@pytest.mark.parametrize("name", NAMES)
+def test_stepping_reads_what_the_whole_network_reads(name):
+    for options in ({}, {"embedding": 3, "skip": True}, {"initial_state": 0.3}):
+        net = network(name, **options).eval()
+        symbols = torch.tensor([3, 5, 0, 1, 1, 4])                                  # 5: unknown
+        with torch.no_grad():
+            logits, _ = net(symbols[:, None], net.start(1))
+            step = Stepper(net, net.start(1))
+            torch.testing.assert_close(torch.stack([step(symbol) for symbol in symbols.tolist()]), logits[:, 0], rtol=1e-11, atol=1e-12)
+
+
+def test_learned_initial_states_start_at_their_constant_and_learn():
+    net = network("lstm", initial_state=0.5, learned=True)
+    assert all(torch.equal(part, torch.full((2, 3, 4), 0.5, dtype=torch.double)) for part in net.start(3))
+    logits, _ = net(torch.randint(0, 5, (6, 3)), net.start(3))
+    logits.square().sum().backward()
+    assert all(part.grad.abs().min() > 0 for part in net.initial)
+    fixed = network("lstm", initial_state=0.5)
+    assert not any(part.requires_grad for part in fixed.start(3))
+
+
+@pytest.mark.parametrize("name", ["rnn", "lstm", "gru", "mut2"])
+def test_chunked_equals_whole(name):
+    net = network(name)
     symbols = torch.randint(0, 5, (9, 3))
     whole, end = net(symbols, net.start(3))
     first, state = net(symbols[:4], net.start(3))
@@ -84,11 +91,11 @@ def test_chunked_equals_whole(cell):
         torch.testing.assert_close(part, expected, rtol=1e-12, atol=1e-12)
 
 
-def test_dropout_acts_between_layers_and_before_the_readout_in_training_only():
+def test_dropout_acts_in_training_only_and_never_on_the_recurrence():
     net = network("rnn", dropout=0.5)
     symbols = torch.randint(0, 5, (6, 3))
-    drawn = [net(symbols, net.start(3))[0] for _ in range(2)]
-    assert not torch.equal(*drawn)
+    drawn = [net(symbols, net.start(3)) for _ in range(2)]
+    assert not torch.equal(drawn[0][0], drawn[1][0])
+    assert torch.equal(drawn[0][1][0][0], drawn[1][1][0][0]) and not torch.equal(drawn[0][1][0][1], drawn[1][1][0][1])
     net.eval()
     assert torch.equal(*(net(symbols, net.start(3))[0] for _ in range(2)))
-    assert net.recurrence.dropout == 0.5 and network("rnn", layers=1, dropout=0.5).recurrence.dropout == 0.0

@@ -3,8 +3,8 @@ import math
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
+from pipeline.cells.lstm import LSTM
 from pipeline.models.recurrent import RecurrentNetwork
 from pipeline.probes import likelihood
 
@@ -25,7 +25,7 @@ def one_by_one(network, text):
 @pytest.fixture
 def network():
     torch.manual_seed(0)
-    return RecurrentNetwork(V, nn.LSTM, 2, 6, None, 0.5, True).double().train()
+    return RecurrentNetwork(V, LSTM, 2, 6, None, 0.5, False, 0.0, False).double().train()
 
 
 @pytest.mark.parametrize("n, parts", [(37, 1), (900, 7)])

@@ -3,8 +3,8 @@ from collections import Counter
 
 import pytest
 import torch
-from torch import nn
 
+from pipeline.cells.gru import GRU
 from pipeline.corpora.vocabulary import Vocabulary
 from pipeline.models.recurrent import RecurrentNetwork
 from pipeline.probes import text as probe
@@ -16,7 +16,7 @@ LETTERS = Vocabulary("characters", [ord(c) for c in "\nabc"])
 @pytest.fixture
 def network():
     torch.manual_seed(0)
-    return RecurrentNetwork(4, nn.GRU, 1, 8, None, 0.0, True).double()
+    return RecurrentNetwork(4, GRU, 1, 8, None, 0.0, False, 0.0, False).double()
 
 
 def log_probabilities(network, symbols):
@@ -72,7 +72,7 @@ def test_a_long_prompt_is_read_whole(network, monkeypatch):
 
 def test_bytes_become_characters_when_they_are_whole():
     octets = Vocabulary("bytes", sorted("é!".encode()))
-    network = RecurrentNetwork(3, nn.RNN, 1, 4, None, 0.0, True)
+    network = RecurrentNetwork(3, GRU, 1, 4, None, 0.0, False, 0.0, False)
     pieces = list(itertools.islice(generate(network, octets, "!", 1.0, torch.Generator().manual_seed(0)), 300))
     assert {"é", "!", ""} <= set(pieces)
     assert "".join(pieces).replace("\N{REPLACEMENT CHARACTER}", "").strip("é!") == ""

@@ -1,0 +1,1 @@
+"""Recurrence formulas, each written as in its paper: one time step, no loop."""

@@ -1,0 +1,75 @@
+"""The multiplicative RNN, whose input chooses the hidden-to-hidden matrix, and the multiplicative LSTM."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from pipeline.cells.cell import Cell, Product
+
+
+class MultiplicativeRNN(Cell):
+    """f_t = (Wfx x_t) (Wfh h_{t-1}), h_t = tanh(Whf f_t + Whx x_t + b)  (Sutskever, Martens & Hinton 2011, their equations 7 and 8).
+
+    The matrix that x_t chooses is Whf diag(Wfx x_t) Wfh, of rank at most `factors` (default H).
+    F (D + H) + H (F + D + 1) parameters.
+    """
+
+    def __init__(self, inputs: int, hidden: int, recurrent_bias: bool = False, factors: int | None = None):
+        factors = factors or hidden
+        super().__init__(inputs, hidden, {"h": hidden, "factor": factors}, {"state": (factors, hidden), "h": (hidden, factors)},
+                         {"h": hidden}, recurrent_bias, unbiased=("factor",))
+        self.reset_parameters()
+
+    def step(self, x: dict[str, Tensor], state: tuple[Tensor, ...], product: Product) -> tuple[Tensor, ...]:
+        (h,) = state
+        return (torch.tanh(product("h", x["factor"] * product("state", h))),)
+
+
+class FullMultiplicativeRNN(Cell):
+    """h_t = tanh(W(x_t) h_{t-1} + Whx x_t + b), W(x) = sum_d x_d W_d: a matrix of its own for every symbol
+    (Sutskever, Martens & Hinton 2011, their equation 5).
+
+    D H^2 + H (D + 1) parameters. Given symbols, a step gathers B matrices: T B H^2 numbers are kept for the backward pass.
+    """
+
+    def __init__(self, inputs: int, hidden: int, recurrent_bias: bool = False):
+        super().__init__(inputs, hidden, {"h": hidden}, {"h": (hidden, hidden)}, {"h": hidden}, recurrent_bias)
+        self.recurrent["h"] = nn.Parameter(torch.empty(inputs, hidden, hidden))
+        self.reset_parameters()
+
+    def project(self, x: Tensor) -> dict[str, Tensor]:
+        return super().project(x) | {"chooses": x}
+
+    def step(self, x: dict[str, Tensor], state: tuple[Tensor, ...], product: Product) -> tuple[Tensor, ...]:
+        (h,) = state
+        return (torch.tanh(product("h", h)),)
+
+    def multiply(self, name: str, weight: Tensor, operand: Tensor, x: dict[str, Tensor]) -> Tensor:
+        chooses = x["chooses"]
+        if chooses.is_floating_point():
+            return x[name] + torch.einsum("bd,dij,bj->bi", chooses, weight, operand)
+        return x[name] + torch.bmm(F.pad(weight, (0, 0, 0, 0, 0, 1))[chooses], operand.unsqueeze(-1)).squeeze(-1)
+
+    def weight_gradient(self, name: str, gradient: Tensor, operand: Tensor, x: dict[str, Tensor]) -> Tensor:
+        chooses, gradient, operand = (part.flatten(0, 1) for part in (x["chooses"], gradient, operand))
+        if chooses.is_floating_point():
+            return torch.einsum("nd,ni,nj->dij", chooses, gradient, operand)
+        return torch.stack([gradient[chooses == symbol].t() @ operand[chooses == symbol] for symbol in range(self.inputs)])
+
+
+class MultiplicativeLSTM(Cell):
+    """m_t = (Wmx x_t) (Wmh h_{t-1}); i, f, o = s(W x_t + U m_t + b), g = tanh(W x_t + U m_t + b); c_t = f c_{t-1} + i g,
+    h_t = o tanh(c_t)  (Krause et al. 2016). H (D + H) + 4 H (D + H + 1) parameters, rows in the order i, f, o, g."""
+
+    def __init__(self, inputs: int, hidden: int, recurrent_bias: bool = False):
+        super().__init__(inputs, hidden, {"gates": 4 * hidden, "factor": hidden}, {"state": (hidden, hidden), "gates": (4 * hidden, hidden)},
+                         {"h": hidden, "c": hidden}, recurrent_bias, unbiased=("factor",))
+        self.reset_parameters()
+
+    def step(self, x: dict[str, Tensor], state: tuple[Tensor, ...], product: Product) -> tuple[Tensor, ...]:
+        h, c = state
+        m = x["factor"] * product("state", h)
+        gates, g = product("gates", m).split((3 * self.hidden, self.hidden), dim=-1)
+        i, f, o = torch.sigmoid(gates).chunk(3, dim=-1)
+        c = torch.addcmul(f * c, i, torch.tanh(g))
+        return o * torch.tanh(c), c

@@ -1,0 +1,39 @@
+"""Vanilla recurrent networks."""
+
+import torch
+from torch import Tensor, nn
+
+from pipeline.cells.cell import Cell, Product
+
+
+class TanhRNN(Cell):
+    """h_t = tanh(Wxh x_t + Whh h_{t-1} + b)  (Elman 1990). H (D + H + 1) parameters."""
+
+    library = "rnn_tanh"
+    activation = staticmethod(torch.tanh)
+
+    def __init__(self, inputs: int, hidden: int, recurrent_bias: bool = False):
+        super().__init__(inputs, hidden, {"h": hidden}, {"h": (hidden, hidden)}, {"h": hidden}, recurrent_bias)
+        self.reset_parameters()
+
+    def step(self, x: dict[str, Tensor], state: tuple[Tensor, ...], product: Product) -> tuple[Tensor, ...]:
+        (h,) = state
+        return (self.activation(product("h", h)),)
+
+
+class SigmoidRNN(TanhRNN):
+    """h_t = s(Wxh x_t + Whh h_{t-1} + b)."""
+
+    library = None
+    activation = staticmethod(torch.sigmoid)
+
+
+class ReluRNN(TanhRNN):
+    """h_t = max(0, Wxh x_t + Whh h_{t-1} + b), Whh the identity and b zero at first (IRNN, Le, Jaitly & Hinton 2015)."""
+
+    library = "rnn_relu"
+    activation = staticmethod(torch.relu)
+
+    def finish_initialization(self) -> None:
+        nn.init.eye_(self.recurrent["h"])
+        nn.init.zeros_(self.input_bias)
