@@ -8,6 +8,7 @@ import csv
 import io
 import math
 import statistics
+from collections.abc import Mapping
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
@@ -15,12 +16,16 @@ from omegaconf import DictConfig, OmegaConf
 from pipeline.verb import Refusal, verb
 
 
+NUMBERS = ("steps", "symbols_read", "seconds", "symbols_per_second", "validation_nats", "test_nats", "test_bits", "test_symbols",
+           "unknown_symbols")
+
+
 def evaluate(cfg: DictConfig) -> dict:
     """Evaluates every run of the composed study on the whole test part and returns what results/studies/<study>.json holds.
 
     Losses in nats and bits per symbol, with the hidden state carried through the part; mean and sample standard deviation over
-    seeds. Splits in two parts have no test part: their validation part is the held-out one. Raises Refusal when a run has
-    not finished.
+    seeds. Splits in two parts have no test part: their validation part is the held-out one. A run that diverged
+    has no loss. Raises Refusal when a run has neither finished nor diverged.
     """
     from pipeline.corpora.prepared import load
     from pipeline.runs.directory import RunDirectory
@@ -29,19 +34,20 @@ def evaluate(cfg: DictConfig) -> dict:
     from pipeline.runs.study import labels, runs_of
 
     configurations = runs_of(cfg)
-    found = []
-    for run_cfg, label in zip(configurations, labels(configurations), strict=True):
-        run = RunDirectory(identify(run_cfg, load(run_cfg.data.prepared).card["fingerprint"]).directory)
-        if not run.finished:
+    directories = [RunDirectory(identify(run_cfg, load(run_cfg.data.prepared).card).directory) for run_cfg in configurations]
+    found = list(zip(configurations, labels(configurations), directories, strict=True))
+    for run in directories:
+        if run.facts.get("status") not in ("finished", "diverged"):
             raise Refusal(f"{run.path} has not finished: python -m pipeline.train -m study={cfg.study.name} scale={cfg.scale.name}")
-        found.append((run_cfg, label, run))
     runs = [_evaluate_run(*one) for one in _progress(found, "evaluate")]
+    groups = _groups(runs)
     result = {"study": cfg.study.name, "scale": cfg.scale.name, "question": cfg.study.question, "description": cfg.study.description,
-              "runs": runs, "groups": _groups(runs),
+              "runs": runs, "groups": groups,
+              "claims": [check(claim, groups) for claim in cfg.study.get("claims") or []],
               "published": OmegaConf.to_container(cfg.study.published) if cfg.study.get("published") else None}
     results = Path(cfg.paths.results)
     write_json(results / "metrics" / f"{cfg.study.name}.json",
-               {group["label"]: group["test_nats"]["mean"] for group in result["groups"]})
+               {group["label"]: group["test_nats"]["mean"] for group in result["groups"] if group["test_nats"]["mean"]})
     write_atomically(results / "curves" / f"{cfg.study.name}.csv", _curves(runs))
     write_json(results / "studies" / f"{cfg.study.name}.json", result)
     _print_table(result)
@@ -59,21 +65,25 @@ def _evaluate_run(cfg: DictConfig, label: str, run) -> dict:
 
     torch.set_num_threads(cfg.trainer.threads)
     prepared = load(cfg.data.prepared)
+    facts, last = run.facts, read_lines(run.metrics)[-1:]
+    found = {"name": facts["name"], "directory": str(run.path), "hash": facts["hash"], "seed": facts["seed"], "label": label,
+             "data": cfg.data.name, "model": cfg.model.name, "optimizer": cfg.optimizer.name, "layers": cfg.model.get("layers"),
+             "hidden": cfg.model.get("hidden"), "parameters": facts["parameters"], "vocabulary": facts["vocabulary"],
+             "symbols": cfg.data.symbols, "split": cfg.data.split, **dict.fromkeys(NUMBERS), "completions": []}
+    for record in last:
+        found |= {"steps": record["step"], "symbols_read": record["symbols"], "seconds": record["seconds"],
+                  "symbols_per_second": record["symbols"] / record["seconds"]}
+    if facts["status"] == "diverged":
+        return found
     network = load_network(run, prepared)
     part = "validation" if prepared.test is None else "test"
     symbols = getattr(prepared, part)
     nats, scored = mean_loss(network, symbols, len(prepared.vocabulary))
-    facts, last = run.facts, read_lines(run.metrics)[-1]
     completions = [{"prompt": prompt, "temperature": cfg.evaluation.temperature,
                     "text": write(network, prepared.vocabulary, prompt, cfg.evaluation.temperature, cfg.evaluation.length, cfg.seed)}
                    for prompt in cfg.data.prompts]
-    return {"name": facts["name"], "directory": str(run.path), "hash": facts["hash"], "seed": facts["seed"], "label": label,
-            "data": cfg.data.name, "model": cfg.model.name, "optimizer": cfg.optimizer.name, "layers": cfg.model.get("layers"),
-            "hidden": cfg.model.get("hidden"), "parameters": facts["parameters"], "vocabulary": facts["vocabulary"],
-            "symbols": cfg.data.symbols, "split": cfg.data.split, "steps": last["step"], "symbols_read": last["symbols"],
-            "seconds": last["seconds"], "symbols_per_second": last["symbols"] / last["seconds"], "validation_nats": facts["validation"],
-            "test_nats": nats, "test_bits": nats / math.log(2), "test_symbols": scored, "held_out": part,
-            "unknown_symbols": len(symbols) - 1 - scored, "completions": completions}
+    return found | {"validation_nats": facts["validation"], "test_nats": nats, "test_bits": nats / math.log(2), "test_symbols": scored,
+                    "held_out": part, "unknown_symbols": len(symbols) - 1 - scored, "completions": completions}
 
 
 def _groups(runs: list[dict]) -> list[dict]:
@@ -83,10 +93,34 @@ def _groups(runs: list[dict]) -> list[dict]:
         group = {key: seeds[0][key] for key in ("hash", "label", "data", "model", "optimizer", "layers", "hidden", "parameters", "split")}
         group["seeds"] = [run["seed"] for run in seeds]
         for key in ("test_nats", "test_bits", "validation_nats", "symbols_per_second"):
-            values = [run[key] for run in seeds]
-            group[key] = {"mean": statistics.fmean(values), "std": statistics.stdev(values) if len(values) > 1 else None}
+            values = [run[key] for run in seeds if run[key] is not None]
+            group[key] = {"mean": statistics.fmean(values) if values else None, "std": statistics.stdev(values) if len(values) > 1 else None}
+        group["diverged"] = sum(run["test_nats"] is None for run in seeds)
         groups.append(group)
     return groups
+
+
+def check(claim: Mapping, groups: list[dict]) -> dict:
+    """The claim that `model` has a lower test loss than `than` (relation better) or no higher one (no_worse), and what these runs say.
+
+    difference  loss of `than` minus loss of `model`, nats per symbol; error  its standard error from the spread over seeds
+    verdict     better: "holds" from 2 errors above 0, "contradicted" from 2 below, else "undecided"; no_worse: "contradicted" from
+                2 below, else "holds"; "not tried" where a model is missing or has one seed. A model that diverged has the higher loss.
+    """
+    by_model = {group["model"]: group for group in groups}
+    found = [by_model.get(claim[key]) for key in ("model", "than")]
+    diverged = [group is not None and group["test_nats"]["mean"] is None for group in found]
+    if any(diverged) or any(group is None or group["test_nats"]["std"] is None for group in found):
+        verdict = {(False, True): "holds", (True, False): "contradicted"}.get(tuple(diverged), "not tried") if all(found) else "not tried"
+        return {**claim, "difference": None, "error": None, "verdict": verdict}
+    found = [(group["test_nats"], len(group["seeds"])) for group in found]
+    difference = found[1][0]["mean"] - found[0][0]["mean"]
+    error = math.sqrt(sum(loss["std"] ** 2 / seeds for loss, seeds in found))
+    if difference < -2 * error:
+        verdict = "contradicted"
+    else:
+        verdict = "holds" if claim["relation"] == "no_worse" or difference > 2 * error else "undecided"
+    return {**claim, "difference": difference, "error": error, "verdict": verdict}
 
 
 def _curves(runs: list[dict]) -> str:
@@ -107,11 +141,17 @@ def _curves(runs: list[dict]) -> str:
 def _print_table(result: dict) -> None:
     print(f"\n{result['study']} ({result['scale']}): {result['question']}")
     print(f"{'':28} {'parameters':>11} {'test nats/char':>18} {'bits/char':>10} {'kchar/s':>8} {'seeds':>6}")
-    for group in sorted(result["groups"], key=lambda group: (group["data"], group["test_nats"]["mean"])):
+    for group in sorted(result["groups"], key=lambda group: (group["data"], group["test_nats"]["mean"] or math.inf)):
         nats = group["test_nats"]
+        if nats["mean"] is None:
+            print(f"{group['label']:28} {group['parameters']:>11,} {'diverged':>18}")
+            continue
         spread = f" ± {nats['std']:.4f}" if nats["std"] is not None else ""
         print(f"{group['label']:28} {group['parameters']:>11,} {nats['mean']:>9.4f}{spread:>9} {group['test_bits']['mean']:>10.4f} "
               f"{group['symbols_per_second']['mean'] / 1000:>8.1f} {len(group['seeds']):>6}")
+    for claim in result["claims"]:
+        measured = "" if claim["difference"] is None else f" ({claim['difference']:+.4f} ± {claim['error']:.4f})"
+        print(f"{claim['source']}: {claim['claim']}: {claim['verdict']}{measured}")
 
 
 def _progress(items: list, name: str):

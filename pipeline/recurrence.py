@@ -12,6 +12,7 @@ Shapes: T time, B batch, R rows and C columns of a product.
 """
 
 import functools
+import math
 import warnings
 from collections.abc import Callable, Iterable
 
@@ -19,29 +20,32 @@ import torch
 from torch import Tensor
 
 from pipeline.cells.cell import Cell
+from pipeline.products import pack
 from pipeline.verb import Refusal
 
 ENGINES = ("reference", "deferred", "compiled", "library")
 CHUNK = 10      # most steps compiled together: compiling takes time in proportion
 
-# Compiling costs 10 to 20 s and saves about a fifth of a run: worth it from 100 s on, at 40 GFLOP/s on a core, 4 TFLOP/s on a GPU.
-WORTH_COMPILING = {False: 4e12, True: 4e14}
+# Compiling costs 10 to 20 s and saves about a fifth of a run: worth it from 100 s on. Operations a second, of a core and of a GPU:
+WORTH_COMPILING = 100.0
+SPEED = {"cpu": 4e10, "cuda": 4e12}
 
 State = tuple[Tensor, ...]
 
 
-def choose(engine: str, cells: Iterable[Cell], device: str, operations: float = 0.0) -> str:
+def choose(engine: str, cells: Iterable[Cell], device: str, operations: float = 0.0, seconds: float | None = None) -> str:
     """The engine that "auto" stands for; any other stays.
 
     library where there is one: cuDNN and oneDNN's LSTM are the fastest there are, and the others do their loop in C++. For the other
     cells compiled, where the run is long enough to earn the compilation back.
 
-    operations  floating-point operations that the whole run will take, 0 if no training follows
+    operations  floating-point operations that the whole run will take, 0 if no training follows;  seconds  its budget, if it has one
     Raises Refusal for an engine that does not exist or that a cell does not have.
     """
     kernels = all(cell.library for cell in cells)
     if engine == "auto":
-        return "library" if kernels else "compiled" if operations > WORTH_COMPILING[device == "cuda"] else "deferred"
+        expected = min(operations / SPEED[device], math.inf if seconds is None else seconds)
+        return "library" if kernels else "compiled" if expected > WORTH_COMPILING else "deferred"
     if engine not in ENGINES:
         raise Refusal(f"trainer.engine={engine}: take auto, {', '.join(ENGINES)}")
     if engine == "library" and not kernels:
@@ -116,6 +120,8 @@ def _deferred(cell: Cell, x: Tensor, state: State, run_steps: Callable) -> tuple
     added = addends(cell, projected, x.shape[:2])
     constants = cell.constants(x.shape[1])
     weights = {name: weight.detach() for name, weight in cell.recurrent.items()}
+    for weight in weights.values():
+        pack(weight, x.shape[1])
     history: dict[str, list[Tensor]] = {name: [] for name in weights}
     for name in weights:
         added[name] = _Deferred.apply(added[name], cell.recurrent[name], cell, name, history[name], projected)

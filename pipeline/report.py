@@ -68,15 +68,15 @@ def present(study: dict) -> dict:
     rows = []
     for group in study["groups"]:
         runs = sorted((run for run in study["runs"] if run["hash"] == group["hash"]), key=lambda run: run["seed"])
-        rows.append(group | {"runs": runs, "symbols": runs[0]["symbols"],
-                             "seconds": sum(run["seconds"] for run in runs) / len(runs)})
+        rows.append({"diverged": 0} | group | {"runs": runs, "symbols": runs[0]["symbols"],
+                             "seconds": sum(run["seconds"] or 0 for run in runs) / len(runs)})
     sections = compare(rows)
     for section in sections:
         for row in section["rows"]:
             for place, run in enumerate(row["runs"]):
                 run["open"] = place == 0 and (len(rows) <= MOST_CURVES or row["best"])
     return study | {"sections": sections, "figures": figures(study["study"], sections),
-                    "pairs": pair(study) if study.get("published") else []}
+                    "pairs": pair(study) if study.get("published") else [], "claims": study.get("claims") or []}
 
 
 def compare(rows: list[dict]) -> list[dict]:

@@ -3,34 +3,56 @@
 A run that exists goes on from its last checkpoint; one that has finished is not run again (fresh=true starts it over).
 """
 
+import math
+
 from omegaconf import DictConfig
 
 from pipeline.verb import Refusal, verb
 
 
 def train(cfg: DictConfig) -> float:
-    """Trains the composed run and returns its best validation loss in nats per symbol."""
+    """Trains the composed run and returns its best validation loss in nats per symbol; infinity for a run of a sweep that diverges."""
     _refuse_nonsense(cfg)
     from pipeline.corpora.prepared import load
     from pipeline.runs.directory import RunDirectory
     from pipeline.runs.identity import identify
 
     prepared = load(cfg.data.prepared)
-    identity = identify(cfg, prepared.card["fingerprint"])
+    identity = identify(cfg, prepared.card)
     run = RunDirectory(identity.directory)
     if run.finished and not cfg.fresh:
         print(f"{run.path}  has finished already: validation {run.facts['validation']:.4f} nats/char (fresh=true starts it over)", flush=True)
         return run.facts["validation"]
 
+    if run.facts.get("status") == "diverged" and not cfg.fresh:
+        return _diverged(f"{run.path} has diverged already: {run.facts['reason']} (fresh=true starts it over)")
+
+    from pipeline.runs.recorder import Diverged
     from pipeline.runs.session import run_session
-    return run_session(cfg, prepared, identity, run)
+    try:
+        return run_session(cfg, prepared, identity, run)
+    except Diverged as reason:
+        return _diverged(str(reason))
+
+
+def _diverged(message: str) -> float:
+    """A run by itself ends with the message as an error. In a sweep it is a result like others: no loss, and the sweep goes on."""
+    if not _in_sweep():
+        raise Refusal(message)
+    print(f"diverged: {message}", flush=True)
+    return math.inf
+
+
+def _in_sweep() -> bool:
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+    return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
 
 
 def _refuse_nonsense(cfg: DictConfig) -> None:
     from hydra.core.hydra_config import HydraConfig
-    from hydra.types import RunMode
     if HydraConfig.initialized():
-        sweep = HydraConfig.get().mode == RunMode.MULTIRUN
+        sweep = _in_sweep()
         if "question" in cfg.study and not sweep:
             raise Refusal(f"study={cfg.study.name} is a sweep of several runs: add -m (python -m pipeline.train -m study={cfg.study.name})")
         if sweep and cfg.trainer.devices * cfg.trainer.nodes > 1:

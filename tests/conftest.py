@@ -64,4 +64,4 @@ def trained(*overrides: str):
     from pipeline.train import train
     cfg = composed(*overrides)
     train(cfg)
-    return RunDirectory(identify(cfg, load(cfg.data.prepared).card["fingerprint"]).directory)
+    return RunDirectory(identify(cfg, load(cfg.data.prepared).card).directory)

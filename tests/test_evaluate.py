@@ -98,6 +98,22 @@ def test_what_is_no_study_is_refused():
     assert (code, err) == (1, "error: study=single is no study: choose one of conf/study, e.g. study=architectures\n")
 
 
+def test_a_run_that_diverges_is_a_result_of_its_study(tmp_path):
+    overrides = [*prepared_text(tmp_path, words(4000)), "study=architectures", "scale=smoke", "tracking.uri=null", "optimizer=sgd",
+                 "optimizer.lr=1e6", "trainer.clip_value=null", "model=rnn,lstm", "seed=0"]
+    code, out, err = finish(command("-m", *overrides))
+    assert code == 0 and "diverged: text-rnn-1x16" in out
+    code, out, err = finish(command("-m", *overrides))
+    assert code == 0 and "has diverged already" in out
+    code, out, err = finish(command(*[word.replace("rnn,lstm", "rnn") for word in overrides], verb="evaluate"))
+    assert code == 0 and "diverged" in out, err
+    result = json.loads((tmp_path / "results" / "studies" / "architectures.json").read_text())
+    [group] = result["groups"]
+    assert group["diverged"] == 1 and group["test_nats"] == {"mean": None, "std": None}
+    assert finish(command(*overrides[:7], verb="report"))[0] == 0
+    assert "1 diverged" in (tmp_path / "results" / "report" / "index.html").read_text()
+
+
 def test_two_part_splits_are_tested_on_their_held_out_part(tmp_path):
     overrides = [*prepared_text(tmp_path, words(4000)), "data.split=90-10", "study=corpora", "scale=smoke", "tracking.uri=null", "data=text"]
     code, out, err = finish(command(*overrides, verb="prepare"))
@@ -107,3 +123,23 @@ def test_two_part_splits_are_tested_on_their_held_out_part(tmp_path):
         assert code == 0, err
     [run] = json.loads((tmp_path / "results" / "studies" / "corpora.json").read_text())["runs"]
     assert (run["split"], run["held_out"]) == ("90-10", "validation")
+
+
+def group(model, mean, std, seeds=4):
+    return {"model": model, "test_nats": {"mean": mean, "std": std}, "seeds": list(range(seeds))}
+
+
+@pytest.mark.parametrize("relation, losses, verdict", [
+    ("better", (1.50, 1.60), "holds"), ("better", (1.50, 1.51), "undecided"), ("better", (1.60, 1.50), "contradicted"),
+    ("no_worse", (1.50, 1.60), "holds"), ("no_worse", (1.51, 1.50), "holds"), ("no_worse", (1.60, 1.50), "contradicted")])
+def test_a_claim_is_judged_by_twice_the_standard_error(relation, losses, verdict):
+    from pipeline.evaluate import check
+    claim = {"claim": "c", "source": "s", "model": "a", "than": "b", "relation": relation}
+    found = check(claim, [group("a", losses[0], 0.03), group("b", losses[1], 0.04)])
+    assert found["verdict"] == verdict
+    assert found["difference"] == pytest.approx(losses[1] - losses[0]) and found["error"] == pytest.approx(0.025)
+    assert check(claim, [group("a", 1.5, None, 1), group("b", 1.6, 0.1)])["verdict"] == "not tried"
+    assert check(claim, [group("a", 1.5, 0.1)])["verdict"] == "not tried"
+    assert check(claim, [group("a", 1.5, 0.1), group("b", None, None)])["verdict"] == "holds"
+    assert check(claim, [group("a", None, None), group("b", 1.5, 0.1)])["verdict"] == "contradicted"
+    assert check(claim, [group("a", None, None), group("b", None, None)])["verdict"] == "not tried"

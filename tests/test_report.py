@@ -396,3 +396,15 @@ def test_visible():
     assert str(visible("a<b>&\t\n")) == "a&lt;b&gt;&amp;\t\n"
     assert str(visible("\x07\x7f\x85")) == "<i>\\x07</i><i>\\x7f</i><i>\\x85</i>"
     assert str(visible("é你🙂\ufffd")) == "é你🙂\ufffd"
+
+
+def test_claims_stand_with_their_evidence(tmp_path):
+    study = make_study(tmp_path, "zoo", [("shakespeare", "lstm", 1, 8, 1.2), ("shakespeare", "gru", 1, 8, 1.1)])
+    study["claims"] = [{"source": "A <2015>", "claim": "gates help", "model": "lstm", "than": "rnn", "relation": "better",
+                        "difference": 0.1234, "error": 0.01, "verdict": "holds"},
+                       {"source": "B", "claim": "more gates hurt", "model": "gru", "than": "lstm", "relation": "no_worse",
+                        "difference": None, "error": None, "verdict": "not tried"}]
+    (tmp_path / "results" / "studies" / "zoo.json").write_text(json.dumps(study))
+    (rows,) = table(read(tmp_path / "results"), "claims")
+    assert rows == [["A <2015>", "gates help", "lstm and rnn", "+0.123", "0.010", "holds"],
+                    ["B", "more gates hurt", "gru and lstm", "—", "—", "was not tried"]]

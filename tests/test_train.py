@@ -12,7 +12,6 @@ import pytest
 import torch
 
 from pipeline.runs.files import read_lines
-from pipeline.runs.recorder import Diverged
 from pipeline.verb import Refusal
 from tests.conftest import ROOT, trained
 
@@ -78,12 +77,14 @@ def test_a_finished_run_is_not_run_again_and_fresh_starts_over(run_in, capsys):
 
 
 def test_a_loss_that_is_not_finite_or_explodes_stops_the_run_and_says_what_to_try(run_in, tmp_path):
-    with pytest.raises(Diverged, match=r"at step 20.*optimizer\.lr.*clip_norm"):
+    with pytest.raises(Refusal, match=r"at step 20.*optimizer\.lr.*clip_norm"):
         run_in("optimizer=sgd", "optimizer.lr=1e4", "trainer.clip_value=null", "trainer.record_every=20", "trainer.validate_every=40",
                "trainer.sample.at=[]", "trainer.steps=60")
     [path] = runs_in(tmp_path)
     assert json.loads((path / "run.json").read_text())["status"] == "diverged"
-    with pytest.raises(Diverged, match="nan nats"):
+    with pytest.raises(Refusal, match="nan nats"):
+        run_in("optimizer=sgd", "optimizer.lr=nan", "trainer.steps=60")
+    with pytest.raises(Refusal, match="has diverged already: .*nan nats.*fresh=true starts it over"):
         run_in("optimizer=sgd", "optimizer.lr=nan", "trainer.steps=60")
 
 
@@ -93,6 +94,17 @@ def test_early_stop_waits_as_long_as_patience_says(run_in):
     losses = [record["validation"] for record in read_lines(run.metrics) if "validation" in record]
     best = losses.index(min(losses))
     assert len(losses) == best + 3 < 40 and run.finished
+
+
+@pytest.mark.parametrize("ending", [["trainer.patience=1", "optimizer.lr=1e-12"], ["trainer.seconds=0.5"], ["trainer.steps=20"]])
+def test_a_run_killed_between_its_last_step_and_its_end_trains_no_further(run_in, ending):
+    overrides = ["optimizer=sgd", "trainer.steps=100000", "trainer.validate_every=5", *ending]
+    run = run_in(*overrides)
+    records, step = read_lines(run.metrics), torch.load(run.last, weights_only=False)["global_step"]
+    run.note(status="running")
+    run_in(*overrides)
+    assert run.finished and read_lines(run.metrics) == records
+    assert torch.load(run.last, weights_only=False)["global_step"] == step
 
 
 def test_the_best_validation_is_kept_not_the_last(run_in):
@@ -136,8 +148,9 @@ def test_a_multirun_in_the_pool_trains_each_run_once_and_survives_a_bad_one(smal
     assert len(runs_in(tmp_path)) == 5 and out.count("  finished:") == 1
 
 
-def test_two_ranks_learn_what_one_process_learns(small, tmp_path):
-    overrides = [*small, "trainer.dtype=float64", "trainer.steps=30", "trainer.length=50", "trainer.accelerator=cpu"]
+@pytest.mark.parametrize("model", [["model=lstm"], ["model=mut1", "model.learned_initial_state=true"]])
+def test_two_ranks_learn_what_one_process_learns(small, tmp_path, model):
+    overrides = [*small, *model, "trainer.dtype=float64", "trainer.steps=90", "trainer.length=50", "trainer.accelerator=cpu"]
     alone = trained(*overrides)
     overrides.append(f"paths.runs={tmp_path}/runs2")
     code, out, err = finish(command(*overrides, "trainer.devices=2"))
@@ -153,3 +166,17 @@ def test_two_ranks_learn_what_one_process_learns(small, tmp_path):
         for key in ("step", "symbols", "train", "smoothed"):
             assert record[key] == pytest.approx(expected[key], rel=1e-9)
         assert math.isclose(record.get("validation", 0), expected.get("validation", 0), rel_tol=1e-9)
+
+
+def test_a_time_budget_ends_the_run_with_a_validation(run_in):
+    run = run_in("trainer.seconds=1", "trainer.steps=1000000", "trainer.validate_every=1000000", "trainer.sample.at=[]")
+    last = read_lines(run.metrics)[-1]
+    assert run.finished and 1 <= last["seconds"] < 3 and "validation" in last and last["step"] < 1000000
+
+
+def test_the_engine_is_chosen_and_said_and_can_be_forced(run_in, capsys):
+    for overrides, engine in ((["model=lstm"], "library"), (["model=mut1"], "deferred"), (["model=mut2", "trainer.engine=reference"], "reference")):
+        run_in(*overrides, "trainer.steps=2")
+        assert f"{engine} recurrence (trainer.engine)" in capsys.readouterr().out
+    with pytest.raises(Refusal, match="PyTorch has no kernel for this cell"):
+        run_in("model=mut3", "trainer.engine=library")

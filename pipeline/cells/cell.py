@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pipeline.products import add_product
+
 Product = Callable[[str, Tensor], Tensor]
 
 
@@ -64,7 +66,7 @@ class Cell(nn.Module):
 
     def multiply(self, name: str, weight: Tensor, operand: Tensor, x: dict[str, Tensor]) -> Tensor:
         """What `product(name, operand)` gives a step: the product and what is added to it, x[name]; [B, C] -> [B, R]."""
-        return torch.addmm(x[name], operand, weight.t())
+        return add_product(x[name], operand, weight)
 
     def weight_gradient(self, name: str, gradient: Tensor, operand: Tensor, x: dict[str, Tensor]) -> Tensor:
         """sum over all steps and sequences of gradient operand^T: [T, B, R], [T, B, C] -> like the weight."""

@@ -29,11 +29,19 @@ class SigmoidRNN(TanhRNN):
 
 
 class ReluRNN(TanhRNN):
-    """h_t = max(0, Wxh x_t + Whh h_{t-1} + b), Whh the identity and b zero at first (IRNN, Le, Jaitly & Hinton 2015)."""
+    """h_t = max(0, Wxh x_t + Whh h_{t-1} + b), Whh `identity` times the identity and b zero at first (IRNN, Le, Jaitly & Hinton 2015).
+
+    identity  1 keeps what it has seen for ever and explodes at high learning rates; smaller for shorter memory (their section 4.4: 0.01)
+    """
 
     library = "rnn_relu"
     activation = staticmethod(torch.relu)
 
+    def __init__(self, inputs: int, hidden: int, recurrent_bias: bool = False, identity: float = 1.0):
+        super().__init__(inputs, hidden, recurrent_bias)
+        self.identity = identity
+
+    @torch.no_grad()
     def finish_initialization(self) -> None:
-        nn.init.eye_(self.recurrent["h"])
+        nn.init.eye_(self.recurrent["h"]).mul_(self.identity)
         nn.init.zeros_(self.input_bias)

@@ -22,18 +22,21 @@ class Identity:
     directory: Path
 
 
-def identify(cfg: DictConfig, fingerprint: str) -> Identity:
-    """The identity of the composed run `cfg` on prepared data with this fingerprint.
+def identify(cfg: DictConfig, card: dict) -> Identity:
+    """The identity of the composed run `cfg` on the prepared data with this card; settles model.hidden where a budget decides it.
 
     The hash is over the resolved model, optimizer, initialization, schedule and trainer, without what only says how to run
     (HOW), and over the fingerprint of the prepared symbols, which stands for everything under `data`. Whole floats count
     as integers, so `5` and `5.0` are one run.
     """
+    if cfg.model.get("parameter_budget") is not None:
+        from pipeline.models.build import settle_width
+        settle_width(cfg.model, card["vocabulary"])
     parts = {group: OmegaConf.to_container(cfg[group], resolve=True)
              for group in ("model", "optimizer", "initialization", "schedule", "trainer")}
     for key in HOW:
         parts["trainer"].pop(key)
-    text = json.dumps(_canonical(parts | {"data": fingerprint}), sort_keys=True)
+    text = json.dumps(_canonical(parts | {"data": card["fingerprint"]}), sort_keys=True)
     digest = hashlib.sha256(text.encode()).hexdigest()[:8]
     size = f"-{cfg.model.layers}x{cfg.model.hidden}" if "hidden" in cfg.model else ""
     name = f"{cfg.data.name}-{cfg.model.name}{size}-{cfg.optimizer.name}-{digest}-s{cfg.seed}"

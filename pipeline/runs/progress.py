@@ -1,5 +1,6 @@
 """What a person sees while a run trains."""
 
+import math
 import sys
 import time
 
@@ -8,11 +9,12 @@ class Progress:
     """A bar on a terminal, a line a validation elsewhere (logs, several runs side by side).
 
     kind   "bar", "lines" or "auto": a bar where the output is a terminal and this run has it for itself
+    seconds  the run's budget of training time, if it has one
     alone  whether no other run writes to the same terminal
     """
 
-    def __init__(self, kind: str, name: str, steps: int, alone: bool):
-        self.name, self.steps = name, steps
+    def __init__(self, kind: str, name: str, steps: int, seconds: float | None, alone: bool):
+        self.name, self.steps, self.seconds = name, steps, seconds
         self.bar = None
         if kind == "bar" or (kind == "auto" and alone and sys.stderr.isatty()):
             import tqdm
@@ -37,6 +39,7 @@ class Progress:
         elif "validation" in record:
             began, first = self.since
             left = (time.monotonic() - began) / max(1, record["step"] - first) * (self.steps - record["step"])
+            left = min(left, (self.seconds or math.inf) - record["seconds"])
             self.say(f"{self.name}  step {record['step']:,}/{self.steps:,}  {loss} nats/char  {speed / 1000:.1f} kchar/s  {left:.0f} s left")
 
     def say(self, line: str) -> None:

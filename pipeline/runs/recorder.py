@@ -50,8 +50,8 @@ class Recorder(lightning.Callback):
         if trainer.is_global_zero:
             self.run.rewind(trainer.global_step)
             self.progress.start(trainer.global_step)
-        trainer.should_stop = not self._patient()
         self.began = time.monotonic()
+        trainer.should_stop = self._late() or not self._patient()
 
     def _ask_to_stop(self, number: int, frame) -> None:
         if self.signal is not None:         # asked twice: at once, going back to the last checkpoint
@@ -60,8 +60,8 @@ class Recorder(lightning.Callback):
 
     def on_train_batch_end(self, trainer: lightning.Trainer, learning: GradientLearning, outputs, batch, index) -> None:
         step, settings = trainer.global_step, self.settings
-        last = step == settings.steps
-        stop = self._asked_on_any_rank(trainer)
+        stop, late = self._on_any_rank(trainer, self.signal is not None, self._late())
+        last = step == settings.steps or late
 
         def due(every: int | None) -> bool:
             return last or bool(every) and step % every == 0
@@ -90,7 +90,7 @@ class Recorder(lightning.Callback):
             if self.tracking is not None:
                 self._push()
             self.began = time.monotonic()
-        trainer.should_stop = stop or not self._patient()
+        trainer.should_stop = stop or late or not self._patient()
 
     def _push(self) -> None:
         try:
@@ -106,11 +106,15 @@ class Recorder(lightning.Callback):
         self.seconds += now - self.began
         self.began = now
 
-    def _asked_on_any_rank(self, trainer: lightning.Trainer) -> bool:
+    def _late(self) -> bool:
+        return self.settings.seconds is not None and self.seconds + time.monotonic() - self.began >= self.settings.seconds
+
+    def _on_any_rank(self, trainer: lightning.Trainer, *flags: bool) -> tuple[bool, ...]:
+        """Whether each flag is set on some rank, so that all ranks do the same."""
         if trainer.world_size == 1:
-            return self.signal is not None
-        asked = torch.tensor(float(self.signal is not None), device=trainer.strategy.root_device)
-        return bool(trainer.strategy.reduce(asked, reduce_op="sum"))
+            return flags
+        asked = torch.tensor(flags, dtype=torch.float32, device=trainer.strategy.root_device)
+        return tuple((trainer.strategy.reduce(asked, reduce_op="sum") > 0).tolist())
 
     def _check(self, record: dict, learning: GradientLearning) -> None:
         nothing = math.log(learning.streams.vocabulary)

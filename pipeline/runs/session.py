@@ -68,14 +68,14 @@ def _first_rank(cfg: DictConfig, prepared: Prepared, identity: Identity, run: Ru
             tracking = Tracking.resume(cfg, run.facts["mlflow_run_id"])
     run.note(status="running", process=os.getpid())
     alone = not HydraConfig.initialized() or HydraConfig.get().mode != RunMode.MULTIRUN
-    progress = Progress(cfg.trainer.progress, identity.name, cfg.trainer.steps, alone)
+    progress = Progress(cfg.trainer.progress, identity.name, cfg.trainer.steps, cfg.trainer.seconds, alone)
     progress.say(f"{run.path}  {'goes on' if run.last.exists() else 'starts'}: {run.facts['parameters']:,} parameters, "
                  f"{len(prepared.vocabulary)} symbols, {cfg.trainer.steps:,} steps of {cfg.trainer.batch} x {cfg.trainer.length}, "
                  f"{cfg.trainer.threads} thread{'s' if cfg.trainer.threads > 1 else ''} (trainer.threads), {learning.network.engine} recurrence (trainer.engine)")
     try:
         recorder = _train(cfg, prepared, run, learning, tracking, progress)
-    except Diverged:
-        run.note(status="diverged")
+    except Diverged as reason:
+        run.note(status="diverged", reason=str(reason))
         if tracking is not None:
             tracking.finish(run, None, "FAILED")
         raise
@@ -118,9 +118,9 @@ def _learning(cfg: DictConfig, prepared: Prepared) -> GradientLearning:
     settings = cfg.trainer
     streams = Streams(prepared.train, len(prepared.vocabulary), settings.batch, settings.length, RANK, settings.devices * settings.nodes)
     network = initial_network(cfg, prepared)
-    symbols = settings.steps * settings.batch * settings.length
-    network.engine = choose_engine(settings.engine, network.cells, "cuda" if torch.cuda.is_available() and settings.accelerator != "cpu" else "cpu",
-                                   6 * count_parameters(network) * symbols)
+    operations = 6 * count_parameters(network) * settings.steps * settings.batch * settings.length
+    gpu = settings.accelerator != "cpu" and torch.cuda.is_available()
+    network.engine = choose_engine(settings.engine, network.cells, "cuda" if gpu else "cpu", operations, settings.seconds)
     learning = GradientLearning(network, streams, choose(cfg.optimizer), instantiate(cfg.schedule), settings.steps,
                                 settings.loss, settings.clip_value, settings.clip_norm, cfg.seed)
     try:

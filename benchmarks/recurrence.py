@@ -1,0 +1,158 @@
+"""Forward and backward passes of every cell beside torch's kernels, memory, linearity, and sampling.
+
+B = 50 streams, T = 50 steps, L = 2 layers, V = 65 symbols, float32. Each number is a median; all rows of one block are timed in turn in one
+process, so that ratios hold on a machine whose speed drifts.
+"""
+
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import time
+
+B, T, V = 50, 50, 65
+KERNELS = {"rnn": "RNN", "lstm": "LSTM", "gru_reset_after": "GRU"}
+SOME = ["rnn", "lstm", "gru_reset_after", "gru", "lstm_cifg", "mut1", "mlstm"]
+EVERY = [*SOME, "sigmoid_rnn", "relu_rnn", "lstm_peephole", "lstm_nig", "lstm_nfg", "lstm_nog", "lstm_niaf", "lstm_noaf", "lstm_np", "lstm_fgr",
+         "mut2", "mut3", "mrnn", "mrnn_full"]
+BLOCKS = [(1, 128, EVERY), (1, 256, SOME), (1, 512, SOME), (2, 128, SOME), (2, 256, SOME), (2, 512, SOME)]     # threads, H, cells
+
+
+def measure() -> str:
+    """A Markdown section of tables."""
+    parts = ["## Recurrences", "",
+             f"Forward and backward, B={B}, T={T}, L=2, V={V}. `time` is relative to `nn.LSTM` in the same run; `per FLOP` is that divided by the "
+             "cell's share of an LSTM's products; for the cells that torch ships, `own kernel` is relative to it. `mrnn_full` is left out above "
+             "H = 128 (T B H^2 numbers). Compile times are those of a first process; later ones read the compiler's cache.", ""]
+    for threads, hidden, names in BLOCKS:
+        block = _child("speed", threads, hidden, *names)
+        parts += [f"### H = {hidden}, {threads} thread{'s' if threads > 1 else ''} (nn.LSTM {block['nn.LSTM']['ms']:.0f} ms)", "",
+                  "| cell | deferred: time | per FLOP | own kernel | compiled: time | per FLOP | own kernel | compile s |",
+                  "|---|---:|---:|---:|---:|---:|---:|---:|"]
+        base = block["nn.LSTM"]["ms"]
+        for name in names:
+            cells = [f"`{name}`"]
+            for engine in ("deferred", "compiled"):
+                row = block[f"{name} {engine}"]
+                own = f"{row['ms'] / block['nn.' + KERNELS[name]]['ms']:.2f}" if name in KERNELS else ""
+                cells += [f"{row['ms'] / base:.2f}", f"{row['ms'] / base / row['share']:.2f}", own]
+            parts.append("| " + " | ".join([*cells, f"{block[f'{name} compiled']['first']:.0f}"]) + " |")
+        parts.append("")
+    parts += ["### Peak memory of a training step, H = 512, MiB beyond the imports", "", "| | MiB |", "|---|---:|"]
+    parts += [f"| {label} | {_child('memory', 1, 512, label)['MiB']:.0f} |" for label in ("nn.LSTM", "lstm deferred", "lstm compiled", "gru deferred")]
+    linear = _child("linear", 1, 128)
+    parts += ["", "### Linear in T and B: `gru` deferred, H = 128, microseconds a symbol", "", "| " + " | ".join(linear) + " |",
+              "|" + "---:|" * len(linear), "| " + " | ".join(f"{value:.1f}" for value in linear.values()) + " |"]
+    parts += ["", "### Sampling, batch 1, LSTM, characters a second", "", "| | stepping `nn.LSTM` | ours | ratio |", "|---|---:|---:|---:|"]
+    for hidden in (128, 512):
+        speed = _child("sampling", 1, hidden)
+        parts.append(f"| 2 x {hidden} | {speed['nn.LSTM']:,.0f} | {speed['ours']:,.0f} | {speed['ours'] / speed['nn.LSTM']:.1f} |")
+    return "\n".join(parts)
+
+
+def _child(what: str, threads: int, hidden: int, *names: str) -> dict:
+    done = subprocess.run([sys.executable, "-m", "benchmarks.recurrence", what, str(threads), str(hidden), *names], capture_output=True, text=True,
+                          env={**os.environ, "OMP_NUM_THREADS": str(threads)}, check=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def _passes(label: str, hidden: int, batch: int = B, length: int = T):
+    """A function that does one forward and backward pass, and the share of an LSTM's products in it."""
+    import torch
+    from hydra.utils import instantiate
+    from omegaconf import OmegaConf
+
+    from pipeline import recurrence
+    from pipeline.verb import CONF
+    torch.manual_seed(0)
+    symbols = torch.randint(0, V, (length, batch))
+    if label.startswith("nn."):
+        network, x = getattr(torch.nn, label[3:])(V, hidden, 2), torch.nn.functional.one_hot(symbols, V).float()
+
+        def library():
+            network(x)[0].sum().backward()
+            network.zero_grad()
+        return library, None
+    name, engine = label.split()
+    make = instantiate(OmegaConf.load(CONF / "model" / f"{name}.yaml").cell)
+    cells = [make(V, hidden), make(hidden, hidden)]
+    products = sum(rows * columns for cell in cells for rows, columns in cell.products.values()) + cells[1].input_weight.numel()
+
+    def own():
+        x = symbols
+        for cell in cells:
+            x, _ = recurrence.run(cell, x, tuple(torch.zeros(batch, width) for width in cell.state.values()), engine)
+        x.sum().backward()
+        for cell in cells:
+            cell.zero_grad()
+    return own, products / (12 * hidden * hidden)
+
+
+def _time(functions: dict, seconds: float = 1.5) -> dict:
+    """Median milliseconds of each, in turn, at least 3 and as many rounds as take `seconds` a function; and the first call's seconds."""
+    found = {}
+    for label, function in functions.items():
+        started = time.perf_counter()
+        function()
+        first = time.perf_counter() - started
+        function()
+        found[label] = {"first": first, "times": []}
+    started = time.perf_counter()
+    while len(next(iter(found.values()))["times"]) < 3 or time.perf_counter() - started < seconds * len(functions):
+        for label, function in functions.items():
+            began = time.perf_counter()
+            function()
+            found[label]["times"].append(1000 * (time.perf_counter() - began))
+    return {label: {"first": one["first"], "ms": statistics.median(one["times"])} for label, one in found.items()}
+
+
+def main(what: str, threads: str, hidden: str, *names: str) -> dict:
+    import torch
+    torch.set_num_threads(int(threads))
+    hidden = int(hidden)
+    if what == "speed":
+        labels = [f"nn.{kernel}" for kernel in KERNELS.values()] + [f"{name} {engine}" for name in names for engine in ("deferred", "compiled")]
+        passes = {label: _passes(label, hidden) for label in labels}
+        times = _time({label: function for label, (function, _) in passes.items()})
+        return {label: {**times[label], "share": share} for label, (_, share) in passes.items()}
+    if what == "memory":
+        function, _ = _passes(names[0], hidden)
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        function()
+        function()
+        return {"MiB": (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024}
+    if what == "linear":
+        sizes = [(T, B), (2 * T, B), (4 * T, B), (T, 2 * B), (T, 4 * B)]
+        times = _time({f"T={length}, B={batch}": _passes("gru deferred", hidden, batch, length)[0] for length, batch in sizes})
+        return {label: 1000 * one["ms"] / (length * batch) for (label, one), (length, batch) in zip(times.items(), sizes)}
+    return _sampling(hidden)
+
+
+def _sampling(hidden: int) -> dict:
+    import torch
+
+    from pipeline.cells.lstm import LSTM
+    from pipeline.models.recurrent import RecurrentNetwork
+    from pipeline.models.stepping import Stepper
+    network = RecurrentNetwork(V, LSTM, 2, hidden, None, 0.0, False, 0.0, False).eval()
+    lstm, readout, rows = torch.nn.LSTM(V, hidden, 2).eval(), torch.nn.Linear(hidden, V), torch.eye(V)
+
+    def ours(count):
+        step = Stepper(network, network.start(1))
+        for index in range(count):
+            step(index % V)
+
+    def library(count):
+        state = None
+        for index in range(count):
+            x, state = lstm(rows[index % V][None, None], state)
+            readout(x[0])
+    with torch.no_grad():
+        times = _time({"nn.LSTM": lambda: library(200), "ours": lambda: ours(200)})
+    return {label: 200_000 / one["ms"] for label, one in times.items()}
+
+
+if __name__ == "__main__":
+    print(json.dumps(main(*sys.argv[1:])))
