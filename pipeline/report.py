@@ -13,6 +13,7 @@ from pipeline.verb import Refusal, verb
 TEMPLATES = Path(__file__).with_name("report_page")
 MEASURES = {"nats per character": "test_nats", "bits per character": "test_bits"}   # unit of published numbers
 MOST_CURVES = 8          # groups in one figure
+FEW_CURVES = 6           # in each of several figures
 MOST_SAMPLES = 5         # moments shown of a run
 NOTHING = "\N{EM DASH}"
 
@@ -96,16 +97,20 @@ def compare(rows: list[dict]) -> list[dict]:
 
 
 def figures(study: str, sections: list[dict]) -> list[dict]:
-    """Loss curves, {"title", "svg"} each: a study in one figure or, if too many, by data set, then model."""
+    """Loss curves, {"title", "svg"} each: a study in one figure or, if too many, a data set in figures of a few neighbours in rank."""
     from pipeline.runs.figures import loss_curves, svg
 
     rows = [row for section in sections for row in section["rows"]]
-    panels = [(study, rows)]
-    for keys in (("data", "split"), ("data", "split", "model")):
-        if max(len(panel) for _, panel in panels) > MOST_CURVES:
-            names = list(dict.fromkeys(tuple(row[key] for key in keys) for row in rows))
-            panels = [(", ".join((study, *name)), [row for row in rows if tuple(row[key] for key in keys) == name])
-                      for name in names]
+    if len(rows) <= MOST_CURVES:
+        panels = [(study, rows)]
+    else:
+        panels = []
+        for section in sections:
+            ranked = section["rows"]
+            for first in range(0, len(ranked), FEW_CURVES):
+                panel = ranked[first:first + FEW_CURVES]
+                rank = f", ranks {first + 1} to {first + len(panel)}" if len(ranked) > FEW_CURVES else ""
+                panels.append((f"{study}, {ranked[0]['data']}, {ranked[0]['split']}{rank}", panel))
     drawn = []
     for name, panel in panels:
         curves = [(row["label"], run["metrics"]) for row in panel for run in row["runs"] if run["metrics"]]

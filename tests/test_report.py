@@ -334,8 +334,7 @@ def test_figures_hold_every_label_and_split_when_many(tmp_path, page):
     make_study(tmp_path, "many", cells)
     study = section(read(tmp_path / "results"), "many")
     assert [figure.attributes["aria-label"] for figure in study.find("svg")] == [
-        f"Loss while training: many, {name}" for name in ("linux, 80-10-10, rnn", "linux, 80-10-10, gru",
-                                                          "latex, 80-10-10, rnn", "latex, 80-10-10, gru")]
+        f"Loss while training: many, {data}, 80-10-10, ranks {ranks}" for data in ("linux", "latex") for ranks in ("1 to 6", "7 to 10")]
 
 
 def test_provenance(page):
