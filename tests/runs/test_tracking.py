@@ -92,7 +92,7 @@ def test_a_server_that_goes_away_costs_nothing_and_gets_the_record_later(small, 
         patch.setattr(MlflowClient, "log_batch", away)
         patch.setattr(MlflowClient, "log_text", away)
         patch.setattr("pipeline.runs.tracking.Tracking.create", classmethod(lambda cls, cfg, *rest: client(folder).create_run(
-            client(folder).create_experiment("away")).info.run_id))
+            client(folder).create_experiment("away", artifact_location=f"{folder}/away")).info.run_id))
         with pytest.raises(Refusal, match="the training is done and kept"):
             trained(*overrides)
     assert "MLflow cannot be reached, its record waits (nobody answers)" in capsys.readouterr().out
