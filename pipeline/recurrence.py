@@ -37,7 +37,8 @@ def choose(engine: str, cells: Iterable[Cell], device: str, operations: float = 
     """The engine that "auto" stands for; any other stays.
 
     library where there is one: cuDNN and oneDNN's LSTM are the fastest there are, and the others do their loop in C++. For the other
-    cells compiled, where the run is long enough to earn the compilation back.
+    cells compiled, where the run is long enough to earn the compilation back; on a CPU below H = 256 alone, from where on products
+    take most of the time and packed ones (pipeline.products) do more for it.
 
     operations  floating-point operations that the whole run will take, 0 if no training follows;  seconds  its budget, if it has one
     Raises Refusal for an engine that does not exist or that a cell does not have.
@@ -45,7 +46,8 @@ def choose(engine: str, cells: Iterable[Cell], device: str, operations: float = 
     kernels = all(cell.library for cell in cells)
     if engine == "auto":
         expected = min(operations / SPEED[device], math.inf if seconds is None else seconds)
-        return "library" if kernels else "compiled" if expected > WORTH_COMPILING else "deferred"
+        gains = device == "cuda" or all(cell.hidden < 256 for cell in cells)
+        return "library" if kernels else "compiled" if gains and expected > WORTH_COMPILING else "deferred"
     if engine not in ENGINES:
         raise Refusal(f"trainer.engine={engine}: take auto, {', '.join(ENGINES)}")
     if engine == "library" and not kernels:

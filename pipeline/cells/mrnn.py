@@ -2,7 +2,6 @@
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from pipeline.cells.cell import Cell, Product
 
@@ -48,7 +47,8 @@ class FullMultiplicativeRNN(Cell):
         chooses = x["chooses"]
         if chooses.is_floating_point():
             return x[name] + torch.einsum("bd,dij,bj->bi", chooses, weight, operand)
-        return x[name] + torch.bmm(F.pad(weight, (0, 0, 0, 0, 0, 1))[chooses], operand.unsqueeze(-1)).squeeze(-1)
+        chosen = torch.bmm(weight[chooses.clamp(max=self.inputs - 1)], operand.unsqueeze(-1)).squeeze(-1)
+        return x[name] + torch.where((chooses < self.inputs).unsqueeze(-1), chosen, 0.0)
 
     def weight_gradient(self, name: str, gradient: Tensor, operand: Tensor, x: dict[str, Tensor]) -> Tensor:
         chooses, gradient, operand = (part.flatten(0, 1) for part in (x["chooses"], gradient, operand))

@@ -186,6 +186,7 @@ def test_engines_are_chosen_and_refused():
     assert recurrence.choose("auto", lstm, "cpu", 1e9) == "library"
     assert [recurrence.choose("auto", mut, device, work) for device, work in (("cpu", 1e12), ("cpu", 1e13), ("cuda", 1e13), ("cuda", 1e15))] == [
         "deferred", "compiled", "deferred", "compiled"]
+    assert recurrence.choose("auto", [make("mut1", 5, hidden=256)], "cpu", 1e15) == "deferred"
     assert [recurrence.choose("auto", mut, "cpu", 1e15, seconds) for seconds in (30, 3600)] == ["deferred", "compiled"]
     assert recurrence.choose("reference", lstm, "cpu") == "reference"
     with pytest.raises(ValueError, match="trainer.engine=fast: take auto, reference, deferred, compiled, library"):
