@@ -7,7 +7,7 @@ import math
 
 from omegaconf import DictConfig
 
-from pipeline.verb import Refusal, verb
+from pipeline.verb import Refusal, in_sweep, verb
 
 
 def train(cfg: DictConfig) -> float:
@@ -37,22 +37,16 @@ def train(cfg: DictConfig) -> float:
 
 def _diverged(message: str) -> float:
     """A run by itself ends with the message as an error. In a sweep it is a result like others: no loss, and the sweep goes on."""
-    if not _in_sweep():
+    if not in_sweep():
         raise Refusal(message)
     print(f"diverged: {message}", flush=True)
     return math.inf
 
 
-def _in_sweep() -> bool:
-    from hydra.core.hydra_config import HydraConfig
-    from hydra.types import RunMode
-    return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
-
-
 def _refuse_nonsense(cfg: DictConfig) -> None:
     from hydra.core.hydra_config import HydraConfig
     if HydraConfig.initialized():
-        sweep = _in_sweep()
+        sweep = in_sweep()
         if "question" in cfg.study and not sweep:
             raise Refusal(f"study={cfg.study.name} is a sweep of several runs: add -m (python -m pipeline.train -m study={cfg.study.name})")
         if sweep and cfg.trainer.devices * cfg.trainer.nodes > 1:

@@ -20,6 +20,11 @@ class Refusal(ValueError):
     """Bad input, or a state that forbids the work. The message is one line: the value, the place, the mend."""
 
 
+def in_sweep() -> bool:
+    """Whether this is one of the runs of a multirun (-m)."""
+    return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
+
+
 def verb(task: Callable[[DictConfig], object]) -> Callable[[], None]:
     """The command-line entry of `task`: composes the configuration, runs, prints a refusal as one line and exits with 1.
 
@@ -30,7 +35,7 @@ def verb(task: Callable[[DictConfig], object]) -> Callable[[], None]:
         try:
             return task(cfg)
         except Refusal as refusal:
-            if HydraConfig.get().mode == RunMode.MULTIRUN:      # the other runs go on; Hydra hands the refusal on at the end
+            if in_sweep():      # the other runs go on; Hydra hands the refusal on at the end
                 raise
             sys.exit(f"error: {refusal}")
 

@@ -9,8 +9,6 @@ from types import SimpleNamespace
 
 import pytorch_lightning as lightning
 import torch
-from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
@@ -28,7 +26,7 @@ from pipeline.runs.identity import Identity
 from pipeline.runs.progress import Progress
 from pipeline.runs.recorder import Diverged, Recorder
 from pipeline.runs.tracking import Tracking
-from pipeline.verb import Refusal
+from pipeline.verb import Refusal, in_sweep
 
 # Ranks beyond the first are started by Lightning or by srun with one of these above 0.
 RANK = next((int(os.environ[name]) for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK") if os.environ.get(name)), 0)
@@ -67,8 +65,7 @@ def _first_rank(cfg: DictConfig, prepared: Prepared, identity: Identity, run: Ru
                 run.note(mlflow_run_id=Tracking.create(cfg, identity.name, prepared.card, run.facts["code"]))
             tracking = Tracking.resume(cfg, run.facts["mlflow_run_id"])
     run.note(status="running", process=os.getpid())
-    alone = not HydraConfig.initialized() or HydraConfig.get().mode != RunMode.MULTIRUN
-    progress = Progress(cfg.trainer.progress, identity.name, cfg.trainer.steps, cfg.trainer.seconds, alone)
+    progress = Progress(cfg.trainer.progress, identity.name, cfg.trainer.steps, cfg.trainer.seconds, alone=not in_sweep())
     progress.say(f"{run.path}  {'goes on' if run.last.exists() else 'starts'}: {run.facts['parameters']:,} parameters, "
                  f"{len(prepared.vocabulary)} symbols, {cfg.trainer.steps:,} steps of {cfg.trainer.batch} x {cfg.trainer.length}, "
                  f"{cfg.trainer.threads} thread{'s' if cfg.trainer.threads > 1 else ''} (trainer.threads), {learning.network.engine} recurrence (trainer.engine)")
