@@ -4,13 +4,13 @@ export MLFLOW_DISABLE_TELEMETRY := true
 # One thread a process: two processes of two threads each on two cores are many times slower than two of one.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: repro test ui bench clean
+.PHONY: repro test ui bench slurm clean
 
 repro: .venv/installed
 	dvc repro
 
 test: .venv/installed
-	pytest -n 2
+	pytest -n 2 --dist loadgroup
 
 # On this machine alone (loopback). The first page of MLflow is an empty one: the runs are under Experiments.
 PORT ?= 5000
@@ -19,7 +19,12 @@ ui: .venv/installed
 	@mlflow ui --backend-store-uri sqlite:///$(CURDIR)/mlflow.db --host 127.0.0.1 --port $(PORT) --workers 1
 
 bench: .venv/installed
+	.venv/bin/uv pip install --quiet --python .venv/bin/python --constraint constraints.txt --editable '.[bench]'
 	python -m benchmarks
+
+# Debian's SLURM, for the tests of docs/slurm.md; needs root. Nothing is started. Without it those tests are skipped.
+slurm:
+	command -v slurmctld munged || { apt-get update -qq && apt-get install -y -qq --no-install-recommends slurm-wlm munge; }
 
 clean:
 	rm -rf .venv results runs mlflow.db mlartifacts data/prepared

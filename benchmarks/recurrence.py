@@ -133,9 +133,10 @@ def _sampling(hidden: int) -> dict:
     import torch
 
     from pipeline.cells.lstm import LSTM
+    from pipeline.datasets.space import Symbols
     from pipeline.models.recurrent import RecurrentNetwork
     from pipeline.models.stepping import Stepper
-    network = RecurrentNetwork(V, LSTM, 2, hidden, None, 0.0, False, 0.0, False).eval()
+    network = RecurrentNetwork(Symbols(V), LSTM, 2, hidden, None, 0.0, False, 0.0, False).eval()
     lstm, readout, rows = torch.nn.LSTM(V, hidden, 2).eval(), torch.nn.Linear(hidden, V), torch.eye(V)
 
     def ours(count):

@@ -65,7 +65,7 @@ def _whole(overrides: list[str]) -> float:
     from pipeline.train import train
     cfg = _composed(overrides)
     train(cfg)
-    return RunDirectory(identify(cfg, load(cfg.data.prepared).card).directory).facts["seconds"] / STEPS
+    return RunDirectory(identify(cfg, load(cfg.data.prepared)).directory).facts["seconds"] / STEPS
 
 
 def _bare(overrides: list[str]) -> float:

@@ -9,13 +9,12 @@ from pipeline.verb import Refusal, verb
 
 def fetch(config: DictConfig) -> None:
     """Puts the texts of `config.data` and their card into <paths.raw>/<data.name>. Refusal: no source has them."""
-    import hydra.utils
-
     from pipeline.corpora import sources
+    from pipeline.corpora.corpus import corpus_of
 
     mirror = Path(config.paths.mirror) if config.paths.mirror else None
     try:
-        sources.fetch(hydra.utils.instantiate(config.data), Path(config.paths.raw), mirror)
+        sources.fetch(corpus_of(config.data), Path(config.paths.raw), mirror)
     except OSError as error:  # a full disk, a folder that cannot be written
         raise Refusal(str(error)) from error
 

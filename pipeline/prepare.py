@@ -9,12 +9,11 @@ from pipeline.verb import Refusal, verb
 
 def prepare(config: DictConfig) -> None:
     """Makes <data.prepared> from <paths.raw>/<data.name>. Refusal: nothing fetched, an empty or too short corpus."""
-    import hydra.utils
-
     from pipeline.corpora import preparation
+    from pipeline.corpora.corpus import corpus_of
 
     try:
-        preparation.prepare(hydra.utils.instantiate(config.data), Path(config.paths.raw))
+        preparation.prepare(corpus_of(config.data), Path(config.paths.raw))
     except OSError as error:  # a full disk, a missing file
         raise Refusal(str(error)) from error
 

@@ -3,9 +3,9 @@
 Three ways to run through T steps, equal to rounding, and PyTorch's kernels for the cells that PyTorch ships:
 
 reference  the plain differentiable loop. Any dtype; forward-mode and double differentiation.
-deferred   for training: what a step adds to its products is an autograd tensor of all steps, so that one product per weight matrix, after
-           the backward loop, gives its gradient; within the loop a weight costs nothing but the products themselves.
-compiled   deferred, with a few steps at a time compiled into fused kernels.
+deferred   for training: each step's operators in a straight line (pipeline.schedule), forward and backward, without an autograd graph; one
+           product per weight matrix, after the backward loop, gives its gradient.
+compiled   deferred, with what lies between two products compiled into one kernel.
 library    torch's kernel (oneDNN, cuDNN), where the cell is exactly one that it ships.
 
 Shapes: T time, B batch, R rows and C columns of a product.
@@ -14,19 +14,19 @@ Shapes: T time, B batch, R rows and C columns of a product.
 import functools
 import math
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor
 
 from pipeline.cells.cell import Cell
-from pipeline.products import pack
+from pipeline.schedule import Lease, borrow
 from pipeline.verb import Refusal
 
 ENGINES = ("reference", "deferred", "compiled", "library")
-CHUNK = 10      # most steps compiled together: compiling takes time in proportion
+CHECKED = 8     # steps on which compiled kernels are compared with what they were compiled from
 
-# Compiling costs 10 to 20 s and saves about a fifth of a run: worth it from 100 s on. Operations a second, of a core and of a GPU:
+# Compiling costs 5 to 15 s and saves about a tenth of a run: worth it from 100 s on. Operations a second, of a core and of a GPU:
 WORTH_COMPILING = 100.0
 SPEED = {"cpu": 4e10, "cuda": 4e12}
 
@@ -37,8 +37,7 @@ def choose(engine: str, cells: Iterable[Cell], device: str, operations: float = 
     """The engine that "auto" stands for; any other stays.
 
     library where there is one: cuDNN and oneDNN's LSTM are the fastest there are, and the others do their loop in C++. For the other
-    cells compiled, where the run is long enough to earn the compilation back; on a CPU below H = 256 alone, from where on products
-    take most of the time and packed ones (pipeline.products) do more for it.
+    cells compiled, where the run is long enough to earn the compilation back.
 
     operations  floating-point operations that the whole run will take, 0 if no training follows;  seconds  its budget, if it has one
     Raises Refusal for an engine that does not exist or that a cell does not have.
@@ -46,8 +45,7 @@ def choose(engine: str, cells: Iterable[Cell], device: str, operations: float = 
     kernels = all(cell.library for cell in cells)
     if engine == "auto":
         expected = min(operations / SPEED[device], math.inf if seconds is None else seconds)
-        gains = device == "cuda" or all(cell.hidden < 256 for cell in cells)
-        return "library" if kernels else "compiled" if gains and expected > WORTH_COMPILING else "deferred"
+        return "library" if kernels else "compiled" if expected > WORTH_COMPILING else "deferred"
     if engine not in ENGINES:
         raise Refusal(f"trainer.engine={engine}: take auto, {', '.join(ENGINES)}")
     if engine == "library" and not kernels:
@@ -61,15 +59,16 @@ def run(cell: Cell, x: Tensor, state: State, engine: str) -> tuple[Tensor, State
         return _library(cell, x, state)
     if engine == "reference" or not torch.is_grad_enabled():
         return _reference(cell, x, state)
-    if engine == "compiled" and _compiled_is_right(cell, x, state):
-        return _deferred(cell, x, state, _compiled_steps())
-    return _deferred(cell, x, state, _steps)
+    return _deferred(cell, x, state, engine == "compiled" and _can_compile() and _compiled_is_right(cell, x, state))
 
 
 def _reference(cell: Cell, x: Tensor, state: State) -> tuple[Tensor, State]:
-    added = addends(cell, cell.project(x), x.shape[:2])
-    outputs, state, _ = _steps(cell, {name: slot.unbind(0) for name, slot in added.items()}, cell.constants(x.shape[1]), state,
-                               dict(cell.recurrent), len(x))
+    added = {name: slot.unbind(0) for name, slot in addends(cell, cell.project(x), x.shape[:2]).items()}
+    constants, weights, outputs = cell.constants(x.shape[1]), dict(cell.recurrent), []
+    for t in range(len(x)):
+        x_t = {name: slot[t] for name, slot in added.items()} | constants
+        state = cell.step(x_t, state, lambda name, operand: cell.multiply(name, weights[name], operand, x_t))
+        outputs.append(state[0])
     return torch.stack(outputs), state
 
 
@@ -86,78 +85,69 @@ def addends(cell: Cell, projected: dict[str, Tensor], shape: tuple[int, int]) ->
     return added
 
 
-def _steps(cell: Cell, added: dict[str, tuple[Tensor, ...]], constants: dict[str, Tensor], state: State, weights: dict[str, Tensor],
-           steps: int) -> tuple[list[Tensor], State, dict[str, list[Tensor]]]:
-    """`steps` time steps -> the outputs, the state after them and every product's operands."""
-    outputs, operands = [], {name: [] for name in weights}
-    for t in range(steps):
-        x = {name: slot[t] for name, slot in added.items()} | constants
-
-        def product(name: str, operand: Tensor) -> Tensor:
-            operands[name].append(operand)
-            return cell.multiply(name, weights[name], operand, x)
-
-        state = cell.step(x, state, product)
-        outputs.append(state[0])
-    return outputs, state, operands
-
-
 class _Deferred(torch.autograd.Function):
-    """slot -> slot. Its gradient, that of the product's results at all steps, gives the weight's too: one product with the operands,
-    which the steps have left in `operands` by then."""
+    """The steps of a cell, forward and backward, by its program: added to products, other projections, constants, state and weights ->
+    outputs [T, B, H], states after."""
 
     @staticmethod
-    def forward(ctx, slot: Tensor, weight: Tensor, cell: Cell, name: str, operands: list[Tensor], x: dict[str, Tensor]) -> Tensor:
-        ctx.cell, ctx.name, ctx.operands, ctx.x = cell, name, operands, x
-        return slot.view_as(slot)
+    def forward(ctx, lease: Lease, cell: Cell, keys: list[tuple[str, str | int]], *tensors: Tensor):
+        ctx.lease, ctx.cell, ctx.keys = lease, cell, keys
+        program, given = lease.program, dict(zip(keys, tensors, strict=True))
+        of = {kind: {name: part for (its, name), part in given.items() if its == kind} for kind in ("added", "x", "constant", "state", "weight")}
+        steps, batch = len(next(iter((of["added"] | of["x"]).values()))), len(of["state"][0])
+        for name, buffer in program.xs.items():
+            buffer[:steps].copy_(of["x"][name])
+        for name, buffer in program.constants.items():
+            buffer.copy_(of["constant"][name])
+        for buffer, part in zip(program.states, of["state"].values(), strict=True):
+            buffer[0].copy_(part)
+        ctx.read = {name: part for name, part in of["x"].items() if name not in program.xs}      # by the products themselves
+        ctx.weights, ctx.steps = of["weight"], steps
+        ctx.of_step = [{name: part[t] for name, part in ctx.read.items()} for t in range(steps)]
+        multiply = {name: cell.multiplier(weight, batch) for name, weight in of["weight"].items()}
+        program.forward(steps, multiply, {name: part.unbind(0) for name, part in of["added"].items()}, ctx.of_step)
+        return program.states[0][1:steps + 1].clone(), *(part[steps].clone() for part in program.states)
 
     @staticmethod
-    def backward(ctx, gradient: Tensor):
-        weight = ctx.cell.weight_gradient(ctx.name, gradient, torch.cat(ctx.operands), ctx.x)
-        return gradient, weight, None, None, None, None
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, d_outputs: Tensor, *d_states: Tensor):
+        cell, program, steps, batch = ctx.cell, ctx.lease.program, ctx.steps, d_outputs.shape[1]
+        multiply = {name: cell.multiplier(weight.mT, batch) for name, weight in ctx.weights.items()}
+        program.backward(steps, multiply, d_outputs, d_states, ctx.of_step)
+        gradients = {("state", index): part.clone() for index, part in enumerate(program.d_states[1])}
+        gradients |= {("x", name): part[:steps] for name, part in program.d_xs.items()}
+        gradients |= {("constant", name): part.clone() for name, part in program.d_constants.items()}
+        for name, weight in ctx.weights.items():
+            gradient, operand = program.d_results[name][:steps], program.operands[name][:steps]
+            gradients["added", name] = gradient
+            gradients["weight", name], more = cell.product_gradients(weight, gradient, operand, ctx.read)
+            gradients |= {("x", other): part for other, part in more.items()}
+        return None, None, None, *(gradients.get(key) for key in ctx.keys)
 
 
-def _deferred(cell: Cell, x: Tensor, state: State, run_steps: Callable) -> tuple[Tensor, State]:
-    projected = cell.project(x)
-    added = addends(cell, projected, x.shape[:2])
-    constants = cell.constants(x.shape[1])
-    weights = {name: weight.detach() for name, weight in cell.recurrent.items()}
-    for weight in weights.values():
-        pack(weight, x.shape[1])
-    history: dict[str, list[Tensor]] = {name: [] for name in weights}
-    for name in weights:
-        added[name] = _Deferred.apply(added[name], cell.recurrent[name], cell, name, history[name], projected)
-    added = {name: slot.unbind(0) for name, slot in added.items()}
-    outputs: list[Tensor] = []
-    length = chunk_length(len(x)) if run_steps is not _steps else len(x)
-    for first in range(0, len(x), length):
-        last = min(first + length, len(x))
-        part = {name: slot[first:last] for name, slot in added.items()}
-        steps = run_steps if last - first == length else _steps
-        some, state, operands = steps(cell, part, constants, state, weights, last - first)
-        outputs += some
-        for name, used in operands.items():
-            history[name].append(torch.stack([operand.detach() for operand in used]))
-    return torch.stack(outputs), state
-
-
-def chunk_length(steps: int) -> int:
-    """Steps compiled together: the largest divisor of `steps` up to CHUNK, or CHUNK with a rest where that is below half of it."""
-    divisor = max(d for d in range(1, CHUNK + 1) if steps % d == 0)
-    return divisor if 2 * divisor >= CHUNK or steps < CHUNK else CHUNK
+def _deferred(cell: Cell, x: Tensor, state: State, compiled: bool) -> tuple[Tensor, State]:
+    projected, constants = cell.project(x), cell.constants(x.shape[1])
+    weights = dict(cell.recurrent)
+    added = {name: part for name, part in addends(cell, projected, x.shape[:2]).items()
+             if name in weights and (name in projected or name in cell.recurrent_bias)}
+    xs = {name: part for name, part in projected.items() if name not in weights}
+    given = {(kind, name): part for kind, parts in (("added", added), ("x", xs), ("constant", constants), ("state", dict(enumerate(state))),
+                                                    ("weight", weights)) for name, part in parts.items()}
+    lease = borrow(cell, {name: part[0] for name, part in xs.items() if part.is_floating_point()}, constants, state, len(x), compiled)
+    outputs, *after = _Deferred.apply(lease, cell, list(given), *given.values())
+    return outputs, tuple(after)
 
 
 @functools.cache
-def _compiled_steps() -> Callable:
-    """`_steps` compiled; `_steps` itself, with one warning, where nothing can be compiled."""
-    torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, 256)     # one entry a cell, size and dtype
+def _can_compile() -> bool:
+    """Whether anything can be compiled here; one warning where not."""
     try:
         torch.compile(torch.sin)(torch.zeros(2))
     except Exception as error:
         warnings.warn(f"nothing can be compiled here ({str(error).splitlines()[0]}): training goes on uncompiled, a little slower; "
                       f"a C++ compiler (g++) mends it", stacklevel=2)
-        return _steps
-    return torch.compile(_steps, dynamic=False)
+        return False
+    return True
 
 
 _verdicts: dict[tuple, bool] = {}
@@ -170,11 +160,11 @@ def _compiled_is_right(cell: Cell, x: Tensor, state: State) -> bool:
     """
     key = (type(cell), cell.inputs, cell.hidden, x.shape[1], x.is_floating_point(), cell.input_weight.dtype, x.device.type)
     if key not in _verdicts:
-        x, state = x[:2 * CHUNK].detach(), tuple(part.detach().requires_grad_() for part in state)
+        x, state = x[:CHECKED].detach(), tuple(part.detach().requires_grad_() for part in state)
         wanted = [*cell.parameters(), *state]
         found = []
-        for steps in (_compiled_steps(), _steps):
-            outputs, after = _deferred(cell, x, state, steps)
+        for compiled in (True, False):
+            outputs, after = _deferred(cell, x, state, compiled)
             loss = sum((part * part).sum() for part in (outputs, *after))
             found.append([outputs, *after, *torch.autograd.grad(loss, wanted, allow_unused=True, materialize_grads=True)])
         tolerance = 1e-3 if cell.input_weight.dtype == torch.float32 else 1e-8

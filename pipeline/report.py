@@ -11,7 +11,7 @@ from pipeline.runs.files import read_lines, write_atomically
 from pipeline.verb import Refusal, verb
 
 TEMPLATES = Path(__file__).with_name("report_page")
-MEASURES = {"nats per character": "test_nats", "bits per character": "test_bits"}   # unit of published numbers
+MEASURES = {"nats per character": "test_loss", "bits per character": "test_bits"}   # unit of published numbers
 MOST_CURVES = 8          # groups in one figure
 FEW_CURVES = 6           # in each of several figures
 MOST_SAMPLES = 5         # moments shown of a run
@@ -52,6 +52,8 @@ def read_study(path: Path) -> dict:
         raise Refusal(f"{path} is not JSON ({error}): write it again with "
                          f"`python -m pipeline.evaluate study={path.stem}`") from None
     missing = {"study", "scale", "question", "runs", "groups"} - set(study)
+    if not missing:
+        missing = {key for group in study["groups"] for key in {"size", "unit", "test_loss"} - set(group)}
     if missing:
         raise Refusal(f"{path} is not the result of a study, it lacks {', '.join(sorted(missing))}: write it again "
                          f"with `python -m pipeline.evaluate study={path.stem}` or move it away")
@@ -77,6 +79,7 @@ def present(study: dict) -> dict:
             for place, run in enumerate(row["runs"]):
                 run["open"] = place == 0 and (len(rows) <= MOST_CURVES or row["best"])
     return study | {"sections": sections, "figures": figures(study["study"], sections),
+                    "findings": findings(study, sections),
                     "pairs": pair(study) if study.get("published") else [], "claims": study.get("claims") or []}
 
 
@@ -87,13 +90,13 @@ def compare(rows: list[dict]) -> list[dict]:
     """
     sections: dict[tuple, list[dict]] = {}
     for row in rows:
-        sections.setdefault((row["data"], row["symbols"], row["split"]), []).append(row)
+        sections.setdefault((row["data"], row["symbols"], row["split"], row["unit"]), []).append(row)
     for section in sections.values():
-        section.sort(key=lambda row: row["test_nats"]["mean"] if known(row["test_nats"]["mean"]) else math.inf)
+        section.sort(key=lambda row: row["test_loss"]["mean"] if known(row["test_loss"]["mean"]) else math.inf)
         for place, row in enumerate(section):
-            row["best"] = place == 0 and len(section) > 1 and known(row["test_nats"]["mean"])
-    return [{"data": data, "symbols": symbols, "split": split, "rows": section}
-            for (data, symbols, split), section in sections.items()]
+            row["best"] = place == 0 and len(section) > 1 and known(row["test_loss"]["mean"])
+    return [{"data": data, "symbols": symbols, "split": split, "unit": unit, "rows": section}
+            for (data, symbols, split, unit), section in sections.items()]
 
 
 def figures(study: str, sections: list[dict]) -> list[dict]:
@@ -116,14 +119,43 @@ def figures(study: str, sections: list[dict]) -> list[dict]:
         curves = [(row["label"], run["metrics"]) for row in panel for run in row["runs"] if run["metrics"]]
         if curves:
             title = f"Loss while training: {name}"
-            drawn.append({"title": title, "svg": svg(loss_curves(curves), title)})
+            drawn.append({"title": title, "svg": svg(loss_curves(curves, text=panel[0]["unit"] != "RMSE"), title)})
     return drawn
+
+
+def findings(study: dict, sections: list[dict]) -> list[dict]:
+    """What the study is about beside losses, {"title", "about", "svg"} each: loss by parameters, forecasts of a series, bits that are carried."""
+    from pipeline.runs.figures import against_parameters, carried, forecasts, svg
+
+    drawn, name = [], study["study"]
+    for section in sections if study.get("versus") == "parameters" else ():
+        points = [(short(row), row["parameters"], row["test_loss"]["mean"]) for row in section["rows"] if known(row["test_loss"]["mean"])]
+        title = f"Test loss by parameters: {name}, {section['data']}"
+        drawn.append({"title": title, "about": "Mean over seeds.", "svg": svg(against_parameters(points), title)})
+    for section in sections:
+        shown = [(short(row), run["forecast"]) for row in section["rows"] for run in row["runs"][:1] if run.get("forecast")]
+        for first in range(0, len(shown), FEW_CURVES):
+            title = f"Forecasts: {name}, {section['data']}"
+            drawn.append({"title": title, "about": "Each model reads its own forecasts from the beginning of the test part on; one seed. Channel 1, as models read it.",
+                          "svg": svg(forecasts(shown[first:first + FEW_CURVES]), f"{title} {first}")})
+    rows = [row for section in sections for row in section["rows"] if row.get("carried_bits") and known(row["carried_bits"]["mean"])]
+    if rows:
+        points = [(short(row), row["runs"][0]["message_bits"], row["carried_bits"]["mean"]) for row in rows]
+        title = f"Bits carried: {name}"
+        drawn.append({"title": title, "about": "Bits of a message that reach its recall, mean over episodes and seeds; the dotted line is a perfect memory.",
+                      "svg": svg(carried(points), title)})
+    return drawn
+
+
+def short(row: dict) -> str:
+    """Model and size, where a figure is of one data set."""
+    return " ".join(filter(None, (row["model"], row["size"])))
 
 
 def pair(study: dict) -> list[dict]:
     """Published numbers beside ours, a table a data set: {"data", "rows": [{..., "value", "ours", "difference"}]}.
 
-    A row is paired with the groups of the same data set, model, layers and hidden units; "ours" is {"mean", "std"} in
+    A row is paired with the groups of the same data set, model and size; "ours" is {"mean", "std"} in
     the published unit and "difference" ours minus published, both None where we did not run it. Raises Refusal for a
     unit that is not in MEASURES.
     """
@@ -134,7 +166,7 @@ def pair(study: dict) -> list[dict]:
     measure = MEASURES[published["unit"]]
     tables: dict[str, list[dict]] = {}
     for row in published["rows"]:
-        cell = ("data", "model", "layers", "hidden")
+        cell = ("data", "model", "size")
         groups = [group for group in study["groups"] if all(group[key] == row[key] for key in cell)]
         for group in groups or [None]:
             ours = group and group[measure]
@@ -172,13 +204,13 @@ def known(number: float | None) -> bool:
 
 
 def loss(number: float | None) -> str:
-    """A loss with three decimals, an em dash if unknown."""
-    return f"{number:.3f}" if known(number) else NOTHING
+    """A loss with three decimals, a small one with two digits, an em dash if unknown."""
+    return NOTHING if not known(number) else f"{number:.3f}" if abs(number) >= 0.0095 or number == 0 else f"{number:.2g}"
 
 
 def spread(number: float | None) -> str:
     """A standard deviation with its sign, nothing if there is none."""
-    return f"± {number:.3f}" if known(number) else ""
+    return "" if not known(number) else f"± {number:.3f}" if number >= 0.0005 or number == 0 else f"± {number:.1g}"
 
 
 def difference(number: float | None) -> str:

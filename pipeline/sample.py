@@ -23,7 +23,8 @@ def sample(run: str, prompt: str, length: int, temperature: float, seed: int, ru
 
     import torch
 
-    from pipeline.corpora.prepared import load
+    from pipeline.datasets.data import load_data
+    from pipeline.datasets.space import Symbols
     from pipeline.models.load import load_network
     from pipeline.probes.text import generate
     from pipeline.runs.directory import RunDirectory
@@ -35,13 +36,15 @@ def sample(run: str, prompt: str, length: int, temperature: float, seed: int, ru
     directory = RunDirectory(find_run(run, Path(runs)))
     cfg = directory.config()
     torch.set_num_threads(cfg.trainer.threads)
-    prepared = load(cfg.data.prepared)
-    network = load_network(directory, prepared)
-    unknown = "".join(dict.fromkeys(c for c in prompt if (prepared.vocabulary.encode(c) == len(prepared.vocabulary)).any()))
+    data = load_data(cfg.data)
+    if not isinstance(data.space, Symbols):
+        raise Refusal(f"{directory.path} models {cfg.data.name}, a series of numbers, and writes no text: its forecast is in the report")
+    network = load_network(directory, data)
+    unknown = "".join(dict.fromkeys(c for c in prompt if (data.vocabulary.encode(c) == len(data.vocabulary)).any()))
     if unknown:
         print(f"warning: {directory.path.name} has never seen {unknown!r}: read as unknown", file=sys.stderr)
     sys.stdout.write(prompt)
-    pieces = generate(network, prepared.vocabulary, prompt, temperature, torch.Generator().manual_seed(seed))
+    pieces = generate(network, data.vocabulary, prompt, temperature, torch.Generator().manual_seed(seed))
     for piece in itertools.islice(pieces, length):
         sys.stdout.write(piece)
         sys.stdout.flush()

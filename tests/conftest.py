@@ -6,7 +6,8 @@ from pathlib import Path
 
 os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
-os.environ.pop("MLFLOW_TRACKING_URI", None)
+for name in [name for name in os.environ if name == "MLFLOW_TRACKING_URI" or name.startswith("SLURM_")]:    # as if in no job
+    del os.environ[name]
 
 import pytest
 from hydra import compose, initialize_config_dir
@@ -58,10 +59,10 @@ def run_in(small):
 
 
 def trained(*overrides: str):
-    from pipeline.corpora.prepared import load
+    from pipeline.datasets.data import load_data
     from pipeline.runs.directory import RunDirectory
     from pipeline.runs.identity import identify
     from pipeline.train import train
     cfg = composed(*overrides)
     train(cfg)
-    return RunDirectory(identify(cfg, load(cfg.data.prepared).card).directory)
+    return RunDirectory(identify(cfg, load_data(cfg.data)).directory)

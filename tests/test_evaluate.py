@@ -48,19 +48,19 @@ def test_test_loss_is_that_of_the_best_weights_read_symbol_by_symbol(study):
         with torch.no_grad():
             logits, _ = network(torch.from_numpy(text[:-1])[:, None], network.start(1))
         nats = -torch.log_softmax(logits[:, 0].double(), 1)[range(len(text) - 1), text[1:]].mean().item()
-        assert run["test_nats"] == pytest.approx(nats, rel=1e-5)
+        assert run["test_loss"] == pytest.approx(nats, rel=1e-5)
         assert run["test_bits"] == pytest.approx(nats / math.log(2), rel=1e-5)
         assert run["test_symbols"] == len(text) - 1 and run["held_out"] == "test"
         validated = [record["validation"] for record in read_lines(RunDirectory(run["directory"]).metrics) if "validation" in record]
-        assert run["validation_nats"] == min(validated) and len(validated) == 4
+        assert run["validation_loss"] == min(validated) and len(validated) == 4
 
 
 def test_groups_hold_mean_and_sample_deviation_over_seeds(study):
     _, _, result, _ = study
     for group in result["groups"]:
-        losses = [run["test_nats"] for run in result["runs"] if run["hash"] == group["hash"]]
+        losses = [run["test_loss"] for run in result["runs"] if run["hash"] == group["hash"]]
         assert group["seeds"] == [0, 1]
-        assert group["test_nats"] == {"mean": pytest.approx(sum(losses) / 2), "std": pytest.approx(statistics.stdev(losses))}
+        assert group["test_loss"] == {"mean": pytest.approx(sum(losses) / 2), "std": pytest.approx(statistics.stdev(losses))}
 
 
 def test_completions_go_on_from_the_prompts_of_the_data(study):
@@ -73,16 +73,16 @@ def test_completions_go_on_from_the_prompts_of_the_data(study):
 def test_dvc_finds_metrics_and_curves(study):
     folder, _, result, _ = study
     metrics = json.loads((folder / "results" / "metrics" / "architectures.json").read_text())
-    assert metrics["gru 1x16"] == result["groups"][2]["test_nats"]["mean"]
+    assert metrics["gru 1x16"] == result["groups"][2]["test_loss"]["mean"]
     rows = list(csv.DictReader((folder / "results" / "curves" / "architectures.csv").open()))
     assert len(rows) == 6 * 4 and {row["run"] for row in rows} == {f"{model} 1x16 s{seed}" for model in ("rnn", "lstm", "gru") for seed in (0, 1)}
 
 
 def test_the_table_names_the_best_first(study):
     _, _, result, out = study
-    best = min(result["groups"], key=lambda group: group["test_nats"]["mean"])
+    best = min(result["groups"], key=lambda group: group["test_loss"]["mean"])
     lines = out.splitlines()
-    assert lines[-3].startswith(best["label"]) and f"{best['test_nats']['mean']:.4f}" in lines[-3]
+    assert lines[-3].startswith(best["label"]) and f"{best['test_loss']['mean']:.4g}" in lines[-3]
 
 
 def test_a_study_may_be_narrowed_on_the_command_line(study):
@@ -109,7 +109,7 @@ def test_a_run_that_diverges_is_a_result_of_its_study(tmp_path):
     assert code == 0 and "diverged" in out, err
     result = json.loads((tmp_path / "results" / "studies" / "architectures.json").read_text())
     [group] = result["groups"]
-    assert group["diverged"] == 1 and group["test_nats"] == {"mean": None, "std": None}
+    assert group["diverged"] == 1 and group["test_loss"] == {"mean": None, "std": None}
     assert finish(command(*overrides[:7], verb="report"))[0] == 0
     assert "1 diverged" in (tmp_path / "results" / "report" / "index.html").read_text()
 
@@ -126,7 +126,7 @@ def test_two_part_splits_are_tested_on_their_held_out_part(tmp_path):
 
 
 def group(model, mean, std, seeds=4):
-    return {"model": model, "test_nats": {"mean": mean, "std": std}, "seeds": list(range(seeds))}
+    return {"model": model, "test_loss": {"mean": mean, "std": std}, "seeds": list(range(seeds))}
 
 
 @pytest.mark.parametrize("relation, losses, verdict", [

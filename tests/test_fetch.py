@@ -43,3 +43,9 @@ def test_help_is_quick():
     loaded = subprocess.run([sys.executable, "-c", "import pipeline.fetch, pipeline.prepare, sys; print(*sys.modules)"],
                             cwd=ROOT, capture_output=True, text=True).stdout.split()
     assert not {"torch", "numpy", "requests", "mlflow"} & set(loaded)
+
+
+@pytest.mark.parametrize("verb", ["fetch", "prepare"])
+def test_what_is_made_on_the_spot_is_not_fetched(verb):
+    done = run(verb, "data=sine")
+    assert done.returncode == 1 and done.stderr == "error: data=sine is made where it is used: there is nothing to fetch or prepare\n"

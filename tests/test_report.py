@@ -26,7 +26,7 @@ def make_study(root, name, cells, seeds=(0,), published=None, scale="laptop", st
         if len({cell[0] for cell in cells}) > 1:
             label = f"{data} {label}"
         common = {"hash": f"{len(groups):08x}", "label": label, "data": data, "model": model, "optimizer": "rmsprop",
-                  "layers": layers, "hidden": hidden, "parameters": 4 * layers * hidden * (hidden + 65),
+                  "size": f"{layers}x{hidden}", "unit": "nats/char", "parameters": 4 * layers * hidden * (hidden + 65),
                   "split": "80-10-10"}
         of_group = []
         for seed in seeds:
@@ -55,12 +55,12 @@ def make_study(root, name, cells, seeds=(0,), published=None, scale="laptop", st
                 "name": directory.name, "directory": str(directory), "seed": seed, "vocabulary": 65,
                 "symbols": "characters", "steps": steps, "symbols_read": read, "seconds": seconds,
                 "symbols_per_second": read / seconds,
-                "validation_nats": loss + 0.08, "test_nats": loss + 0.1, "test_bits": (loss + 0.1) / math.log(2),
+                "validation_loss": loss + 0.08, "test_loss": loss + 0.1, "test_bits": (loss + 0.1) / math.log(2),
                 "test_symbols": 100_000, "unknown_symbols": 0,
                 "completions": [{"prompt": "The meaning of life is", "temperature": 0.7,
                                  "text": " the <b>king</b> & crown."}]})
         summary = {}
-        for key in ("test_nats", "test_bits", "validation_nats", "symbols_per_second"):
+        for key in ("test_loss", "test_bits", "validation_loss", "symbols_per_second"):
             values = [run[key] for run in of_group]
             summary[key] = {"mean": statistics.fmean(values),
                             "std": statistics.stdev(values) if len(values) > 1 else None}
@@ -80,10 +80,10 @@ def write_lines(path, records):
 
 def karpathy_table():
     """Forty rows in the form of the published table; values are made up, in order, so that each is unique."""
-    rows = [{"data": data, "model": model, "layers": layers, "hidden": hidden}
+    rows = [{"data": data, "model": model, "size": f"{layers}x{hidden}"}
             for data in ("war_and_peace", "linux") for model in ("lstm", "rnn", "gru")
             for hidden in (64, 128) for layers in (1, 2, 3)]
-    rows += [{"data": data, "model": "20-gram", "layers": None, "hidden": None} for data in ("war_and_peace", "linux")]
+    rows += [{"data": data, "model": "ngram", "size": "20"} for data in ("war_and_peace", "linux")]
     return {"source": "A paper & its table", "unit": "nats per character", "note": "80/10/10.",
             "rows": [row | {"value": 1.5 - 0.01 * place} for place, row in enumerate(rows)]}
 
@@ -171,16 +171,16 @@ def test_comparison_holds_the_numbers_sorted_by_test_loss(page):
     studies, root = page
     study = studies["architectures"]
     (rows,) = table(section(root, "architectures"), "comparison")
-    assert rows.pop(0) == ["shakespeare characters, split 80-10-10"]
+    assert rows.pop(0) == ["shakespeare characters, split 80-10-10, nats"]
     expected = []
     for model in ("rnn", "lstm", "gru"):
         runs = [run for run in study["runs"] if run["model"] == model]
-        nats = [run["test_nats"] for run in runs]
+        nats = [run["test_loss"] for run in runs]
         expected.append((statistics.fmean(nats), [
             f"{model} 2x128", "2 × 128", f"{runs[0]['parameters']:,}",
             f"{statistics.fmean(nats):.3f}", f"± {statistics.stdev(nats):.3f}", "3",
             f"{statistics.fmean(nats) / math.log(2):.3f}", f"± {statistics.stdev(nats) / math.log(2):.3f}",
-            f"{statistics.fmean(run['validation_nats'] for run in runs):.3f}",
+            f"{statistics.fmean(run['validation_loss'] for run in runs):.3f}",
             f"{statistics.fmean(run['symbols_per_second'] for run in runs):,.0f}",
             f"{statistics.fmean(run['seconds'] for run in runs):,.0f}"]))
     expected = [row for _, row in sorted(expected)]
@@ -205,8 +205,8 @@ def test_splits_are_never_compared(tmp_path):
         part["split"] = "90-10"
     path.write_text(json.dumps(study))
     (rows,) = table(read(tmp_path / "results"), "comparison")
-    assert [row[0] for row in rows if len(row) == 1] == ["shakespeare characters, split 80-10-10",
-                                                         "shakespeare characters, split 90-10"]
+    assert [row[0] for row in rows if len(row) == 1] == ["shakespeare characters, split 80-10-10, nats",
+                                                         "shakespeare characters, split 90-10, nats"]
     assert not any("best" in row[0] for row in rows)
 
 
@@ -214,8 +214,8 @@ def test_a_run_without_a_finite_loss_comes_last(tmp_path):
     make_study(tmp_path, "architectures", [("shakespeare", "rnn", 1, 8, 1.2), ("shakespeare", "gru", 1, 8, 1.4)])
     path = tmp_path / "results" / "studies" / "architectures.json"
     study = json.loads(path.read_text())
-    study["groups"][0]["test_nats"] = study["groups"][0]["test_bits"] = {"mean": None, "std": None}
-    study["runs"][0]["test_nats"] = math.nan
+    study["groups"][0]["test_loss"] = study["groups"][0]["test_bits"] = {"mean": None, "std": None}
+    study["runs"][0]["test_loss"] = math.nan
     path.write_text(json.dumps(study))
     (rows,) = table(read(tmp_path / "results"), "comparison")
     assert [row[0] for row in rows[1:]] == ["gru 1x8 best", "rnn 1x8"]
@@ -225,13 +225,13 @@ def test_a_run_without_a_finite_loss_comes_last(tmp_path):
 def test_published_numbers_stand_beside_ours(page):
     studies, root = page
     published = studies["karpathy_2015"]["published"]["rows"]
-    ours = {group["model"]: group["test_nats"]["mean"] for group in studies["karpathy_2015"]["groups"]}
+    ours = {group["model"]: group["test_loss"]["mean"] for group in studies["karpathy_2015"]["groups"]}
     tables = table(section(root, "karpathy_2015"), "published")
     assert [len(rows) for rows in tables] == [19, 19]
     for rows, data in zip(tables, ("war_and_peace", "linux")):
         for row, source in zip(rows, (source for source in published if source["data"] == data), strict=True):
             value = f"{source['value']:.3f}"
-            cell = f"{source['layers']} × {source['hidden']}" if source["layers"] else "—"
+            cell = source["size"].replace("x", " × ")
             if data == "linux" and cell == "1 × 128" and source["model"] in ours:
                 mean = ours.pop(source["model"])
                 gap = f"{mean - source['value']:+.3f}".replace("-", "−")
@@ -245,10 +245,10 @@ def test_published_numbers_stand_beside_ours(page):
 
 def test_published_bits_are_compared_with_bits(tmp_path):
     published = {"source": "S", "unit": "bits per character", "note": None,
-                 "rows": [{"data": "linux", "model": "lstm", "layers": 1, "hidden": 8, "value": 2.5}]}
+                 "rows": [{"data": "linux", "model": "lstm", "size": "1x8", "value": 2.5}]}
     study = make_study(tmp_path, "bits", [("linux", "lstm", 1, 8, 1.2)], published=published)
     (((*_, ours, _, gap),),) = table(read(tmp_path / "results"), "published")
-    bits = study["runs"][0]["test_nats"] / math.log(2)
+    bits = study["runs"][0]["test_loss"] / math.log(2)
     assert (ours, gap) == (f"{bits:.3f}", f"{bits - 2.5:+.3f}".replace("-", "−"))
     study["published"]["unit"] = "furlongs"
     (tmp_path / "results" / "studies" / "bits.json").write_text(json.dumps(study))

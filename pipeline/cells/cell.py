@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pipeline.products import add_product
+from pipeline.products import ready
 
 Product = Callable[[str, Tensor], Tensor]
 
@@ -56,8 +56,10 @@ class Cell(nn.Module):
 
     def project(self, x: Tensor) -> dict[str, Tensor]:
         """Inputs of all steps, [T, B, D] or symbols [T, B] in 0..D (D: unknown, a zero input) -> name -> [T, B, R]."""
-        bias = F.pad(self.input_bias, (0, len(self.input_weight) - len(self.input_bias)))
-        return dict(zip(self.projections, linear(x, self.input_weight, bias).split(list(self.projections.values()), dim=-1)))
+        rows = list(self.projections.values())
+        biases = F.pad(self.input_bias, (0, len(self.input_weight) - len(self.input_bias))).split(rows)
+        parts = zip(self.projections, self.input_weight.split(rows), biases, strict=True)
+        return {name: linear(x, weight, bias) for name, weight, bias in parts}      # one by one: cutting their sum costs a copy of it
 
     def constants(self, batch: int) -> dict[str, Tensor]:
         """Parameters that a step uses pointwise, expanded over the batch, name -> [B, ...]: a step finds them in x, and sums over the
@@ -66,11 +68,18 @@ class Cell(nn.Module):
 
     def multiply(self, name: str, weight: Tensor, operand: Tensor, x: dict[str, Tensor]) -> Tensor:
         """What `product(name, operand)` gives a step: the product and what is added to it, x[name]; [B, C] -> [B, R]."""
-        return add_product(x[name], operand, weight)
+        return torch.addmm(x[name], operand, weight.t())
 
-    def weight_gradient(self, name: str, gradient: Tensor, operand: Tensor, x: dict[str, Tensor]) -> Tensor:
-        """sum over all steps and sequences of gradient operand^T: [T, B, R], [T, B, C] -> like the weight."""
-        return gradient.flatten(0, 1).t() @ operand.flatten(0, 1)
+    def multiplier(self, weight: Tensor, batch: int) -> Callable[[Tensor, dict[str, Tensor]], Tensor]:
+        """operand [B, C], x of its step -> weight operand [B, R], for many steps; the weight with its last two dimensions exchanged gives
+        the transpose of the same."""
+        product = ready(weight, batch)
+        return lambda operand, x: product(operand)
+
+    def product_gradients(self, weight: Tensor, gradient: Tensor, operand: Tensor, x: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        """The weight's gradient, sum over all steps and sequences of gradient operand^T, from [T, B, R] and [T, B, C]; and the gradients
+        of what else of x the product reads."""
+        return gradient.flatten(0, 1).t() @ operand.flatten(0, 1), {}
 
     def step(self, x: dict[str, Tensor], state: tuple[Tensor, ...], product: Product) -> tuple[Tensor, ...]:
         """One time step: projections [B, R], state [B, width] each, `product(name, operand)` -> the next state."""
@@ -81,5 +90,5 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """W x + b for [..., D], or for symbols 0..D as rows of W's transpose (D: a zero input)."""
     if x.is_floating_point():
         return F.linear(x, weight, bias)
-    rows = F.pad(weight.t(), (0, 0, 0, 1))
+    rows = F.pad(weight, (0, 1)).t().contiguous()      # gathering columns would cost twenty times as much
     return F.embedding(x, rows if bias is None else rows + bias)

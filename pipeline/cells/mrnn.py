@@ -1,5 +1,7 @@
 """The multiplicative RNN, whose input chooses the hidden-to-hidden matrix, and the multiplicative LSTM."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -44,17 +46,23 @@ class FullMultiplicativeRNN(Cell):
         return (torch.tanh(product("h", h)),)
 
     def multiply(self, name: str, weight: Tensor, operand: Tensor, x: dict[str, Tensor]) -> Tensor:
-        chooses = x["chooses"]
-        if chooses.is_floating_point():
-            return x[name] + torch.einsum("bd,dij,bj->bi", chooses, weight, operand)
-        chosen = torch.bmm(weight[chooses.clamp(max=self.inputs - 1)], operand.unsqueeze(-1)).squeeze(-1)
-        return x[name] + torch.where((chooses < self.inputs).unsqueeze(-1), chosen, 0.0)
+        return x[name] + self.multiplier(weight, len(operand))(operand, x)
 
-    def weight_gradient(self, name: str, gradient: Tensor, operand: Tensor, x: dict[str, Tensor]) -> Tensor:
+    def multiplier(self, weight: Tensor, batch: int) -> Callable[[Tensor, dict[str, Tensor]], Tensor]:
+        def product(operand: Tensor, x: dict[str, Tensor]) -> Tensor:
+            chooses = x["chooses"]
+            if chooses.is_floating_point():
+                return torch.einsum("bd,dij,bj->bi", chooses, weight, operand)
+            chosen = torch.bmm(weight[chooses.clamp(max=self.inputs - 1)], operand.unsqueeze(-1)).squeeze(-1)
+            return torch.where((chooses < self.inputs).unsqueeze(-1), chosen, 0.0)
+        return product
+
+    def product_gradients(self, weight: Tensor, gradient: Tensor, operand: Tensor, x: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         chooses, gradient, operand = (part.flatten(0, 1) for part in (x["chooses"], gradient, operand))
         if chooses.is_floating_point():
-            return torch.einsum("nd,ni,nj->dij", chooses, gradient, operand)
-        return torch.stack([gradient[chooses == symbol].t() @ operand[chooses == symbol] for symbol in range(self.inputs)])
+            by_choice = torch.einsum("ni,dij,nj->nd", gradient, weight, operand)
+            return torch.einsum("nd,ni,nj->dij", chooses, gradient, operand), {"chooses": by_choice.view_as(x["chooses"])}
+        return torch.stack([gradient[chooses == symbol].t() @ operand[chooses == symbol] for symbol in range(self.inputs)]), {}
 
 
 class MultiplicativeLSTM(Cell):

@@ -36,18 +36,19 @@ class VanillaLSTM(Cell):
     def block(self, a: Tensor, c: Tensor, x: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """Sums of inputs [B, rows] and c_{t-1} -> h_t, c_t and the gates' values [B, gates, H]."""
         early = len(self.gates) - ("o" in self.gates)
-        a = a.unflatten(-1, (-1, self.hidden))
+        parts = (early, len(self.gates) - early, 1)
+        sees_before, sees_after, z = a.unflatten(-1, (-1, self.hidden)).split(parts, dim=1)
+        p = x["peephole"].split(parts[:2], dim=1) if self.peepholes else (None, None)
 
-        def peep(some: slice, c: Tensor) -> Tensor:
-            return torch.addcmul(a[:, some], x["peephole"][:, some], c.unsqueeze(1)) if self.peepholes else a[:, some]
-
-        values = torch.sigmoid(peep(slice(early), c))
+        def gate(a: Tensor, p: Tensor | None, c: Tensor) -> Tensor:
+            return torch.sigmoid(a if p is None else torch.addcmul(a, p, c.unsqueeze(1)))
+        values = gate(sees_before, p[0], c)
         gates = dict(zip(self.gates, values.unbind(1)))
-        c = self.remember(c, self.input_activation(a[:, -1]), gates)
+        c = self.remember(c, self.input_activation(z.squeeze(1)), gates)
         if "o" not in self.gates:
             return self.output_activation(c), c, values
-        o = torch.sigmoid(peep(slice(early, len(self.gates)), c))
-        return o[:, 0] * self.output_activation(c), c, torch.cat([values, o], dim=1)
+        o = gate(sees_after, p[1], c)
+        return o.squeeze(1) * self.output_activation(c), c, torch.cat([values, o], dim=1)
 
     def remember(self, c: Tensor, z: Tensor, gates: dict[str, Tensor]) -> Tensor:
         """c_t from c_{t-1}, the block's input z and the gates."""

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable, Protocol
 
+from omegaconf import DictConfig
+
 from ..verb import Refusal
 
 
@@ -63,3 +65,11 @@ class Corpus:
     def request(self) -> dict:
         """What else decides which texts are fetched, e.g. the subset; kept on the card."""
         return {}
+
+
+def corpus_of(data: DictConfig) -> Corpus:
+    """The corpus to fetch and prepare. Raises CorpusError for data that are made on the spot."""
+    import hydra.utils
+    if "prepared" not in data:
+        raise CorpusError(f"data={data.name} is made where it is used: there is nothing to fetch or prepare")
+    return hydra.utils.instantiate(data)

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Iterator
 
-from filelock import FileLock
+from pipeline.lock import Lock
 
 
 @contextmanager
@@ -37,5 +37,5 @@ def landing(directory: Path, root: Path) -> Iterator[Path]:
 def lock(directory: Path, root: Path) -> Iterator[None]:
     """Holds the lock of `directory`, a hidden file in its parent `root`; waits for the process that holds it."""
     root.mkdir(parents=True, exist_ok=True)
-    with FileLock(root / f".{'-'.join(directory.relative_to(root).parts)}.lock"):
+    with Lock(root / f".{'-'.join(directory.relative_to(root).parts)}.lock"):
         yield

@@ -47,7 +47,15 @@ def prepare(corpus: Corpus, raw: Path) -> dict:
     if corpus.symbols not in ("characters", "bytes"):
         raise CorpusError(f"data.symbols={corpus.symbols}: choose characters or bytes")
     paths = [f"{source}/files/{name}" for name in read_list(source)]
-    with lock(directory, root), landing(directory, root) as folder:
+    before = _stamp(directory)
+    with ExitStack() as stack:
+        stack.enter_context(lock(directory, root))
+        if _stamp(directory) != before:
+            done = json.loads((directory / "card.json").read_text())
+            if done["raw"] == card:
+                print(f"{corpus.name}: another process has just prepared it, in {directory}")
+                return done
+        folder = stack.enter_context(landing(directory, root))
         first, total, tally = scan(paths, corpus.symbols)
         if not total:
             raise CorpusError(f"the corpus in {source} is empty")
@@ -64,6 +72,11 @@ def prepare(corpus: Corpus, raw: Path) -> dict:
         (folder / "card.json").write_text(json.dumps(prepared, indent=2) + "\n")
     print(f"{corpus.name}: {total:,} {corpus.symbols}, {len(vocabulary)} symbols in the training part, in {directory}")
     return prepared
+
+
+def _stamp(directory: Path) -> int | None:
+    card = directory / "card.json"
+    return card.stat().st_mtime_ns if card.exists() else None
 
 
 def borders(total: int, split: str) -> dict[str, tuple[int, int]]:

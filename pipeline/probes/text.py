@@ -6,16 +6,15 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
-from torch import nn
 
 from pipeline.corpora.vocabulary import Vocabulary
-from pipeline.models.stepping import Stepper
+from pipeline.models.model import SequenceModel
 
 PIECE = 1000    # symbols of a long prompt read at a time
 
 
 @torch.no_grad()
-def generate(network: nn.Module, vocabulary: Vocabulary, prompt: str, temperature: float, generator: torch.Generator) -> Iterator[str]:
+def generate(network: SequenceModel, vocabulary: Vocabulary, prompt: str, temperature: float, generator: torch.Generator) -> Iterator[str]:
     """x_{t+1} ~ softmax(logits_t / temperature), without end; the prompt is read first, whatever its length, and not repeated.
 
     temperature  >= 0; 0 takes the most likely symbol, 1 samples the model's own distribution, more flattens it
@@ -25,7 +24,6 @@ def generate(network: nn.Module, vocabulary: Vocabulary, prompt: str, temperatur
     """
     training = network.training
     network.eval()
-    device = next(network.parameters()).device
     read = vocabulary.encode(prompt or "\n")
     if not prompt and read[0] == len(vocabulary):
         read = np.zeros(1, dtype=np.int64)
@@ -36,11 +34,12 @@ def generate(network: nn.Module, vocabulary: Vocabulary, prompt: str, temperatur
     else:
         spell = [vocabulary.decode([symbol]) for symbol in range(len(vocabulary))].__getitem__
     state = network.start(1)
+    device = state[0].device
     *earlier, last = read.astype(np.int64).tolist()
     try:
         for piece_T1 in torch.tensor(earlier, dtype=torch.long, device=device)[:, None].split(PIECE) if earlier else ():
             _, state = network(piece_T1, state)
-        step = Stepper(network, state)
+        step = network.stepper(state)
         while True:
             last_V = step(last).double().cpu()
             if temperature == 0:
@@ -52,7 +51,7 @@ def generate(network: nn.Module, vocabulary: Vocabulary, prompt: str, temperatur
         network.train(training)
 
 
-def write(network: nn.Module, vocabulary: Vocabulary, prompt: str, temperature: float, length: int, seed: int) -> str:
+def write(network: SequenceModel, vocabulary: Vocabulary, prompt: str, temperature: float, length: int, seed: int) -> str:
     """`length` symbols of `generate`, as one text, the same for the same seed."""
     pieces = generate(network, vocabulary, prompt, temperature, torch.Generator().manual_seed(seed))
     return "".join(itertools.islice(pieces, length))

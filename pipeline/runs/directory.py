@@ -6,9 +6,9 @@ import shutil
 from datetime import datetime, timezone
 from pathlib import Path
 
-import filelock
 from omegaconf import DictConfig, OmegaConf
 
+from pipeline.lock import Held, Lock
 from pipeline.runs.files import read_lines, write_atomically, write_json
 from pipeline.runs.identity import Identity, code_version
 from pipeline.verb import Refusal
@@ -41,14 +41,22 @@ class RunDirectory:
     def config(self) -> DictConfig:
         return OmegaConf.load(self.path / "config.yaml")
 
-    def lock(self) -> filelock.FileLock:
-        """Held by the process that trains this run; the operating system frees it when that process ends, however it ends."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        lock = filelock.FileLock(self.path.with_name(f".{self.path.name}.lock"))
+    @property
+    def locked(self) -> bool:
+        """Whether a process trains this run, or has died doing so."""
+        return self._lock_file.exists()
+
+    @property
+    def _lock_file(self) -> Path:
+        return self.path.with_name(f".{self.path.name}.lock")
+
+    def lock(self) -> Lock:
+        """Held by the process that trains this run, whichever machine it is on; one that has died leaves it to the next."""
+        lock = Lock(self._lock_file)
         try:
-            lock.acquire(timeout=0)
-        except filelock.Timeout:
-            raise Refusal(f"{self.path} is being trained by process {self.facts.get('process')}: wait for it, or stop it") from None
+            lock.acquire()
+        except Held as owner:
+            raise Refusal(f"{self.path} is being trained by {owner}: wait for it, or stop it") from None
         return lock
 
     def create(self, cfg: DictConfig, identity: Identity, **facts: object) -> None:

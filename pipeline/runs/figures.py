@@ -21,12 +21,13 @@ STYLE = {"font.size": 9, "text.color": INK, "axes.labelcolor": INK, "axes.edgeco
          "ytick.color": INK, "axes.spines.top": False, "svg.fonttype": "none"}
 
 
-def loss_curves(curves: Sequence[tuple[str, Sequence[dict]]]):
+def loss_curves(curves: Sequence[tuple[str, Sequence[dict]]], text: bool = True):
     """Loss against symbols read, as a matplotlib `Figure`: training thin (means over the steps since the record before), validation thick with markers.
 
     curves: pairs (label, records), a pair a run; runs with the same label (the seeds of one group) share colour and
     label. A record is a line of metrics.jsonl: "symbols", "train" and, where measured, "validation", in nats per
-    symbol; None and values that are not finite are left out. Left axis nats, right axis bits (nats / ln 2). The first
+    symbol; None and values that are not finite are left out. Left axis nats, right axis bits (nats / ln 2); where the data are
+    no text, squared errors on a logarithmic axis. The first
     twentieth of the longest run may leave the figure at the top, so that the end can be read.
     """
     import matplotlib
@@ -34,11 +35,11 @@ def loss_curves(curves: Sequence[tuple[str, Sequence[dict]]]):
     from matplotlib.ticker import EngFormatter, MaxNLocator
 
     labels = list(dict.fromkeys(label for label, _ in curves))
-    lines = {label: [(_series(records, "train"), _series(records, "validation"))
+    lines = {label: [(_series(records, "train", text), _series(records, "validation", text))
                      for name, records in curves if name == label] for label in labels}
     points = [point for runs in lines.values() for run in runs for series in run for point in series]
     end = max((symbols for symbols, _ in points), default=1) or 1
-    values = [loss for symbols, loss in points if symbols >= end / 20] or [0.0, 1.0]
+    values = [loss for symbols, loss in points if symbols >= end / 20] or [loss for _, loss in points] or [0.0, 1.0]
     margin = 0.05 * (max(values) - min(values)) or 0.05
     low, high = min(values) - margin, max(values) + margin
 
@@ -73,15 +74,81 @@ def loss_curves(curves: Sequence[tuple[str, Sequence[dict]]]):
             axes.plot([x], [height], color=colour, marker=marker, markersize=5, linestyle="none")
             axes.annotate(label, (x, height), xytext=(6, 0), textcoords="offset points", va="center", parse_math=False)
 
-        axes.set(xlim=(0, end / (1 - column)), ylim=(low, high), xlabel="symbols read", ylabel="nats per symbol")
+        axes.set(xlim=(0, end / (1 - column)), ylim=(low, high), xlabel="symbols read" if text else "steps read",
+                 ylabel="nats per symbol" if text else "squared error")
         axes.set_xticks([x for x in MaxNLocator(6).tick_values(0, end) if 0 <= x <= end])
         axes.xaxis.set_major_formatter(EngFormatter(sep=" "))
         axes.yaxis.grid(True, color=GRID, linewidth=0.6)
         axes.set_axisbelow(True)
-        bits = axes.secondary_yaxis("right", functions=(lambda nats: nats / math.log(2), lambda b: b * math.log(2)))
-        bits.set_ylabel("bits per symbol")
-        for part in (axes, bits):
-            part.tick_params(length=0)
+        axes.tick_params(length=0)
+        if text:
+            bits = axes.secondary_yaxis("right", functions=(lambda nats: nats / math.log(2), lambda b: b * math.log(2)))
+            bits.set_ylabel("bits per symbol")
+            bits.tick_params(length=0)
+        else:
+            axes.yaxis.set_major_formatter(lambda exponent, _: f"{10 ** exponent:.2g}")
+    return figure
+
+
+def against_parameters(points: Sequence[tuple[str, int, float]]):
+    """Loss against parameters on a logarithmic axis, a named point a model: triples (label, parameters, loss)."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(7.6, 4.0), layout="constrained")
+        axes = figure.add_subplot()
+        for index, (label, parameters, loss) in enumerate(points):
+            colour = COLOURS[index % len(COLOURS)]
+            axes.plot([parameters], [loss], color=colour, marker=MARKERS[index % len(MARKERS)], markersize=7, linestyle="none")
+            axes.annotate(label, (parameters, loss), xytext=(8, 0), textcoords="offset points", va="center", parse_math=False)
+        axes.set(xscale="log", xlabel="parameters", ylabel="nats per symbol")
+        axes.margins(x=0.25, y=0.1)
+        axes.yaxis.grid(True, color=GRID, linewidth=0.6)
+        axes.tick_params(length=0)
+    return figure
+
+
+def forecasts(shown: Sequence[tuple[str, dict]]):
+    """What was observed and what each model forecast, first channel against steps ahead: pairs (label, probes.forecast's arrays)."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(7.6, 3.6), layout="constrained")
+        axes = figure.add_subplot()
+        observed = [step[0] for step in shown[0][1]["observed"]]
+        axes.plot(range(1, len(observed) + 1), observed, color=INK, linewidth=1.2, label="observed")
+        for index, (label, arrays) in enumerate(shown):
+            values = [step[0] for step in arrays["forecast"]]
+            axes.plot(range(1, len(values) + 1), values, color=COLOURS[index], marker=MARKERS[index], markevery=max(1, len(values) // 12),
+                      markersize=3.5, linewidth=0.9, label=label)
+        spread = max(observed) - min(observed) or 1.0
+        axes.set(xlabel="steps ahead", ylabel="value", xlim=(1, len(observed)), ylim=(min(observed) - 0.5 * spread, max(observed) + 0.5 * spread))
+        axes.yaxis.grid(True, color=GRID, linewidth=0.6)
+        axes.tick_params(length=0)
+        figure.legend(loc="outside upper left", ncols=3, frameon=False)
+    return figure
+
+
+def carried(points: Sequence[tuple[str, float, float]]):
+    """Bits carried against bits of the message: triples (label, message, carried), a line a label; dotted: all of it."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(7.6, 4.2), layout="constrained")
+        axes = figure.add_subplot()
+        longest = max(message for _, message, _ in points)
+        axes.plot([0, longest], [0, longest], color=INK, linewidth=0.9, linestyle=":", label="all")
+        for index, label in enumerate(dict.fromkeys(label for label, *_ in points)):
+            line = sorted((message, bits) for name, message, bits in points if name == label)
+            axes.plot(*zip(*line), color=COLOURS[index % len(COLOURS)], marker=MARKERS[index % len(MARKERS)], markersize=4.5, linewidth=1.4, label=label,
+                      linestyle="-" if index < len(COLOURS) else "--")
+        axes.set(xlabel="bits of the message", ylabel="bits carried", xlim=(0, None), ylim=(min(0, *(bits for *_, bits in points)) - 0.1, None))
+        axes.yaxis.grid(True, color=GRID, linewidth=0.6)
+        axes.tick_params(length=0)
+        figure.legend(loc="outside upper left", ncols=5, frameon=False)
     return figure
 
 
@@ -109,9 +176,9 @@ def svg(figure, title: str) -> str:
     return text
 
 
-def _series(records: Sequence[dict], name: str) -> list[tuple[int, float]]:
-    """Pairs (symbols read, loss) of the records that have a finite loss under `name`."""
-    return [(record["symbols"], record[name]) for record in records
+def _series(records: Sequence[dict], name: str, text: bool) -> list[tuple[int, float]]:
+    """Pairs (symbols read, loss) of the records that have a finite loss under `name`; its decimal logarithm where the data are no text."""
+    return [(record["symbols"], record[name] if text else math.log10(max(record[name], 1e-300))) for record in records
             if record.get(name) is not None and math.isfinite(record[name])]
 
 

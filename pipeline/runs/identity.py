@@ -5,8 +5,12 @@ import json
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig, OmegaConf
+
+if TYPE_CHECKING:
+    from pipeline.datasets.data import Data
 
 # Settings of the trainer that change how a run runs, not what comes out.
 HOW = ("record_every", "checkpoint_every", "engine", "threads", "accelerator", "devices", "nodes", "progress")
@@ -14,7 +18,7 @@ HOW = ("record_every", "checkpoint_every", "engine", "threads", "accelerator", "
 
 @dataclass(frozen=True)
 class Identity:
-    """study / data-model-LxH-optimizer-hash-sSEED. `hash` covers everything that changes the result except the seed."""
+    """study / data-model-SIZE-optimizer-hash-sSEED. `hash` covers everything that changes the result except the seed."""
     study: str
     name: str
     hash: str
@@ -22,24 +26,22 @@ class Identity:
     directory: Path
 
 
-def identify(cfg: DictConfig, card: dict) -> Identity:
-    """The identity of the composed run `cfg` on the prepared data with this card; settles model.hidden where a budget decides it.
+def identify(cfg: DictConfig, data: "Data") -> Identity:
+    """The identity of the composed run `cfg` on these data; settles what the composition leaves to them.
 
     The hash is over the resolved model, optimizer, initialization, schedule and trainer, without what only says how to run
-    (HOW), and over the fingerprint of the prepared symbols, which stands for everything under `data`. Whole floats count
+    (HOW), and over the fingerprint of the data, which stands for everything under `data`. Whole floats count
     as integers, so `5` and `5.0` are one run.
     """
-    if cfg.model.get("parameter_budget") is not None:
-        from pipeline.models.build import settle_width
-        settle_width(cfg.model, card["vocabulary"])
+    from pipeline.models.build import settle, size
+    settle(cfg, data)
     parts = {group: OmegaConf.to_container(cfg[group], resolve=True)
              for group in ("model", "optimizer", "initialization", "schedule", "trainer")}
     for key in HOW:
         parts["trainer"].pop(key)
-    text = json.dumps(_canonical(parts | {"data": card["fingerprint"]}), sort_keys=True)
+    text = json.dumps(_canonical(parts | {"data": data.card["fingerprint"]}), sort_keys=True)
     digest = hashlib.sha256(text.encode()).hexdigest()[:8]
-    size = f"-{cfg.model.layers}x{cfg.model.hidden}" if "hidden" in cfg.model else ""
-    name = f"{cfg.data.name}-{cfg.model.name}{size}-{cfg.optimizer.name}-{digest}-s{cfg.seed}"
+    name = "-".join(filter(None, (cfg.data.name, cfg.model.name, size(cfg.model), cfg.optimizer.name, digest, f"s{cfg.seed}")))
     return Identity(cfg.study.name, name, digest, cfg.seed, Path(cfg.paths.runs) / cfg.study.name / name)
 
 

@@ -4,17 +4,19 @@ import math
 import sys
 import time
 
+from pipeline.datasets.space import Reals, Symbols
+
 
 class Progress:
     """A bar on a terminal, a line a validation elsewhere (logs, several runs side by side).
 
     kind   "bar", "lines" or "auto": a bar where the output is a terminal and this run has it for itself
-    seconds  the run's budget of training time, if it has one
+    seconds  the run's budget of training time, if it has one;  space  of the data, says what the units are
     alone  whether no other run writes to the same terminal
     """
 
-    def __init__(self, kind: str, name: str, steps: int, seconds: float | None, alone: bool):
-        self.name, self.steps, self.seconds = name, steps, seconds
+    def __init__(self, kind: str, name: str, steps: int, seconds: float | None, space: Symbols | Reals, alone: bool):
+        self.name, self.steps, self.seconds, self.space = name, steps, seconds, space
         self.bar = None
         if kind == "bar" or (kind == "auto" and alone and sys.stderr.isatty()):
             import tqdm
@@ -33,14 +35,16 @@ class Progress:
 
     def show(self, record: dict, speed: float) -> None:
         """A fresh record of the run; `speed` in symbols per second of training."""
-        loss = f"train {record['train']:.3f}" + (f"  validation {record['validation']:.3f}" if "validation" in record else "")
+        space = self.space
+        loss = "  ".join(f"{key} {record[key]:{space.digits}}" for key in ("train", "validation") if key in record) + f" {space.unit}"
+        rate = f"{speed / 1000:.1f} k{space.element}/s"
         if self.bar is not None:
-            self.bar.set_postfix_str(f"{loss} nats/char  {speed / 1000:.1f} kchar/s", refresh=False)
+            self.bar.set_postfix_str(f"{loss}  {rate}", refresh=False)
         elif "validation" in record:
             began, first = self.since
             left = (time.monotonic() - began) / max(1, record["step"] - first) * (self.steps - record["step"])
             left = min(left, (self.seconds or math.inf) - record["seconds"])
-            self.say(f"{self.name}  step {record['step']:,}/{self.steps:,}  {loss} nats/char  {speed / 1000:.1f} kchar/s  {left:.0f} s left")
+            self.say(f"{self.name}  step {record['step']:,}/{self.steps:,}  {loss}  {rate}  {left:.0f} s left")
 
     def say(self, line: str) -> None:
         if self.bar is not None:

@@ -9,12 +9,15 @@ from types import SimpleNamespace
 import pytorch_lightning as lightning
 import torch
 
-from pipeline.learning.gradient import GradientLearning
+from pipeline.learning.learning import Learning
 from pipeline.runs.directory import RunDirectory
 from pipeline.runs.files import append_line
 from pipeline.runs.progress import Progress
 from pipeline.runs.tracking import Tracking
 from pipeline.verb import Refusal
+
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
 
 class Diverged(Refusal):
@@ -25,18 +28,21 @@ class Recorder(lightning.Callback):
     """After the step that is due: record, validate, sample, save, in this order, so that a checkpoint has all that came before it.
 
     settings   the `trainer` node as plain attributes
-    validate   the network's loss on the held-out part, nats per symbol
-    sample     a text from the network for this step
+    validate   the model's loss on the held-out part
+    sample     a text from the model for this step, or None: it writes none
+    unit       of the losses
     Only the first rank writes. What it wrote after the last checkpoint is dropped and written again by a continuation.
-    After SIGINT or SIGTERM it saves and ends the training; `signal` says which came. Raises Diverged.
+    After SIGINT, SIGTERM or SIGUSR1 on any rank it saves and ends the training; `signal` says which came. Raises Diverged.
     """
 
     def __init__(self, settings: SimpleNamespace, run: RunDirectory, tracking: Tracking | None, progress: Progress | None,
-                 validate: Callable[[], float], sample: Callable[[int], str]):
+                 validate: Callable[[], float], sample: Callable[[int], str] | None, unit: str):
         self.settings, self.run, self.tracking, self.progress = settings, run, tracking, progress
-        self.validate, self.sample = validate, sample
+        self.validate, self.sample, self.unit = validate, sample, unit
         self.best, self.without_best = math.inf, 0
         self.seconds = 0.0          # spent on training steps alone
+        self.handlers = {number: signal.getsignal(number) for number in SIGNALS}     # as before Lightning puts its own on top
+        self.asked = 0              # the signal that this rank received
         self.signal: int | None = None
 
     def state_dict(self) -> dict:
@@ -45,8 +51,9 @@ class Recorder(lightning.Callback):
     def load_state_dict(self, state: dict) -> None:
         self.best, self.without_best, self.seconds = state["best"], state["without_best"], state["seconds"]
 
-    def on_train_start(self, trainer: lightning.Trainer, learning: GradientLearning) -> None:
-        self.handlers = {number: signal.signal(number, self._ask_to_stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    def on_train_start(self, trainer: lightning.Trainer, learning: Learning) -> None:
+        for number in SIGNALS:
+            signal.signal(number, self._ask_to_stop)
         if trainer.is_global_zero:
             self.run.rewind(trainer.global_step)
             self.progress.start(trainer.global_step)
@@ -54,13 +61,14 @@ class Recorder(lightning.Callback):
         trainer.should_stop = self._late() or not self._patient()
 
     def _ask_to_stop(self, number: int, frame) -> None:
-        if self.signal is not None:         # asked twice: at once, going back to the last checkpoint
+        if self.asked and number == signal.SIGINT:      # a second Ctrl-C: at once, going back to the last checkpoint
             raise KeyboardInterrupt
-        self.signal = number
+        self.asked = number
 
-    def on_train_batch_end(self, trainer: lightning.Trainer, learning: GradientLearning, outputs, batch, index) -> None:
+    def on_train_batch_end(self, trainer: lightning.Trainer, learning: Learning, outputs, batch, index) -> None:
         step, settings = trainer.global_step, self.settings
-        stop, late = self._on_any_rank(trainer, self.signal is not None, self._late())
+        self.signal, late = self._on_any_rank(trainer, self.asked, self._late())
+        stop = self.signal is not None
         last = step == settings.steps or late
 
         def due(every: int | None) -> bool:
@@ -71,7 +79,7 @@ class Recorder(lightning.Callback):
         if due(settings.record_every) or due(settings.validate_every) or due(settings.sample.every) or step in settings.sample.at:
             self._now()
             record = {"step": step, "symbols": step * settings.batch * settings.length, "seconds": round(self.seconds, 3),
-                      "rate": trainer.optimizers[0].param_groups[0]["lr"], "train": learning.take_mean(),
+                      "rate": learning.rate, "train": learning.take_mean(),
                       "smoothed": learning.smoothed.item()}
             self._check(record, learning)
             if due(settings.validate_every):
@@ -79,7 +87,7 @@ class Recorder(lightning.Callback):
                 self._compare(record, learning)
             if trainer.is_global_zero:
                 append_line(self.run.metrics, record)
-                if due(settings.sample.every) or step in settings.sample.at:
+                if self.sample is not None and (due(settings.sample.every) or step in settings.sample.at):
                     append_line(self.run.samples, {"step": step, "symbols": record["symbols"], "prompt": settings.sample.prompt,
                                                    "temperature": settings.sample.temperature, "text": self.sample(step)})
                 self.progress.show(record, record["symbols"] / max(self.seconds, 1e-9))
@@ -109,21 +117,21 @@ class Recorder(lightning.Callback):
     def _late(self) -> bool:
         return self.settings.seconds is not None and self.seconds + time.monotonic() - self.began >= self.settings.seconds
 
-    def _on_any_rank(self, trainer: lightning.Trainer, *flags: bool) -> tuple[bool, ...]:
-        """Whether each flag is set on some rank, so that all ranks do the same."""
-        if trainer.world_size == 1:
-            return flags
-        asked = torch.tensor(flags, dtype=torch.float32, device=trainer.strategy.root_device)
-        return tuple((trainer.strategy.reduce(asked, reduce_op="sum") > 0).tolist())
+    def _on_any_rank(self, trainer: lightning.Trainer, number: int, late: bool) -> tuple[int | None, bool]:
+        """The signal that came, None for 0, and whether time is up: the greatest of all ranks, so that all do the same."""
+        if trainer.world_size > 1:
+            asked = torch.tensor([number, late], dtype=torch.float32, device=trainer.strategy.root_device)
+            number, late = map(int, trainer.strategy.reduce(asked, reduce_op="max").tolist())
+        return number or None, bool(late)
 
-    def _check(self, record: dict, learning: GradientLearning) -> None:
-        nothing = math.log(learning.streams.vocabulary)
+    def _check(self, record: dict, learning: Learning) -> None:
+        nothing, unit = learning.streams.nothing, self.unit
         if not record["train"] <= self.settings.explode * nothing:      # NaN is not either
-            raise Diverged(f"{self.run.path.name}: the training loss is {record['train']:.3g} nats per symbol at step {record['step']:,} "
+            raise Diverged(f"{self.run.path.name}: the training loss is {record['train']:.3g} {unit} at step {record['step']:,} "
                            f"(knowing nothing costs {nothing:.2f}): try a tenth of the learning rate (optimizer.lr), "
                            f"or trainer.clip_norm=1")
 
-    def _compare(self, record: dict, learning: GradientLearning) -> None:
+    def _compare(self, record: dict, learning: Learning) -> None:
         if record["validation"] < self.best:
             self.best, self.without_best = record["validation"], 0
             if learning.trainer.is_global_zero:
@@ -132,8 +140,8 @@ class Recorder(lightning.Callback):
         else:
             self.without_best += 1
 
-    def teardown(self, trainer: lightning.Trainer, learning: GradientLearning, stage: str) -> None:
-        for number, handler in getattr(self, "handlers", {}).items():
+    def teardown(self, trainer: lightning.Trainer, learning: Learning, stage: str) -> None:
+        for number, handler in self.handlers.items():
             signal.signal(number, handler)
         if self.progress is not None:
             self.progress.close()

@@ -22,10 +22,25 @@ def runs_of(cfg: DictConfig) -> list[DictConfig]:
     return [compose("config", overrides=job) for job in jobs]
 
 
-def labels(runs: list[DictConfig]) -> list[str]:
-    """A short name for each run's configuration (its seed aside): what differs within the study, e.g. "linux lstm 2x128"."""
-    parts = [{"data": run.data.name,
-              "model": run.model.name + (f" {run.model.layers}x{run.model.hidden}" if "hidden" in run.model else ""),
-              "optimizer": run.optimizer.name} for run in runs]
-    shown = [key for key in ("data", "model", "optimizer") if key == "model" or len({part[key] for part in parts}) > 1]
-    return [" ".join(part[key] for key in shown) for part in parts]
+def labels(runs: list[DictConfig]) -> list[tuple[str, str]]:
+    """Short names for each run's configuration (its seed aside) and for its data: what differs within the study, e.g. "linux lstm 2x128", "linux"."""
+    from pipeline.models.build import SIZES, size
+
+    def words(run: DictConfig, group: str) -> str:
+        node, alike = run[group], [other for other in runs if other[group].name == run[group].name]
+        if group != "data":         # some settings follow from the data
+            alike = [other for other in alike if other.data.name == run.data.name]
+        differing = [f"{key}={node[key]}" for key in _differing([other[group] for other in alike]) if group != "model" or key not in SIZES]
+        return " ".join(filter(None, (node.name, size(node) if group == "model" else "", *differing)))
+
+    named = {group: [words(run, group) for run in runs] for group in ("data", "model", "optimizer")}
+    chosen = {(run.model.name, name) for run, name in zip(runs, named["optimizer"])}
+    shown = [group for group in named if group == "model" or group == "data" and len(set(named["data"])) > 1
+             or group == "optimizer" and len(chosen) > len({model for model, _ in chosen})]      # not where the model decides it
+    return [(" ".join(named[group][place] for group in shown), named["data"][place]) for place in range(len(runs))]
+
+
+def _differing(nodes: list[DictConfig]) -> list[str]:
+    """The settings in which these choices of one name differ, beside where their data are."""
+    found = [OmegaConf.to_container(node, resolve=True) for node in nodes]
+    return [key for key in found[0] if key != "prepared" and len({str(node.get(key)) for node in found}) > 1]

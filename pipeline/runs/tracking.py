@@ -83,9 +83,13 @@ class Tracking:
         parameters = _flat({key: OmegaConf.to_container(cfg, resolve=True)[key] for key in groups})
         client.log_batch(run_id, params=[Param(key, str(value)[:6000]) for key, value in parameters.items()],
                          tags=[RunTag(key, str(value)) for key, value in tags.items()])
-        data = Dataset(name=cfg.data.name, digest=card["fingerprint"][:36], source_type="local", source=str(cfg.data.prepared),
+        data = Dataset(name=cfg.data.name, digest=card["fingerprint"][:36], source_type="local", source=str(cfg.data.get("prepared", cfg.data._target_)),
                        profile=str(card["counts"]))
-        client.log_inputs(run_id, datasets=[DatasetInput(data, [InputTag("mlflow.data.context", "training")])])
+        inputs = [DatasetInput(data, [InputTag("mlflow.data.context", "training")])]
+        try:
+            client.log_inputs(run_id, datasets=inputs)
+        except MlflowException:                      # another run has entered the same data set at this moment: now it is there
+            client.log_inputs(run_id, datasets=inputs)
         return run_id
 
     @classmethod
@@ -104,11 +108,11 @@ class Tracking:
             self.client.log_text(self.run_id, sample["text"], f"samples/step_{sample['step']:08d}.txt")
         if fresh:
             self.client.set_tag(self.run_id, "mlflow.note.content", _story(samples))
-        now = int(time.time() * 1000)
+        now, text = int(time.time() * 1000), run.facts["vocabulary"] is not None
         metrics = [Metric(key, value, now, record["step"])
                    for record in read_lines(run.metrics) if record["step"] > sent
                    for key, value in (*((key, record[key]) for key in (*LOSSES, "rate", "seconds") if record.get(key) is not None),
-                                      *((f"{key}_bits", record[key] / math.log(2)) for key in LOSSES if record.get(key) is not None))]
+                                      *((f"{key}_bits", record[key] / math.log(2)) for key in LOSSES if text and record.get(key) is not None))]
         for first in range(0, len(metrics), BATCH):
             self.client.log_batch(self.run_id, metrics=metrics[first:first + BATCH])
 
@@ -116,7 +120,7 @@ class Tracking:
         """The rest of the record, the loss curve as a figure, the configuration and, where the run has ended well, the model."""
         from pipeline.runs.figures import loss_curves
         self.push(run)
-        self.client.log_figure(self.run_id, loss_curves([(run.path.name, read_lines(run.metrics))]), "loss.png")
+        self.client.log_figure(self.run_id, loss_curves([(run.path.name, read_lines(run.metrics))], text=run.facts["vocabulary"] is not None), "loss.png")
         self.client.log_artifact(self.run_id, str(run.path / "config.yaml"))
         if network is not None:
             self._log_model(network)

@@ -7,6 +7,7 @@ import pytorch_lightning as lightning
 import torch
 
 from pipeline.cells.lstm import LSTM
+from pipeline.datasets.space import Symbols
 from pipeline.datasets.streams import Streams
 from pipeline.learning.gradient import GradientLearning
 from pipeline.learning.schedules import constant, epoch_decay
@@ -18,7 +19,7 @@ V, B, T = 6, 4, 5
 def learning(loss="mean", clip_value=None, clip_norm=None, schedule=constant, rate=0.5):
     torch.manual_seed(1)
     text = torch.randint(0, V, (203,)).to(torch.uint8).numpy()
-    network = RecurrentNetwork(V, LSTM, 1, 8, None, 0.0, False, 0.0, False).double()
+    network = RecurrentNetwork(Symbols(V), LSTM, 1, 8, None, 0.0, False, 0.0, False).double()
     return GradientLearning(network, Streams(text, V, B, T), partial(torch.optim.SGD, lr=rate), schedule, 30, loss, clip_value, clip_norm, 0)
 
 

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from pipeline.cells.lstm import LSTM
+from pipeline.datasets.space import Symbols
 from pipeline.models.recurrent import RecurrentNetwork
 from pipeline.probes import likelihood
 
@@ -25,7 +26,7 @@ def one_by_one(network, text):
 @pytest.fixture
 def network():
     torch.manual_seed(0)
-    return RecurrentNetwork(V, LSTM, 2, 6, None, 0.5, False, 0.0, False).double().train()
+    return RecurrentNetwork(Symbols(V), LSTM, 2, 6, None, 0.5, False, 0.0, False).double().train()
 
 
 @pytest.mark.parametrize("n, parts", [(37, 1), (900, 7)])

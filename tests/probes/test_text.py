@@ -6,6 +6,7 @@ import torch
 
 from pipeline.cells.gru import GRU
 from pipeline.corpora.vocabulary import Vocabulary
+from pipeline.datasets.space import Symbols
 from pipeline.models.recurrent import RecurrentNetwork
 from pipeline.probes import text as probe
 from pipeline.probes.text import generate, write
@@ -16,7 +17,7 @@ LETTERS = Vocabulary("characters", [ord(c) for c in "\nabc"])
 @pytest.fixture
 def network():
     torch.manual_seed(0)
-    return RecurrentNetwork(4, GRU, 1, 8, None, 0.0, False, 0.0, False).double()
+    return RecurrentNetwork(Symbols(4), GRU, 1, 8, None, 0.0, False, 0.0, False).double()
 
 
 def log_probabilities(network, symbols):
@@ -72,7 +73,7 @@ def test_a_long_prompt_is_read_whole(network, monkeypatch):
 
 def test_bytes_become_characters_when_they_are_whole():
     octets = Vocabulary("bytes", sorted("é!".encode()))
-    network = RecurrentNetwork(3, GRU, 1, 4, None, 0.0, False, 0.0, False)
+    network = RecurrentNetwork(Symbols(3), GRU, 1, 4, None, 0.0, False, 0.0, False)
     pieces = list(itertools.islice(generate(network, octets, "!", 1.0, torch.Generator().manual_seed(0)), 300))
     assert {"é", "!", ""} <= set(pieces)
     assert "".join(pieces).replace("\N{REPLACEMENT CHARACTER}", "").strip("é!") == ""

@@ -1,0 +1,78 @@
+"""Learning in passes: sums over the data, then new parameters from the sums."""
+
+import torch
+from torch import Tensor
+from pytorch_lightning.strategies import DDPStrategy
+
+from pipeline.datasets.streams import Contiguous, Window
+from pipeline.learning.learning import Learning
+from pipeline.models.model import StatisticsModel
+
+
+class StatisticsLearning(Learning):
+    """s = sum over windows of s(window; parameters); parameters <- update(s) after each pass.
+
+    Expectation-maximization, ridge regression by normal equations and counting are of this form. Every statistic is a sum, so ranks add
+    theirs up at the end of a pass and get the parameters that one process gets, up to rounding.
+    """
+
+    rate = None     # no learning rate
+
+    def __init__(self, network: StatisticsModel, streams: Contiguous):
+        super().__init__(network, streams)
+        self.automatic_optimization = False
+        self.sums = network.zero_statistics(streams.elements)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return _Steps()
+
+    def training_step(self, window: Window, index: int) -> None:
+        self.start_window(window)
+        self.state, loss = self.network.accumulate(self.sums, window, self.state)
+        self.record(loss.double() * self.trainer.world_size, window.count)
+        self.optimizers().step()
+        if self.global_step % len(self.streams) == 0:
+            self.network.update(self._of_all(self.sums))
+            self._set_to_zero()
+
+    def _of_all(self, sums: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The ranks' sums added up."""
+        if self.trainer.world_size == 1:
+            return sums
+        return {name: self.trainer.strategy.reduce(part, reduce_op="sum") for name, part in sums.items()}
+
+    def _set_to_zero(self) -> None:
+        for part in self.sums.values():
+            part.zero_()
+
+    def on_save_checkpoint(self, checkpoint: dict) -> None:
+        super().on_save_checkpoint(checkpoint)
+        checkpoint["sums"] = {name: part.clone() for name, part in self._of_all(self.sums).items()}
+
+    def on_load_checkpoint(self, checkpoint: dict) -> None:
+        super().on_load_checkpoint(checkpoint)
+        self.sums = checkpoint["sums"]
+
+    def on_train_start(self) -> None:
+        super().on_train_start()
+        self.sums = {name: part.to(self.device) for name, part in self.sums.items()}
+        if self.global_rank > 0:            # what was saved holds all ranks' sums: the first rank goes on with them
+            self._set_to_zero()
+
+
+class _Steps(torch.optim.Optimizer):
+    """Counts steps, which is all that Lightning asks of it here."""
+
+    def __init__(self):
+        super().__init__([torch.zeros(())], {})
+
+    def step(self, closure=None) -> None:
+        if closure is not None:
+            closure()
+
+
+class SumsAcrossRanks(DDPStrategy):
+    """Processes that reduce sums and share no gradients: the module is not wrapped."""
+
+    def _setup_model(self, model):
+        return model

@@ -1,0 +1,491 @@
+"""A cell's steps as straight lines of operators: forward, and backward without an autograd graph.
+
+One step is recorded once, with the products' results taken as given: a graph of pointwise operators, and that of its gradients. The nodes
+fall into stages between the products. Each is bound, for every time step, to buffers that are kept from one pass to the next; a pass calls
+them one after the other.
+
+Shapes: T time, B batch, R rows and C columns of a product.
+"""
+
+import functools
+import operator
+import weakref
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.fx import Graph, GraphModule, Node
+from torch.fx.node import map_arg
+from torch.fx.experimental.proxy_tensor import make_fx
+
+from pipeline.cells.cell import Cell
+
+aten = torch.ops.aten
+PLAIN = ("add", "addcmul", "lerp", "mul", "neg", "sigmoid", "sub", "sum", "tanh")      # calls through torch.<name> cost half
+LARGE = 1000    # numbers from which an operator's work outweighs its call
+KEPT = 4        # batch sizes of a cell whose programs are kept
+Call = Callable[[], object]
+Place = Callable[[int], Tensor]      # the time step -> a buffer, or a part of one
+JOINING = (aten.cat.default, aten.stack.default)
+
+
+class Step:
+    """The graph of one step, forward and backward, for a batch of one size.
+
+    names       products in the order of their use
+    inputs      "x" name, "constant" name, "state" index, "result" name, and for the gradients of the outputs "d operand" name,
+                "d state" index -> the graph's node, absent where it is not used
+    outputs     "operand" name, "state" index, and for the gradients of the inputs "d x" name and so on -> node or None
+    """
+
+    def __init__(self, cell: Cell, xs: dict[str, Tensor], constants: dict[str, Tensor], state: tuple[Tensor, ...]):
+        batch = len(state[0])
+        new = {"dtype": state[0].dtype, "device": state[0].device}
+        results = {name: torch.zeros(batch, rows, **new) for name, (rows, _) in cell.products.items()}
+        given = {("x", name): part for name, part in xs.items()} | {("constant", name): part for name, part in constants.items()}
+        given |= {("state", index): part for index, part in enumerate(state)} | {("result", name): part for name, part in results.items()}
+        given = {key: torch.zeros(part.shape, **new) for key, part in given.items()}
+        names: list[str] = []
+
+        def step(values: list[Tensor]) -> list[Tensor]:
+            of = dict(zip(given, values, strict=True))
+            operands = []
+
+            def product(name: str, operand: Tensor) -> Tensor:
+                names.append(name)
+                operands.append(operand)
+                return of["result", name]
+            x = {name: value for (kind, name), value in of.items() if kind in ("x", "constant")}
+            after = cell.step(x, tuple(value for (kind, _), value in of.items() if kind == "state"), product)
+            return [*operands, *after]
+
+        def both(values: list[Tensor], gradients: list[Tensor]) -> tuple[list[Tensor], list[Tensor | None]]:
+            with torch.enable_grad():
+                values = [value.requires_grad_() for value in values]
+                after = step(values)
+                return after, list(torch.autograd.grad(after, values, gradients, allow_unused=True))
+
+        with torch.no_grad():
+            gradients = [torch.zeros_like(part) for part in step(list(given.values()))]
+        assert sorted(names) == sorted(cell.products), "a step uses each of its products once"
+        self.names = list(names)
+        of_outputs = [("operand", name) for name in names] + [("state", index) for index in range(len(state))]
+        graph = make_fx(both, tracing_mode="fake")(list(given.values()), gradients).graph
+        placeholders = [node for node in graph.nodes if node.op == "placeholder"]
+        keys = [*given, *(("d " + kind, name) for kind, name in of_outputs)]
+        self.inputs = dict(zip(keys, placeholders, strict=True))
+        simplify(graph)
+        returned = next(node for node in graph.nodes if node.op == "output").args[0]
+        returned = [*returned[0], *returned[1]] if isinstance(returned[0], (list, tuple)) else list(returned)
+        self.outputs = dict(zip([*of_outputs, *(("d " + kind, name) for kind, name in given)], returned, strict=True))
+        self.graph = graph
+        self.functions: dict[tuple[str, int], Callable] = {}      # stages, compiled
+
+
+def simplify(graph: Graph) -> None:
+    """Takes out what changes nothing: aliases, and products with 1."""
+    for node in list(graph.nodes):
+        if node.op == "call_function" and (node.target in (aten.alias.default, aten.detach.default)
+                                           or node.target is aten.mul.Scalar and node.args[1] == 1):
+            node.replace_all_uses_with(node.args[0])
+            graph.erase_node(node)
+    for node in reversed(list(graph.nodes)):
+        if node.op == "call_function" and not node.users and not is_in_place(node):
+            graph.erase_node(node)
+
+
+def is_view(node: Node) -> bool:
+    return node.target is operator.getitem or getattr(node.target, "is_view", False)
+
+
+def is_in_place(node: Node) -> bool:
+    return node.op == "call_function" and node.target is not operator.getitem and node.target._schema.name.endswith("_")
+
+
+def base(node: Node) -> Node:
+    """Whose memory a node's value lies in."""
+    while node.op == "call_function" and (is_view(node) or is_in_place(node)):
+        node = node.args[0]
+    return node
+
+
+class Kernel(NamedTuple):
+    """A stage as one function: of what it reads, then where it writes."""
+
+    function: Callable
+    reads: list[Node]
+    writes: list[Place]
+
+
+class Program:
+    """The calls of up to `capacity` steps, bound to their buffers."""
+
+    def __init__(self, step: Step, cell: Cell, capacity: int, compiled: bool):
+        self.step, self.capacity = step, capacity
+        self.operators = [node for node in step.graph.nodes if node.op == "call_function"]
+        example = step.inputs["state", 0].meta["val"]
+        self.new = {"dtype": example.dtype, "device": example.device}
+        names, states = step.names, len(cell.state)
+        last = len(names)
+
+        # Which nodes run forward, and the stage of each: after how many products forward, before how many backward.
+        forward = {step.outputs[key] for key in step.outputs if key[0] in ("operand", "state")}
+        for node in reversed(self.operators):
+            if node in forward:
+                forward.update(node.all_input_nodes)
+        stage = {node: 0 if node.op == "placeholder" else None for node in step.graph.nodes}
+        level = dict.fromkeys(step.graph.nodes, last)
+        for k, name in enumerate(names):
+            stage[step.inputs["result", name]] = k + 1
+            level[step.inputs["d operand", name]] = k
+        for node in self.operators:
+            stage[node] = max((stage[one] for one in node.all_input_nodes), default=0)
+            level[node] = min((level[one] for one in node.all_input_nodes), default=last)
+        self.stages = {("forward", k): [node for node in self.operators if node in forward and stage[node] == k] for k in range(last + 1)}
+        self.stages |= {("backward", k): [node for node in self.operators if node not in forward and level[node] == k]
+                        for k in reversed(range(last + 1))}
+
+        # Buffers. What the backward pass reads has one for each step, the rest share one.
+        kept = {base(one) for node in self.operators if node not in forward for one in node.all_input_nodes}
+        kept |= {base(node) for key, node in step.outputs.items() if key[0].startswith("d ") and node is not None}
+        self.states = [self._buffer(capacity + 1, step.inputs["state", j]) for j in range(states)]
+        self.xs = {name: self._buffer(capacity, node) for (kind, name), node in step.inputs.items() if kind == "x" and node.users}
+        self.constants = {name: self._buffer(node) for (kind, name), node in step.inputs.items() if kind == "constant" and node.users}
+        self.results = {name: self._buffer(*([capacity] if step.inputs["result", name] in kept else []), step.inputs["result", name])
+                        for name in names}
+        self.d_results = {name: self._buffer(capacity, step.inputs["result", name]) for name in names}
+        self.d_operands = {name: self._buffer(step.inputs["d operand", name]) for name in names}
+        self.d_xs = {name: torch.zeros_like(buffer) for name, buffer in self.xs.items()}
+        self.d_constants = {name: torch.zeros_like(buffer) for name, buffer in self.constants.items()}
+        self.d_states = [[self._buffer(step.inputs["state", j]) for j in range(states)] for _ in range(2)]     # in turn
+        self.operands = {}
+
+        self.places: dict[Node, Place] = {}
+        self.joined: set[Node] = set()      # those that lie in the place of what joins them
+        # Outputs that no operator writes where they belong.
+        self.copies: dict[tuple[str, int], list[tuple[Place, Node]]] = {key: [] for key in self.stages}
+        for j in range(states):
+            self._put(("forward", last), step.outputs["state", j], lambda t, j=j: self.states[j][t + 1])
+        for k, name in enumerate(names):
+            node = step.outputs["operand", name]
+            index = next((j for j in range(states) if node is step.inputs["state", j]), None)
+            self.operands[name] = self.states[index] if index is not None else self._buffer(capacity, step.inputs["d operand", name])
+            if index is None:
+                self._put(("forward", k), node, lambda t, buffer=self.operands[name]: buffer[t])
+        for k, name in enumerate(names):
+            self._put(("backward", k + 1), step.outputs["d result", name], lambda t, buffer=self.d_results[name]: buffer[t])
+        for name, buffer in self.d_xs.items():
+            self._put(("backward", 0), step.outputs["d x", name], lambda t, buffer=buffer: buffer[t])
+        for j in range(states):
+            self._put(("backward", 0), step.outputs["d state", j], lambda t, j=j: self.d_states[(t + 1) % 2][j])
+        for node in self.operators:
+            if node not in self.places and not is_view(node) and not is_in_place(node):
+                if node in kept and node in forward:
+                    self.places[node] = lambda t, buffer=self._buffer(capacity, node): buffer[t]
+                else:
+                    self.places[node] = lambda t, buffer=self._buffer(node): buffer
+        self.sums = {key: [] for key in self.stages}
+        self.sums["backward", 0] = [(total, step.outputs["d constant", name]) for name, total in self.d_constants.items()
+                                    if step.outputs["d constant", name] is not None]
+        self.returned = {base(node) for node in step.outputs.values() if node is not None}
+        kernels = {key: self._kernel(key) for key in self.stages} if compiled else {}
+        self.calls = [self._bind_compiled(t, kernels) if compiled else self._bind(t) for t in range(capacity)]
+        for t, calls in enumerate(self.calls):
+            calls["backward", 0] += [self.d_states[(t + 1) % 2][j].zero_ for j in range(states) if step.outputs["d state", j] is None]
+        self.places, self.copies = {}, {}       # they refer to this program, and would keep its buffers alive
+
+    def _buffer(self, *shape: int | Node) -> Tensor:
+        sizes = [size for part in shape for size in ([part] if isinstance(part, int) else part.meta["val"].shape)]
+        return torch.zeros(sizes, **self.new)
+
+    def _put(self, stage: tuple[str, int], node: Node | None, place: Place) -> None:
+        if node is not None and not self._place(node, place):
+            self.copies[stage].append((place, node))
+
+    def _place(self, node: Node, place: Place) -> bool:
+        """Has the operator write its result there, if it may."""
+        if node.op != "call_function" or node in self.places or is_in_place(node):
+            return False
+        if is_view(node):
+            inner = node.args[0]
+            if node.target not in (aten.view.default, aten.unsqueeze.default, aten.squeeze.dim) or len(inner.users) > 1:
+                return False
+            return self._place(inner, lambda t: place(t).view(inner.meta["val"].shape))
+        if any(is_in_place(user) for user in node.users):
+            return False
+        self.places[node] = place
+        if node.target in JOINING:
+            for index, part in enumerate(node.args[0]):
+                if len(part.users) == 1 and not is_view(part) and self._place(part, lambda t, index=index: pieces(node, place(t))[index]):
+                    self.joined.add(part)
+        return True
+
+    def _bind(self, t: int) -> dict[tuple[str, int], list[Call]]:
+        values = self._inputs(t)
+
+        def value(argument):
+            return map_arg(argument, values.__getitem__)
+        calls: dict[tuple[str, int], list[Call]] = {}
+        for key, nodes in self.stages.items():
+            calls[key] = []
+            for node in nodes:
+                arguments, options = value(node.args), value(node.kwargs)
+                if is_view(node):
+                    values[node] = node.target(*arguments, **options)
+                elif is_in_place(node):
+                    values[node] = arguments[0]
+                    calls[key].append(functools.partial(node.target, *arguments, **options))
+                else:
+                    values[node] = self.places[node](t)
+                    calls[key] += writing(node, arguments, options, values[node])
+            calls[key] += [functools.partial(place(t).copy_, values[node]) for place, node in self.copies[key]]
+            calls[key] += [functools.partial(total.add_, values[node]) for total, node in self.sums[key]]
+        return calls
+
+    def _bind_compiled(self, t: int, kernels: dict[tuple[str, int], Kernel | None]) -> dict[tuple[str, int], list[Call]]:
+        values = self._inputs(t)
+        return {key: [functools.partial(kernel.function, *(values[node] if node in values else self.places[node](t) for node in kernel.reads),
+                                        *(place(t) for place in kernel.writes), *(total for total, _ in self.sums[key]))] if kernel else []
+                for key, kernel in kernels.items()}
+
+    def _kernel(self, key: tuple[str, int]) -> Kernel | None:
+        """One stage as one compiled function of what it reads and where it writes."""
+        nodes = set(self.stages[key])
+        writes: list[tuple[Place, Node]] = list(self.copies[key])
+
+        def exported(node: Node) -> bool:
+            """Whether anything outside the stage reads it."""
+            def passed_on(user: Node) -> bool:
+                if is_view(user) or user.target in JOINING and node in self.joined and user in nodes:
+                    return exported(user)
+                return user.op != "output" and user not in nodes
+            return node in self.returned or any(passed_on(user) for user in node.users)
+        for node in self.stages[key]:
+            if is_view(node) or is_in_place(node) or not exported(node):
+                continue
+            if node.target in JOINING:
+                writes += [(lambda t, node=node, index=index: pieces(node, self.places[node](t))[index], part)
+                           for index, part in enumerate(node.args[0]) if part not in self.joined]
+            else:
+                writes.append((self.places[node], node))
+        if not writes and not self.sums[key]:
+            return None
+        reads: dict[Node, None] = {}
+        needed: dict[Node, None] = {}
+
+        def need(node: Node) -> None:
+            if node not in needed and node not in reads:
+                if node in nodes or is_view(node):
+                    for one in node.all_input_nodes:
+                        need(one)
+                    needed[node] = None
+                else:
+                    reads[node] = None
+        for node in self.stages[key]:
+            need(node)
+        for node in [node for _, node in writes + self.sums[key]]:
+            need(node)
+        graph, copied, values = Graph(), {}, self._inputs(0)
+        examples = [values[node] if node in values else self.places[node](0) for node in reads]
+        examples += [place(0) for place, _ in writes] + [total for total, _ in self.sums[key]]
+        for index, node in enumerate(reads):
+            copied[node] = graph.placeholder(f"read{index}")
+        targets = [graph.placeholder(f"write{index}") for index in range(len(writes) + len(self.sums[key]))]
+        for node in self.step.graph.nodes:
+            if node in needed:
+                copied[node] = graph.node_copy(node, copied.__getitem__)
+        for target, (_, node) in zip(targets, writes):
+            graph.call_function(aten.copy_.default, (target, copied[node]))
+        for target, (_, node) in zip(targets[len(writes):], self.sums[key]):
+            graph.call_function(aten.add_.Tensor, (target, copied[node]))
+        graph.output(())
+        if key not in self.step.functions:
+            self.step.functions[key] = fuse(graph, examples)
+        return Kernel(self.step.functions[key], list(reads), [place for place, _ in writes])
+
+    def _inputs(self, t: int) -> dict[Node, Tensor | None]:
+        """Where the graph's inputs are at step t."""
+        of = {"x": lambda name: self.xs[name][t] if name in self.xs else None, "constant": self.constants.get,
+              "state": lambda j: self.states[j][t], "result": lambda name: self.result(name, t),
+              "d operand": self.d_operands.get, "d state": lambda j: self.d_states[t % 2][j]}
+        return {node: of[kind](name) for (kind, name), node in self.step.inputs.items()}
+
+    def forward(self, steps: int, multiply: dict[str, Callable], added: dict[str, tuple[Tensor, ...]], read: list[dict[str, Tensor]]) -> None:
+        """Runs `steps` steps from states[.][0].
+
+        multiply  product -> operand, what it reads of x -> result;  added: product -> what is added to the result of each step
+        """
+        names = self.step.names
+        for t in range(steps):
+            calls = self.calls[t]
+            for call in calls["forward", 0]:
+                call()
+            for k, name in enumerate(names):
+                result = multiply[name](self.operands[name][t], read[t])
+                if name in added:
+                    torch.add(result, added[name][t], out=self.result(name, t))
+                else:
+                    self.result(name, t).copy_(result)
+                for call in calls["forward", k + 1]:
+                    call()
+
+    def backward(self, steps: int, multiply: dict[str, Callable], d_outputs: Tensor, d_states: tuple[Tensor, ...],
+                 read: list[dict[str, Tensor]]) -> None:
+        """Runs backward from the gradients of the outputs and of the states after.
+
+        multiply  product -> its result's gradient, what it reads of x -> its operand's gradient
+        """
+        names = self.step.names
+        for total in self.d_constants.values():
+            total.zero_()
+        for buffer, gradient in zip(self.d_states[(steps - 1) % 2], d_states, strict=True):
+            buffer.copy_(gradient)
+        d_outputs = d_outputs.unbind(0)
+        for t in reversed(range(steps)):
+            self.d_states[t % 2][0].add_(d_outputs[t])
+            calls = self.calls[t]
+            for call in calls["backward", len(names)]:
+                call()
+            for k in reversed(range(len(names))):
+                name = names[k]
+                self.d_operands[name].copy_(multiply[name](self.d_results[name][t], read[t]))
+                for call in calls["backward", k]:
+                    call()
+
+    def result(self, name: str, t: int) -> Tensor:
+        """What product `name` gives at step t, [B, R]."""
+        buffer = self.results[name]
+        return buffer[t] if buffer.dim() == 3 else buffer
+
+
+def pieces(node: Node, whole: Tensor) -> list[Tensor]:
+    """Where the parts that an operator joins lie in the whole."""
+    parts, dim = node.args[0], (node.args[1] if len(node.args) > 1 else 0)
+    return whole.unbind(dim) if node.target is aten.stack.default else whole.split([part.meta["val"].shape[dim] for part in parts], dim)
+
+
+def fuse(graph: Graph, examples: list[Tensor]) -> Callable:
+    """A graph that writes into some of its inputs -> one compiled function."""
+    examples = [torch.empty_strided(one.shape, one.stride(), dtype=one.dtype, device=one.device).copy_(one) for one in examples]
+    with torch._inductor.config.patch({"cpp.use_decompose_tanh": True, "size_asserts": False}):
+        return torch._inductor.compile(GraphModule({}, graph), examples)
+
+
+def writing(node: Node, arguments: tuple, options: dict, out: Tensor) -> list[Call]:
+    """The calls that put an operator's result into `out`."""
+    if node.target in JOINING:
+        return [functools.partial(there.copy_, part) for there, part in zip(pieces(node, out), arguments[0], strict=True)
+                if there.data_ptr() != part.data_ptr()]     # others were written there
+    if node.target is aten.tanh.default and out.dtype == torch.float32 and out.device.type == "cpu" and out.numel() > LARGE:
+        # tanh(a) = 2 s(2 a) - 1: of many numbers torch's tanh takes six times as long as its s.
+        return [functools.partial(torch.add, arguments[0], arguments[0], out=out), functools.partial(torch.sigmoid, out, out=out),
+                functools.partial(torch.add, torch.tensor(-1.0), out, alpha=2, out=out)]
+    if node.target is aten.empty_like.default:
+        return []
+    if node.target in (aten.addmm.default, aten.mm.default) and len(out) == 1:
+        *added, operand, matrix = arguments      # one row: a product with a vector, at half the cost
+        function, added = (torch.addmv, [one.expand(1, out.shape[1])[0] for one in added]) if added else (torch.mv, [])
+        return [functools.partial(function, *added, matrix.contiguous().t(), operand[0], out=out[0])]
+    function, name = out_form(node.target)
+    if function is None:
+        return [lambda: out.copy_(node.target(*arguments, **options))]
+    return [functools.partial(function, *arguments, **options, **{name: out})]
+
+
+@functools.cache
+def out_form(target) -> tuple[Callable | None, str]:
+    """The form of an operator that writes into a tensor, if it has one, and what it calls that tensor."""
+    def takes(schema):
+        return [(one.name, str(one.type)) for one in schema.arguments if not one.is_out]
+    for name in target.overloadpacket.overloads():
+        form = getattr(target.overloadpacket, name)
+        outs = [one.name for one in form._schema.arguments if one.is_out]
+        if len(outs) == 1 and takes(form._schema) == takes(target._schema):
+            plain = target.overloadpacket.__name__
+            return (getattr(torch, plain), "out") if plain in PLAIN else (form, outs[0])
+    return None, ""
+
+
+def record(function: Callable[..., list[Tensor]], examples: list[Tensor]) -> GraphModule:
+    """The graph of a function of tensors that returns some; parameters are constants in it."""
+    with torch.no_grad():
+        module = make_fx(function, tracing_mode="fake", _allow_non_fake_inputs=True)(*examples)
+    simplify(module.graph)
+    return module
+
+
+class Line:
+    """A recorded function as calls on kept buffers: put the arguments into `inputs`, `run`, and read `outputs`. What depends on parameters
+    alone is computed once, here. `carried` of the last inputs are the last outputs of the run before."""
+
+    @torch.no_grad()
+    def __init__(self, module: GraphModule, examples: list[Tensor], carried: int):
+        self.inputs, self.calls = [one.clone() for one in examples], []
+        nodes = list(module.graph.nodes)
+        placeholders = [node for node in nodes if node.op == "placeholder"]
+        values: dict[Node, object] = dict(zip(placeholders, self.inputs, strict=True))
+        returned = nodes[-1].args[0]
+        order = {node: index for index, node in enumerate(nodes)}
+        changing = set(placeholders)
+
+        def last_read(node: Node) -> int:
+            return max((last_read(user) if is_view(user) else order[user] for user in node.users), default=0)
+        kept, copies = {}, []       # outputs that may be written over the inputs that they become, and that may not
+        for before, after in zip(placeholders[-carried:], returned[-carried:], strict=True):
+            if after.op == "call_function" and not is_view(after) and after not in kept and last_read(before) < order[after]:
+                kept[after] = values[before]
+            else:
+                copies.append((before, after))
+        for node in nodes:
+            arguments, options = map_arg((node.args, node.kwargs), values.get)
+            if node.op == "get_attr":
+                values[node] = getattr(module, node.target).detach()
+            elif node.op == "call_function":
+                if changing.isdisjoint(node.all_input_nodes):
+                    values[node] = node.target(*arguments, **options)
+                    continue
+                changing.add(node)
+                if is_view(node):
+                    values[node] = node.target(*arguments, **options)
+                elif is_in_place(node):
+                    raise NotImplementedError(f"{node.target} changes its argument")
+                else:
+                    example = node.meta["val"]
+                    new = {"dtype": example.dtype, "device": example.device}
+                    values[node] = kept[node] if node in kept else torch.empty(example.shape, **new)
+                    self.calls += writing(node, arguments, options, values[node])
+        self.calls += [functools.partial(values[before].copy_, values[after]) for before, after in copies]
+        self.outputs: list[Tensor] = [values[node] for node in returned]
+
+    def run(self) -> None:
+        for call in self.calls:
+            call()
+
+
+_programs: weakref.WeakKeyDictionary[Cell, dict[tuple, tuple[Step, dict[bool, list[Program]]]]] = weakref.WeakKeyDictionary()
+
+
+class Lease:
+    """A program for one forward pass and the backward passes that follow it; when the lease is gone its buffers serve others."""
+
+    def __init__(self, program: Program, free: list[Program]):
+        self.program, self.free = program, free
+
+    def __del__(self):
+        self.free.append(self.program)
+
+
+def borrow(cell: Cell, xs: dict[str, Tensor], constants: dict[str, Tensor], state: tuple[Tensor, ...], steps: int, compiled: bool) -> Lease:
+    """A program for a cell whose step is given these (xs: other projections than those that are added to products)."""
+    known = _programs.setdefault(cell, {})
+    key = (state[0].shape, state[0].dtype, state[0].device, *((name, part.shape) for name, part in xs.items()))
+    if key not in known:
+        while len(known) >= KEPT:
+            del known[next(iter(known))]
+        known[key] = Step(cell, xs, constants, state), {False: [], True: []}
+    step, free = known[key]
+    program = free[compiled].pop() if free[compiled] else None
+    if program is None or program.capacity < steps:
+        program = Program(step, cell, steps, compiled)
+    return Lease(program, free[compiled])

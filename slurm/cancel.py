@@ -1,0 +1,34 @@
+"""Ends the jobs of a study's runs: `python -m slurm.cancel study=zoo`, or of some: `... study=zoo model=gru`.
+
+Running ones save first; the command that submitted them takes them up again.
+"""
+
+import subprocess
+
+from omegaconf import DictConfig
+
+from pipeline.verb import verb
+
+
+def cancel(cfg: DictConfig) -> None:
+    """Cancels what is in the queue of the composed study's runs; of a single run when the study is none."""
+    from pipeline.datasets.data import load_data
+    from pipeline.runs.identity import identify
+    from pipeline.verb import Refusal
+
+    from slurm import queue
+    from slurm.status import runs_of_study
+    asked = runs_of_study(cfg) or [identify(cfg, load_data(cfg.data)).directory]
+    places = queue.queued() or {}
+    ids = [job.id for job in queue.submitted(queue.folder(cfg)) if job.run in asked and job.id in places]
+    if ids:
+        done = subprocess.run(["scancel", *ids], capture_output=True, text=True)
+        if done.returncode:
+            raise Refusal(f"scancel: {done.stderr.strip().splitlines()[-1]}")
+    print(f"cancelled {len(ids)} jobs of {len(asked)} runs of {cfg.study.name}" + (f": {' '.join(ids)}" if ids else ""))
+
+
+main = verb(cancel)
+
+if __name__ == "__main__":
+    main()

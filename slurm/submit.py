@@ -1,0 +1,46 @@
+"""Submits one run, on as many nodes and devices as it wants: `python -m slurm.submit model=lstm trainer.nodes=2 trainer.devices=4`.
+
+The resources of each device are those of conf/hydra/launcher/slurm.yaml, or of hydra/launcher=<your cluster's file>.
+"""
+
+import sys
+
+from omegaconf import DictConfig
+
+from pipeline.verb import verb
+
+
+def submit(cfg: DictConfig) -> None:
+    """Puts the composed run into SLURM's queue and returns. Refusal: it is nonsense, there already, or not wanted by SLURM."""
+    from hydra.core.hydra_config import HydraConfig
+    from pipeline.datasets.data import load_data
+    from pipeline.runs import scheduler
+    from pipeline.runs.identity import identify
+    from pipeline.train import refuse_nonsense
+    from pipeline.verb import Refusal
+
+    from slurm import queue
+    refuse_nonsense(cfg)
+    run = identify(cfg, load_data(cfg.data)).directory
+    kept, places = queue.folder(cfg), queue.queued() or {}
+    there = [job for job in queue.submitted(kept) if job.run == run and job.id in places]
+    if there:
+        raise Refusal(f"{run} is in SLURM's queue already: job {there[0].id}, {places[there[0].id].state}")
+    if queue.outcome(run) is not None and not cfg.fresh:
+        raise Refusal(f"{run} has ended already: fresh=true starts it over")
+    warning = scheduler.refuse_shared_sqlite(cfg.tracking.uri)
+    if warning:
+        print(warning)
+    training = queue.Training(tuple(HydraConfig.get().overrides.task))
+    [job] = queue.submit(HydraConfig.get().launcher, kept, {run: training}, cfg.trainer.devices, cfg.trainer.nodes)
+    print(f"{run}: job {job.id}, log {job.log}")
+
+
+def main() -> None:
+    if not any(word.startswith("hydra/launcher=") for word in sys.argv[1:]):
+        sys.argv.append("hydra/launcher=slurm")
+    verb(submit)()
+
+
+if __name__ == "__main__":
+    main()

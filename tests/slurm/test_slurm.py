@@ -1,0 +1,231 @@
+"""Studies and runs as jobs of a real SLURM."""
+
+import os
+import re
+import signal
+import urllib.request
+from pathlib import Path
+
+import pytest
+import torch
+
+from pipeline.datasets.data import load_data
+from pipeline.runs.directory import RunDirectory
+from pipeline.runs.files import read_lines
+from pipeline.runs.identity import identify
+from tests.conftest import composed, trained
+from tests.runs.test_resume import records, same
+
+SMALL = ["hydra/launcher=slurm", "hydra.launcher.memory=0.5"]
+# Long enough to be caught while it trains; saved only when asked.
+LONG = ["trainer.steps=1500", "trainer.validate_every=500", "trainer.record_every=10", "trainer.checkpoint_every=100000", "trainer.sample.every=500",
+        "trainer.sample.at=[4]", "trainer.sample.length=20", "model=gru", "model.dropout=0.3"]
+
+
+def directory(*overrides: str) -> RunDirectory:
+    cfg = composed(*overrides)
+    return RunDirectory(identify(cfg, load_data(cfg.data)).directory)
+
+
+def reached(run: RunDirectory, step: int):
+    """Whether the run has got that far."""
+    return lambda: any(record["step"] >= step for record in read_lines(run.metrics))
+
+
+def log(run: RunDirectory) -> str:
+    return "".join(file.read_text() for file in sorted((run.path.parents[1] / ".slurm" / "single").glob("*.out")))
+
+
+def is_as_if_never_interrupted(run: RunDirectory, project: list[str], tmp_path: Path, *overrides: str) -> None:
+    whole = trained(*project, *overrides, f"paths.runs={tmp_path}/whole")
+    assert run.facts["status"] == "finished" and records(run.metrics) == records(whole.metrics)
+    assert read_lines(run.samples) == read_lines(whole.samples)
+    same(torch.load(run.last, weights_only=False), torch.load(whole.last, weights_only=False))
+
+
+def processes(words: str) -> list[int]:
+    """Numbers of the processes whose environment has all these words."""
+    found = []
+    for environment in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            variables = environment.read_bytes().decode(errors="replace").split("\0")
+        except OSError:
+            continue
+        if set(words.split()) <= set(variables):
+            found.append(int(environment.parent.name))
+    return found
+
+
+def test_a_sweep_of_four_runs_is_an_array_on_two_nodes_and_waits_for_it(cluster, project):
+    sweep = ["-m", *project, *SMALL, "model=rnn,gru", "seed=0,1", "+hydra.launcher.more.exclusive=true"]
+    said = cluster.python("pipeline.train", *sweep)
+    runs = [directory(*project, f"model={model}", f"seed={seed}") for model in ("rnn", "gru") for seed in (0, 1)]
+    assert "4 runs: 0 ended before, 0 in SLURM's queue already, 4 submitted" in said and "4 finished, 0 failed" in said
+    assert all(run.finished for run in runs) and len({run.facts["job"] for run in runs}) == 4
+    assert set(re.findall(r"NodeList=(n\d)", cluster.run("scontrol", "show", "job", runs[0].facts["job"]) +
+                          cluster.run("scontrol", "show", "job", runs[1].facts["job"]))) == {"n1", "n2"}
+    assert "4 runs: 4 ended before, 0 in SLURM's queue already, 0 submitted" in cluster.python("pipeline.train", *sweep)
+    status = cluster.python("slurm.status", *project)
+    assert status.endswith("4 finished\n") and f"{runs[0].path.name}  finished   validation {runs[0].facts['validation']:.4f}" in status
+
+
+def test_what_fails_in_a_sweep_is_told_with_the_end_of_its_log(cluster, project):
+    said = cluster.python("pipeline.train", "-m", *project, *SMALL, "optimizer.lr=-1", code=1)
+    refusal = "error: optimizer=rmsprop: Invalid learning rate: -1"
+    assert f"    {refusal}\n" in said
+    assert said.splitlines()[-1].startswith("error: 1 of 1 runs failed, see above or python -m slurm.status study=single")
+    status = cluster.python("slurm.status", *project)
+    assert "\n1 failed\n" in status and f"    {refusal}\n" in status
+
+
+def test_two_nodes_learn_what_one_process_learns_and_start_over_together(cluster, project, tmp_path):
+    overrides = ["trainer.dtype=float64", "model.learned_initial_state=true", "trainer.steps=30"]
+    whole = trained(*project, *overrides)
+    expected = read_lines(whole.metrics)
+    # In the place of the finished run: a late rank must not take up the checkpoint that the first one is about to remove.
+    cluster.run("sbatch", "--wait", "--nodes=2", "--mem-per-cpu=500", f"--output={tmp_path}/log.out", "slurm/train.sbatch", *project, *overrides,
+                "fresh=true")
+    assert "starts: " in (tmp_path / "log.out").read_text()
+    found = read_lines(whole.metrics)
+    assert [record["step"] for record in found] == [record["step"] for record in expected] == [10, 20, 30]
+    for ours, theirs in zip(found, expected):
+        for key in ("train", "smoothed", "validation"):
+            assert ours[key] == pytest.approx(theirs[key], rel=1e-12)
+
+
+def test_a_signal_before_the_time_limit_saves_requeues_and_goes_on_exactly_as_one_run_in_mlflow(cluster, project, tmp_path):
+    from mlflow import MlflowClient
+    cluster.run("sbatch", "--mem=1500", "--time=10", "--cpus-per-task=1", f"--output={tmp_path}/server.out",
+                f"--export=ALL,MLFLOW_FOLDER={tmp_path}/mlflow,MLFLOW_LOCAL={tmp_path}/local", "slurm/mlflow_server.sbatch")
+    address = tmp_path / "mlflow" / "address"
+    cluster.until("an MLflow server", address.exists)
+    uri = address.read_text().strip()
+    assert urllib.request.urlopen(f"{uri}/health").read() == b"OK"
+    run = directory(*project, *LONG)
+    cluster.python("slurm.submit", *project, *LONG, f"tracking.uri={uri}", "hydra.launcher.memory=1")
+    cluster.until("training", reached(run, 10))
+    job = run.facts["job"]
+    cluster.run("scancel", "--signal=USR1", job)
+    cluster.until("saved", lambda: run.facts["status"] == "stopped")
+    cluster.until("finished", lambda: run.finished)
+    assert run.facts["job"] == job and "SLURM goes on with it" in log(run) and "  goes on: " in log(run)
+    is_as_if_never_interrupted(run, project, tmp_path, *LONG)
+
+    client = MlflowClient(uri)
+    [tracked] = client.search_runs([client.get_experiment_by_name("single").experiment_id])
+    assert (tracked.info.run_id, tracked.info.status) == (run.facts["mlflow_run_id"], "FINISHED")
+    history = [(metric.step, metric.value) for metric in client.get_metric_history(tracked.info.run_id, "train")]
+    assert sorted(history) == [(record["step"], record["train"]) for record in read_lines(run.metrics)]
+
+
+def test_a_preempted_run_goes_on_exactly(cluster, project, tmp_path):
+    run = directory(*project, *LONG)
+    cluster.python("slurm.submit", *project, *LONG, *SMALL, "+hydra.launcher.more.nodelist=n1", "+hydra.launcher.more.exclusive=true")
+    cluster.until("training", reached(run, 10))
+    cluster.run("sbatch", "--partition=high", "--nodelist=n1", "--exclusive", "--output=/dev/null", "--wrap=true")
+    cluster.until("saved", lambda: run.facts["status"] == "stopped")
+    cluster.until("finished", lambda: run.finished)
+    assert "SLURM goes on with it" in log(run)
+    is_as_if_never_interrupted(run, project, tmp_path, *LONG)
+
+
+def test_two_nodes_stop_together_at_a_signal_and_a_killed_rank_takes_the_job_back_to_its_last_checkpoint(cluster, project, tmp_path):
+    overrides = [*LONG, "model.dropout=0", "trainer.dtype=float64", "trainer.checkpoint_every=100", "trainer.steps=600"]
+    run = directory(*project, *overrides)
+    cluster.python("slurm.submit", *project, *overrides, *SMALL, "trainer.nodes=2")
+    cluster.until("training", reached(run, 110))
+    job = run.facts["job"]
+    [second] = processes(f"SLURM_JOB_ID={job} SLURM_PROCID=1 SLURM_STEP_ID=0")
+    os.kill(second, signal.SIGUSR1)         # one rank alone: the others hear of it from there
+    cluster.until("saved", lambda: run.facts["status"] == "stopped")
+    step = torch.load(run.last, weights_only=False)["global_step"]
+    cluster.until("training again", reached(run, max(step + 10, 200)))
+    [second] = processes(f"SLURM_JOB_ID={job} SLURM_PROCID=1 SLURM_STEP_ID=0")
+    os.kill(second, signal.SIGKILL)
+    cluster.until("no rank left", lambda: not processes(f"SLURM_JOB_ID={job} SLURM_STEP_ID=0 SLURM_RESTART_COUNT=1"), 30)
+    at = read_lines(run.metrics)[-1]["step"]
+    assert at - torch.load(run.last, weights_only=False)["global_step"] <= 100
+    cluster.until("finished", lambda: run.finished)
+    assert run.facts["job"] == job and log(run).count("  goes on: ") >= 2       # SLURM may repeat an order to end the step of before
+    whole = trained(*project, *overrides, f"paths.runs={tmp_path}/whole")
+    for ours, theirs in zip(read_lines(run.metrics), read_lines(whole.metrics), strict=True):
+        assert ours["step"] == theirs["step"] and ours["train"] == pytest.approx(theirs["train"], rel=1e-9)
+
+
+def test_a_node_that_slurm_loses_leaves_its_run_to_the_other(cluster, project):
+    overrides = [*project, *LONG, "trainer.checkpoint_every=50", "trainer.steps=1000000"]
+    run = directory(*overrides)
+    cluster.python("slurm.submit", *overrides, *SMALL)
+    cluster.until("a checkpoint", run.last.exists)
+    job = run.facts["job"]
+    node = re.search(r"NodeList=(n\d)", cluster.run("scontrol", "show", "job", job))[1]
+    # The daemon alone: the run trains on there, unseen, until its successor takes over.
+    os.kill(int((cluster.folder / "run" / f"slurmd.{node}.pid").read_text()), signal.SIGKILL)
+    try:
+        cluster.until("on the other node", lambda: f"NodeList={'n2' if node == 'n1' else 'n1'}" in cluster.run("scontrol", "show", "job", job))
+        cluster.until("going on", lambda: "  goes on: " in log(run))
+        cluster.until("training again", reached(run, read_lines(run.metrics)[-1]["step"] + 500))
+    finally:
+        cluster.run("slurmd", "-N", node)
+        cluster.until("the node back", lambda: node in cluster.run("sinfo", "-h", "-N", "-r", "-o", "%N"))
+    assert log(run).count("another process has taken this lock over: this one ends") == log(run).count("  goes on: ") == 1
+    assert run.facts["job"] == job and run.facts["srun"] == f"{job}.1.0"
+    steps = [record["step"] for record in read_lines(run.metrics)]
+    assert steps == [4, *range(10, 10 * len(steps), 10)]        # of one writer at a time
+
+
+def test_a_run_that_is_cancelled_saves_and_stays_away_until_asked_for(cluster, project):
+    overrides = [*project, *LONG, "trainer.steps=100000"]
+    run = directory(*overrides)
+    cluster.python("slurm.submit", *overrides, *SMALL)
+    assert "is in SLURM's queue already: job " in cluster.python("slurm.submit", *overrides, *SMALL, code=1)
+    cluster.until("training", reached(run, 10))
+    job = run.facts["job"]
+    refusal = cluster.python("pipeline.train", *overrides, code=1)
+    assert re.fullmatch(rf"error: {run.path} is being trained by process \d+ on \S+, SLURM job {job} for \d+ min: wait for it, or stop it\n", refusal)
+    running = cluster.python("slurm.status", *project)
+    assert re.match(rf"{run.path.name}  running    job {job} on n\d for \d+:\d\d, step [\d,]+\n1 running\n$", running)
+    assert cluster.python("slurm.cancel", *overrides) == f"cancelled 1 jobs of 1 runs of single: {job}\n"
+    cluster.until_empty()
+    assert run.facts["status"] == "stopped" and run.last.exists() and not run.locked
+    assert "the same command goes on" in cluster.python("slurm.status", *project)
+
+
+def test_what_was_cancelled_before_it_began_is_told(cluster, project):
+    cluster.python("slurm.submit", *project, *SMALL, "+hydra.launcher.more.begin=now+1hour")
+    assert "1 waiting" in cluster.python("slurm.status", *project)
+    cluster.python("slurm.cancel", *project)
+    cluster.until_empty()
+    assert "1 cancelled" in cluster.python("slurm.status", *project)
+
+
+def sbatch(cluster, tmp_path, *words: str) -> str:
+    """The log of a job that fails. Its exit code is the highest of its tasks': 1, or 143 where srun ended one that had not yet failed itself."""
+    file = tmp_path / "log.out"
+    job = cluster.start("sbatch", "--wait", f"--output={file}", "--mem-per-cpu=500", *words)
+    printed, _ = job.communicate(timeout=300)
+    assert job.returncode in (1, 143), printed
+    return file.read_text()
+
+
+def test_bad_requests_are_refused_in_a_line(cluster, project, tmp_path):
+    def refused(*overrides: str) -> str:
+        said = cluster.python("pipeline.train", "-m", *project, *SMALL, *overrides, code=1)
+        assert said.count("\n") == 1
+        return said
+    assert "in a multirun: one process group trains one configuration" in refused("trainer.devices=2")
+    assert re.match(r"error: SLURM refuses the job: .*partition.*: see conf/hydra/launcher/slurm.yaml$", refused("hydra.launcher.partition=nowhere"))
+    assert "leave no time to train" in refused("hydra.launcher.time=2")
+    assert "model.layers=0: take a whole number from 1" in refused("model.layers=0,1")
+    assert not cluster.queue()
+
+    said = sbatch(cluster, tmp_path, "--ntasks-per-node=2", "slurm/train.sbatch", *project, "trainer.devices=1")
+    assert "error: srun started 2 tasks a node on 1 nodes, but trainer.devices=1 and trainer.nodes=1: ask for --nodes=1 --ntasks-per-node=1" in said
+    said = sbatch(cluster, tmp_path, "--ntasks=2", "--wrap", f"python -m pipeline.train {' '.join(project)} trainer.devices=2")
+    assert re.search(r"error: trainer.devices=2 x trainer.nodes=1 in SLURM job \d+ without srun: ", said)
+
+
+def test_up_twice_is_up_once(cluster):
+    daemons = {file.name: file.read_text() for file in (cluster.folder / "run").glob("*.pid")}
+    assert len(daemons) == 4 and cluster.script("up") == f"export SLURM_CONF={cluster.folder}/slurm.conf\n"
+    assert {file.name: file.read_text() for file in (cluster.folder / "run").glob("*.pid")} == daemons
