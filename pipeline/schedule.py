@@ -8,7 +8,6 @@ Shapes: T time, B batch, R rows and C columns of a product.
 """
 
 import functools
-import operator
 import weakref
 from collections.abc import Callable
 from typing import NamedTuple
@@ -16,18 +15,15 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 from torch.fx import Graph, GraphModule, Node
-from torch.fx.node import map_arg
 from torch.fx.experimental.proxy_tensor import make_fx
+from torch.fx.node import map_arg
 
 from pipeline.cells.cell import Cell
+from pipeline.operators import JOINING, Call, base, is_in_place, is_view, pieces, simplify, writing
 
 aten = torch.ops.aten
-PLAIN = ("add", "addcmul", "lerp", "mul", "neg", "sigmoid", "sub", "sum", "tanh")      # calls through torch.<name> cost half
-LARGE = 1000    # numbers from which an operator's work outweighs its call
 KEPT = 4        # batch sizes of a cell whose programs are kept
-Call = Callable[[], object]
 Place = Callable[[int], Tensor]      # the time step -> a buffer, or a part of one
-JOINING = (aten.cat.default, aten.stack.default)
 
 
 class Step:
@@ -81,33 +77,6 @@ class Step:
         self.outputs = dict(zip([*of_outputs, *(("d " + kind, name) for kind, name in given)], returned, strict=True))
         self.graph = graph
         self.functions: dict[tuple[str, int], Callable] = {}      # stages, compiled
-
-
-def simplify(graph: Graph) -> None:
-    """Takes out what changes nothing: aliases, and products with 1."""
-    for node in list(graph.nodes):
-        if node.op == "call_function" and (node.target in (aten.alias.default, aten.detach.default)
-                                           or node.target is aten.mul.Scalar and node.args[1] == 1):
-            node.replace_all_uses_with(node.args[0])
-            graph.erase_node(node)
-    for node in reversed(list(graph.nodes)):
-        if node.op == "call_function" and not node.users and not is_in_place(node):
-            graph.erase_node(node)
-
-
-def is_view(node: Node) -> bool:
-    return node.target is operator.getitem or getattr(node.target, "is_view", False)
-
-
-def is_in_place(node: Node) -> bool:
-    return node.op == "call_function" and node.target is not operator.getitem and node.target._schema.name.endswith("_")
-
-
-def base(node: Node) -> Node:
-    """Whose memory a node's value lies in."""
-    while node.op == "call_function" and (is_view(node) or is_in_place(node)):
-        node = node.args[0]
-    return node
 
 
 class Kernel(NamedTuple):
@@ -359,108 +328,11 @@ class Program:
         return buffer[t] if buffer.dim() == 3 else buffer
 
 
-def pieces(node: Node, whole: Tensor) -> list[Tensor]:
-    """Where the parts that an operator joins lie in the whole."""
-    parts, dim = node.args[0], (node.args[1] if len(node.args) > 1 else 0)
-    return whole.unbind(dim) if node.target is aten.stack.default else whole.split([part.meta["val"].shape[dim] for part in parts], dim)
-
-
 def fuse(graph: Graph, examples: list[Tensor]) -> Callable:
     """A graph that writes into some of its inputs -> one compiled function."""
     examples = [torch.empty_strided(one.shape, one.stride(), dtype=one.dtype, device=one.device).copy_(one) for one in examples]
     with torch._inductor.config.patch({"cpp.use_decompose_tanh": True, "size_asserts": False}):
         return torch._inductor.compile(GraphModule({}, graph), examples)
-
-
-def writing(node: Node, arguments: tuple, options: dict, out: Tensor) -> list[Call]:
-    """The calls that put an operator's result into `out`."""
-    if node.target in JOINING:
-        return [functools.partial(there.copy_, part) for there, part in zip(pieces(node, out), arguments[0], strict=True)
-                if there.data_ptr() != part.data_ptr()]     # others were written there
-    if node.target is aten.tanh.default and out.dtype == torch.float32 and out.device.type == "cpu" and out.numel() > LARGE:
-        # tanh(a) = 2 s(2 a) - 1: of many numbers torch's tanh takes six times as long as its s.
-        return [functools.partial(torch.add, arguments[0], arguments[0], out=out), functools.partial(torch.sigmoid, out, out=out),
-                functools.partial(torch.add, torch.tensor(-1.0), out, alpha=2, out=out)]
-    if node.target is aten.empty_like.default:
-        return []
-    if node.target in (aten.addmm.default, aten.mm.default) and len(out) == 1:
-        *added, operand, matrix = arguments      # one row: a product with a vector, at half the cost
-        function, added = (torch.addmv, [one.expand(1, out.shape[1])[0] for one in added]) if added else (torch.mv, [])
-        return [functools.partial(function, *added, matrix.contiguous().t(), operand[0], out=out[0])]
-    function, name = out_form(node.target)
-    if function is None:
-        return [lambda: out.copy_(node.target(*arguments, **options))]
-    return [functools.partial(function, *arguments, **options, **{name: out})]
-
-
-@functools.cache
-def out_form(target) -> tuple[Callable | None, str]:
-    """The form of an operator that writes into a tensor, if it has one, and what it calls that tensor."""
-    def takes(schema):
-        return [(one.name, str(one.type)) for one in schema.arguments if not one.is_out]
-    for name in target.overloadpacket.overloads():
-        form = getattr(target.overloadpacket, name)
-        outs = [one.name for one in form._schema.arguments if one.is_out]
-        if len(outs) == 1 and takes(form._schema) == takes(target._schema):
-            plain = target.overloadpacket.__name__
-            return (getattr(torch, plain), "out") if plain in PLAIN else (form, outs[0])
-    return None, ""
-
-
-def record(function: Callable[..., list[Tensor]], examples: list[Tensor]) -> GraphModule:
-    """The graph of a function of tensors that returns some; parameters are constants in it."""
-    with torch.no_grad():
-        module = make_fx(function, tracing_mode="fake", _allow_non_fake_inputs=True)(*examples)
-    simplify(module.graph)
-    return module
-
-
-class Line:
-    """A recorded function as calls on kept buffers: put the arguments into `inputs`, `run`, and read `outputs`. What depends on parameters
-    alone is computed once, here. `carried` of the last inputs are the last outputs of the run before."""
-
-    @torch.no_grad()
-    def __init__(self, module: GraphModule, examples: list[Tensor], carried: int):
-        self.inputs, self.calls = [one.clone() for one in examples], []
-        nodes = list(module.graph.nodes)
-        placeholders = [node for node in nodes if node.op == "placeholder"]
-        values: dict[Node, object] = dict(zip(placeholders, self.inputs, strict=True))
-        returned = nodes[-1].args[0]
-        order = {node: index for index, node in enumerate(nodes)}
-        changing = set(placeholders)
-
-        def last_read(node: Node) -> int:
-            return max((last_read(user) if is_view(user) else order[user] for user in node.users), default=0)
-        kept, copies = {}, []       # outputs that may be written over the inputs that they become, and that may not
-        for before, after in zip(placeholders[-carried:], returned[-carried:], strict=True):
-            if after.op == "call_function" and not is_view(after) and after not in kept and last_read(before) < order[after]:
-                kept[after] = values[before]
-            else:
-                copies.append((before, after))
-        for node in nodes:
-            arguments, options = map_arg((node.args, node.kwargs), values.get)
-            if node.op == "get_attr":
-                values[node] = getattr(module, node.target).detach()
-            elif node.op == "call_function":
-                if changing.isdisjoint(node.all_input_nodes):
-                    values[node] = node.target(*arguments, **options)
-                    continue
-                changing.add(node)
-                if is_view(node):
-                    values[node] = node.target(*arguments, **options)
-                elif is_in_place(node):
-                    raise NotImplementedError(f"{node.target} changes its argument")
-                else:
-                    example = node.meta["val"]
-                    new = {"dtype": example.dtype, "device": example.device}
-                    values[node] = kept[node] if node in kept else torch.empty(example.shape, **new)
-                    self.calls += writing(node, arguments, options, values[node])
-        self.calls += [functools.partial(values[before].copy_, values[after]) for before, after in copies]
-        self.outputs: list[Tensor] = [values[node] for node in returned]
-
-    def run(self) -> None:
-        for call in self.calls:
-            call()
 
 
 _programs: weakref.WeakKeyDictionary[Cell, dict[tuple, tuple[Step, dict[bool, list[Program]]]]] = weakref.WeakKeyDictionary()

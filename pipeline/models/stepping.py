@@ -1,15 +1,19 @@
 """One symbol at a time: how a recurrent network writes."""
 
+import functools
 import weakref
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
-from torch.fx import GraphModule
+from torch.fx import GraphModule, Node
+from torch.fx.experimental.proxy_tensor import make_fx
+from torch.fx.node import map_arg
 
 from pipeline.models.model import State
+from pipeline.operators import Call, is_in_place, is_view, simplify, writing
 from pipeline.recurrence import addends
-from pipeline.schedule import Line, record
 
 if TYPE_CHECKING:
     from pipeline.models.recurrent import RecurrentNetwork
@@ -57,3 +61,60 @@ class Stepper:
             given.copy_(row)
         self.line.run()
         return self.line.outputs[0].clone()
+
+
+def record(function: Callable[..., list[Tensor]], examples: list[Tensor]) -> GraphModule:
+    """The graph of a function of tensors that returns some; parameters are constants in it."""
+    with torch.no_grad():
+        module = make_fx(function, tracing_mode="fake", _allow_non_fake_inputs=True)(*examples)
+    simplify(module.graph)
+    return module
+
+
+class Line:
+    """A recorded function as calls on kept buffers: put the arguments into `inputs`, `run`, and read `outputs`. What depends on parameters
+    alone is computed once, here. `carried` of the last inputs are the last outputs of the run before."""
+
+    @torch.no_grad()
+    def __init__(self, module: GraphModule, examples: list[Tensor], carried: int):
+        self.inputs = [one.clone() for one in examples]
+        self.calls: list[Call] = []
+        nodes = list(module.graph.nodes)
+        placeholders = [node for node in nodes if node.op == "placeholder"]
+        values: dict[Node, object] = dict(zip(placeholders, self.inputs, strict=True))
+        returned = nodes[-1].args[0]
+        order = {node: index for index, node in enumerate(nodes)}
+        changing = set(placeholders)
+
+        def last_read(node: Node) -> int:
+            return max((last_read(user) if is_view(user) else order[user] for user in node.users), default=0)
+        kept, copies = {}, []       # outputs that may be written over the inputs that they become, and that may not
+        for before, after in zip(placeholders[-carried:], returned[-carried:], strict=True):
+            if after.op == "call_function" and not is_view(after) and after not in kept and last_read(before) < order[after]:
+                kept[after] = values[before]
+            else:
+                copies.append((before, after))
+        for node in nodes:
+            arguments, options = map_arg((node.args, node.kwargs), values.get)
+            if node.op == "get_attr":
+                values[node] = getattr(module, node.target).detach()
+            elif node.op == "call_function":
+                if changing.isdisjoint(node.all_input_nodes):
+                    values[node] = node.target(*arguments, **options)
+                    continue
+                changing.add(node)
+                if is_view(node):
+                    values[node] = node.target(*arguments, **options)
+                elif is_in_place(node):
+                    raise NotImplementedError(f"{node.target} changes its argument")
+                else:
+                    example = node.meta["val"]
+                    new = {"dtype": example.dtype, "device": example.device}
+                    values[node] = kept[node] if node in kept else torch.empty(example.shape, **new)
+                    self.calls += writing(node, arguments, options, values[node])
+        self.calls += [functools.partial(values[before].copy_, values[after]) for before, after in copies]
+        self.outputs: list[Tensor] = [values[node] for node in returned]
+
+    def run(self) -> None:
+        for call in self.calls:
+            call()
