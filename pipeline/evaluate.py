@@ -70,7 +70,7 @@ def _evaluate_run(cfg: DictConfig, names: tuple[str, str], run) -> dict:
     found = {"name": facts["name"], "directory": str(run.path), "hash": facts["hash"], "seed": facts["seed"], "label": names[0],
              "data": names[1], "model": cfg.model.name, "optimizer": cfg.optimizer.name, "size": size(cfg.model),
              "parameters": facts["parameters"], "vocabulary": facts["vocabulary"],
-             "symbols": cfg.data.get("symbols", "values"), "split": cfg.data.split, "unit": data.space.unit if text else "RMSE",
+             "symbols": cfg.data.get("symbols", "characters" if text else "values"), "split": cfg.data.split, "unit": data.space.unit if text else "RMSE",
              **dict.fromkeys(NUMBERS), "completions": []}
     for record in last:
         found |= {"steps": record["step"], "symbols_read": record["symbols"], "seconds": record["seconds"],

@@ -74,6 +74,8 @@ def present(study: dict) -> dict:
         rows.append({"diverged": 0} | group | {"runs": runs, "symbols": runs[0]["symbols"],
                              "seconds": sum(run["seconds"] or 0 for run in runs) / len(runs)})
     sections = compare(rows)
+    for row in rows:
+        row["name"] = row["label"].removeprefix(row["data"] + " ") if len(sections) > 1 else row["label"]
     for section in sections:
         for row in section["rows"]:
             for place, run in enumerate(row["runs"]):
@@ -116,40 +118,50 @@ def figures(study: str, sections: list[dict]) -> list[dict]:
                 panels.append((f"{study}, {ranked[0]['data']}, {ranked[0]['split']}{rank}", panel))
     drawn = []
     for name, panel in panels:
-        curves = [(row["label"], run["metrics"]) for row in panel for run in row["runs"] if run["metrics"]]
-        if curves:
+        name_of = "label" if len({row["data"] for row in panel}) > 1 else "name"
+        curves = [(row[name_of], run["metrics"]) for row in panel for run in row["runs"] if run["metrics"]]
+        if any(len(records) > 2 for _, records in curves):      # else no curve: learned in one pass
             title = f"Loss while training: {name}"
             drawn.append({"title": title, "svg": svg(loss_curves(curves, text=panel[0]["unit"] != "RMSE"), title)})
     return drawn
 
 
 def findings(study: dict, sections: list[dict]) -> list[dict]:
-    """What the study is about beside losses, {"title", "about", "svg"} each: loss by parameters, forecasts of a series, bits that are carried."""
-    from pipeline.runs.figures import against_parameters, carried, forecasts, svg
+    """What the study is about beside losses, {"title", "about", "svg"} each: loss by parameters or settings, forecasts of a series, bits that are
+    carried."""
+    from pipeline.runs.figures import against_parameters, against_settings, carried, forecasts, svg
 
     drawn, name = [], study["study"]
     for section in sections if study.get("versus") == "parameters" else ():
-        points = [(short(row), row["parameters"], row["test_loss"]["mean"]) for row in section["rows"] if known(row["test_loss"]["mean"])]
+        points = [(row["name"], row["parameters"], row["test_loss"]["mean"]) for row in section["rows"] if known(row["test_loss"]["mean"])]
         title = f"Test loss by parameters: {name}, {section['data']}"
         drawn.append({"title": title, "about": "Mean over seeds.", "svg": svg(against_parameters(points), title)})
+    for section in sections if study.get("versus") == "settings" else ():
+        points = [(settings(row["name"]), run["test_loss"]) for row in section["rows"] for run in row["runs"] if known(run["test_loss"])]
+        title = f"Test loss by settings: {name}, {section['data']}"
+        drawn.append({"title": title, "about": "A point a run; the line joins the best of each value, whatever the other settings.",
+                      "svg": svg(against_settings(points), title)})
     for section in sections:
-        shown = [(short(row), run["forecast"]) for row in section["rows"] for run in row["runs"][:1] if run.get("forecast")]
-        for first in range(0, len(shown), FEW_CURVES):
+        shown = [(row["name"], run["forecast"]) for row in section["rows"] for run in row["runs"][:1] if run.get("forecast")]
+        if shown:
+            best = f"The {FEW_CURVES} best of {len(shown)} models. " if len(shown) > FEW_CURVES else ""
             title = f"Forecasts: {name}, {section['data']}"
-            drawn.append({"title": title, "about": "Each model reads its own forecasts from the beginning of the test part on; one seed. Channel 1, as models read it.",
-                          "svg": svg(forecasts(shown[first:first + FEW_CURVES]), f"{title} {first}")})
-    rows = [row for section in sections for row in section["rows"] if row.get("carried_bits") and known(row["carried_bits"]["mean"])]
-    if rows:
-        points = [(short(row), row["runs"][0]["message_bits"], row["carried_bits"]["mean"]) for row in rows]
+            drawn.append({"title": title, "about": f"{best}Each reads its own forecasts from the beginning of the test part on; one seed. Channel 1, "
+                          "as models read it.", "svg": svg(forecasts(shown[:FEW_CURVES]), title)})
+    runs = [(row, run) for section in sections for row in section["rows"] for run in row["runs"] if known(run.get("carried_bits"))]
+    if runs:
+        points = [(row["name"], run["message_bits"], run["carried_bits"]) for row, run in runs]
+        bounds = {row["name"]: math.log2(int(row["size"])) for row, _ in runs if row["model"] == "hmm"}
         title = f"Bits carried: {name}"
-        drawn.append({"title": title, "about": "Bits of a message that reach its recall, mean over episodes and seeds; the dotted line is a perfect memory.",
-                      "svg": svg(carried(points), title)})
+        drawn.append({"title": title, "about": "Bits of a message that reach its recall, in the mean over episodes: a point a seed, the line joins the best. "
+                      "Dashes: log2 N, what N states carry at most; dots: a perfect memory. Below zero: guesses worse than of one who forgot the "
+                      "message and knows where it ends.", "svg": svg(carried(points, bounds), title)})
     return drawn
 
 
-def short(row: dict) -> str:
-    """Model and size, where a figure is of one data set."""
-    return " ".join(filter(None, (row["model"], row["size"])))
+def settings(name: str) -> dict[str, str]:
+    """What a label says that differs within its study: setting -> value."""
+    return dict(word.split("=", 1) for word in name.split() if "=" in word)
 
 
 def pair(study: dict) -> list[dict]:

@@ -17,6 +17,7 @@ PAPER = "#ffffff"
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 MOST_POINTS = 400
+MOST_MARKERS = 50
 STYLE = {"font.size": 9, "text.color": INK, "axes.labelcolor": INK, "axes.edgecolor": GRID, "xtick.color": INK,
          "ytick.color": INK, "axes.spines.top": False, "svg.fonttype": "none"}
 
@@ -55,7 +56,7 @@ def loss_curves(curves: Sequence[tuple[str, Sequence[dict]]], text: bool = True)
                     axes.plot(*zip(*train), color=colour, linewidth=0.7, alpha=0.75)
                 if validation:
                     axes.plot(*zip(*validation), color=colour, linewidth=1.9, marker=marker, markersize=4.5,
-                              markeredgecolor=PAPER, markeredgewidth=0.5)
+                              markevery=math.ceil(len(validation) / MOST_MARKERS), markeredgecolor=PAPER, markeredgewidth=0.5)
             last = [(validation or train)[-1] for train, validation in lines[label] if validation or train]
             if last:
                 ends.append((sum(loss for _, loss in last) / len(last), max(x for x, _ in last), label, colour, marker))
@@ -117,6 +118,7 @@ def forecasts(shown: Sequence[tuple[str, dict]]):
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(7.6, 3.6), layout="constrained")
         axes = figure.add_subplot()
+        columns = max(1, 100 // (6 + max(len(label) for label, _ in shown)))
         observed = [step[0] for step in shown[0][1]["observed"]]
         axes.plot(range(1, len(observed) + 1), observed, color=INK, linewidth=1.2, label="observed")
         for index, (label, arrays) in enumerate(shown):
@@ -127,12 +129,34 @@ def forecasts(shown: Sequence[tuple[str, dict]]):
         axes.set(xlabel="steps ahead", ylabel="value", xlim=(1, len(observed)), ylim=(min(observed) - 0.5 * spread, max(observed) + 0.5 * spread))
         axes.yaxis.grid(True, color=GRID, linewidth=0.6)
         axes.tick_params(length=0)
-        figure.legend(loc="outside upper left", ncols=3, frameon=False)
+        figure.legend(loc="outside upper left", ncols=min(3, columns), frameon=False)
     return figure
 
 
-def carried(points: Sequence[tuple[str, float, float]]):
-    """Bits carried against bits of the message: triples (label, message, carried), a line a label; dotted: all of it."""
+def against_settings(points: Sequence[tuple[dict[str, str], float]]):
+    """Loss on a logarithmic axis against each setting, a panel a setting: pairs (setting -> value, loss)."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    names = list(dict.fromkeys(name for settings, _ in points for name in settings))
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(7.6, 3.2), layout="constrained")
+        for index, (name, axes) in enumerate(zip(names, figure.subplots(1, max(1, len(names)), sharey=True, squeeze=False)[0])):
+            values = sorted({settings[name] for settings, _ in points}, key=_number_or_text)
+            places = [values.index(settings[name]) for settings, _ in points]
+            axes.plot(places, [loss for _, loss in points], color=COLOURS[index % len(COLOURS)], marker="o", markersize=3.5, linestyle="none", alpha=0.5)
+            best = [min(loss for settings, loss in points if settings[name] == value) for value in values]
+            axes.plot(range(len(values)), best, color=COLOURS[index % len(COLOURS)], linewidth=1.4)
+            axes.set(xlabel=name, yscale="log", xlim=(-0.4, len(values) - 0.6), ylabel="" if index else "test loss")
+            axes.set_xticks(range(len(values)), values)
+            axes.yaxis.grid(True, color=GRID, linewidth=0.6)
+            axes.tick_params(length=0, which="both")
+    return figure
+
+
+def carried(points: Sequence[tuple[str, float, float]], bounds: dict[str, float]):
+    """Bits carried against bits of the message: triples (label, message, carried), a colour a label, its line through the best of each
+    message; label -> the most that it can carry, dashed; dotted: all of the message."""
     import matplotlib
     from matplotlib.figure import Figure
 
@@ -141,11 +165,14 @@ def carried(points: Sequence[tuple[str, float, float]]):
         axes = figure.add_subplot()
         longest = max(message for _, message, _ in points)
         axes.plot([0, longest], [0, longest], color=INK, linewidth=0.9, linestyle=":", label="all")
-        for index, label in enumerate(dict.fromkeys(label for label, *_ in points)):
-            line = sorted((message, bits) for name, message, bits in points if name == label)
-            axes.plot(*zip(*line), color=COLOURS[index % len(COLOURS)], marker=MARKERS[index % len(MARKERS)], markersize=4.5, linewidth=1.4, label=label,
-                      linestyle="-" if index < len(COLOURS) else "--")
-        axes.set(xlabel="bits of the message", ylabel="bits carried", xlim=(0, None), ylim=(min(0, *(bits for *_, bits in points)) - 0.1, None))
+        for index, label in enumerate(sorted({label for label, *_ in points}, key=_numbers_in)):
+            style = {"color": COLOURS[index % len(COLOURS)], "marker": MARKERS[index % len(MARKERS)]}
+            of = {message: [bits for name, at, bits in points if (name, at) == (label, message)] for name, message, _ in sorted(points) if name == label}
+            axes.plot(of.keys(), [max(bits) for bits in of.values()], markersize=4.5, linewidth=1.4, label=label, **style)
+            axes.plot(*zip(*((message, bits) for message, some in of.items() for bits in some)), markersize=3, linestyle="none", alpha=0.5, **style)
+            if label in bounds:
+                axes.axhline(bounds[label], color=style["color"], linewidth=0.8, linestyle="--")
+        axes.set(xlabel="bits of the message", ylabel="bits carried", xlim=(0, None), ylim=(min(0, *(bits for *_, bits in points)) - 0.1, longest + 0.3))
         axes.yaxis.grid(True, color=GRID, linewidth=0.6)
         axes.tick_params(length=0)
         figure.legend(loc="outside upper left", ncols=5, frameon=False)
@@ -190,3 +217,16 @@ def _apart(heights: list[float], gap: float, top: float) -> list[float]:
     for index in reversed(range(len(moved))):
         moved[index] = min(moved[index], (moved[index + 1] if index + 1 < len(moved) else top + gap / 2) - gap)
     return moved
+
+
+def _number_or_text(value: str) -> tuple:
+    """A key that sorts numbers by size, before words."""
+    try:
+        return 0, float(value), value
+    except ValueError:
+        return 1, 0.0, value
+
+
+def _numbers_in(label: str) -> list:
+    """A key that sorts labels by their words, numbers within them by size."""
+    return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.split(r"(\d+)", label)]

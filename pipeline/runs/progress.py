@@ -7,8 +7,11 @@ import time
 from pipeline.datasets.space import Reals, Symbols
 
 
+PAUSE = 1.0     # seconds at least between two lines of one run
+
+
 class Progress:
-    """A bar on a terminal, a line a validation elsewhere (logs, several runs side by side).
+    """A bar on a terminal, elsewhere (logs, several runs side by side) a line a validation, the last and at most one a second of the others.
 
     kind   "bar", "lines" or "auto": a bar where the output is a terminal and this run has it for itself
     seconds  the run's budget of training time, if it has one;  space  of the data, says what the units are
@@ -22,6 +25,7 @@ class Progress:
             import tqdm
             self.bar = tqdm.tqdm(total=steps, unit="step", mininterval=0.2, dynamic_ncols=True)
         self.since = None
+        self.said = -math.inf
 
     def start(self, step: int) -> None:
         self.since = (time.monotonic(), step)
@@ -40,7 +44,8 @@ class Progress:
         rate = f"{speed / 1000:.1f} k{space.element}/s"
         if self.bar is not None:
             self.bar.set_postfix_str(f"{loss}  {rate}", refresh=False)
-        elif "validation" in record:
+        elif "validation" in record and (record["step"] == self.steps or time.monotonic() >= self.said + PAUSE):
+            self.said = time.monotonic()
             began, first = self.since
             left = (time.monotonic() - began) / max(1, record["step"] - first) * (self.steps - record["step"])
             left = min(left, (self.seconds or math.inf) - record["seconds"])

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from pipeline.runs.figures import loss_curves, svg
+from pipeline.runs.figures import against_settings, carried, loss_curves, svg
 
 
 def records(losses, every=5):
@@ -73,3 +73,20 @@ def test_svg_stands_alone_and_is_repeatable():
     text = svg(loss_curves(curves), 'of "A" & B')
     assert text == svg(loss_curves(curves), 'of "A" & B')
     assert 'aria-label="of &#34;A&#34; &amp; B"' in text and "a&lt;b" in text and "http" not in text
+
+
+def test_settings_have_a_panel_each_with_values_by_size_and_a_line_through_the_best():
+    points = [({"radius": radius, "scale": scale}, float(radius) * float(scale)) for radius in ("10", "9", "0.5") for scale in ("2", "1")]
+    radius, scale = against_settings(points).axes
+    assert [label.get_text() for label in radius.get_xticklabels()] == ["0.5", "9", "10"]
+    assert list(radius.lines[1].get_ydata()) == [0.5, 9, 10] and list(scale.lines[1].get_ydata()) == [0.5, 1]
+    assert len(radius.lines[0].get_ydata()) == 6
+
+
+def test_carried_bits_join_the_best_seed_of_each_message_below_the_models_bound():
+    points = [("hmm 16", 2, 1.0), ("hmm 16", 2, 2.0), ("hmm 16", 1, 1.0), ("hmm 4", 1, -0.5)]
+    figure = carried(points, {"hmm 16": 4.0})
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["all", "hmm 4", "hmm 16"]
+    lines = {line.get_label(): line for line in figure.axes[0].lines}
+    assert list(lines["hmm 16"].get_xdata()) == [1, 2] and list(lines["hmm 16"].get_ydata()) == [1, 2]
+    assert any(list(line.get_ydata()) == [4, 4] and line.get_color() == lines["hmm 16"].get_color() for line in figure.axes[0].lines)
