@@ -101,10 +101,9 @@ def against_parameters(points: Sequence[tuple[str, int, float]]):
         axes = figure.add_subplot()
         for index, (label, parameters, loss) in enumerate(points):
             colour = COLOURS[index % len(COLOURS)]
-            axes.plot([parameters], [loss], color=colour, marker=MARKERS[index % len(MARKERS)], markersize=7, linestyle="none")
-            axes.annotate(label, (parameters, loss), xytext=(8, 0), textcoords="offset points", va="center", parse_math=False)
+            axes.plot([parameters], [loss], color=colour, marker=MARKERS[index % len(MARKERS)], markersize=7, linestyle="none", label=label)
         axes.set(xscale="log", xlabel="parameters", ylabel="nats per symbol")
-        axes.margins(x=0.25, y=0.1)
+        figure.legend(loc="outside upper left", ncols=5, frameon=False)
         axes.yaxis.grid(True, color=GRID, linewidth=0.6)
         axes.tick_params(length=0)
     return figure
