@@ -1,29 +1,77 @@
-"""Products of a batch with a matrix that stays the same for many steps.
+"""Products of matrices, by the faster of the two libraries that PyTorch has on a CPU.
 
-On a CPU oneDNN packs such a matrix once and then multiplies a batch of 50 by it a fifth faster than the ordinary product on one thread, and
-up to 1.7 times as fast on two (H = 512). Small matrices, other types and devices take the ordinary product.
+oneDNN multiplies float32 matrices up to 2.3 times as fast as MKL where MKL leaves AVX-512 unused (AMD), and a matrix that stays the same for
+many products can be packed once for all of them. Its calls cost 10 us, so small products, other types and devices take PyTorch's ordinary one.
 
-Shapes: B batch, R rows and C columns of the matrix.
+Shapes: M and K of the first matrix, N and K of the second one; B batch, R rows and C columns of a weight.
 """
 
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-SMALLEST = 2**18        # entries of a matrix from which packing pays: H = 256 for an LSTM
+WORTH = 2**20       # multiplications of one product from which oneDNN is faster: 50 x 128 x 192
 
 
-def packs(weight: Tensor) -> bool:
-    """Whether this matrix [R, C] is worth packing: large, float32, on a CPU that oneDNN serves."""
-    return (weight.dim() == 2 and weight.numel() >= SMALLEST and weight.dtype == torch.float32
-            and weight.device.type == "cpu" and torch.backends.mkldnn.is_available())
+def served(first: Tensor, second: Tensor, count: int) -> bool:
+    """Whether oneDNN takes the product of matrices like these, of `count` rows with all of `second`: large, float32, on a CPU that it serves."""
+    return (first.dtype == second.dtype == torch.float32 and first.device.type == second.device.type == "cpu" and second.dim() == 2
+            and count > 1 and count * second.numel() >= WORTH and torch.backends.mkldnn.is_available())
 
 
 def ready(weight: Tensor, batch: int) -> Callable[[Tensor], Tensor]:
     """operand [B, C] -> operand weight^T [B, R], fast for many operands of `batch` rows; the matrix must not change in between."""
-    if not packs(weight):
+    if not served(weight, weight, batch):
         return lambda operand: torch.mm(operand, weight.t())
     packed = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), batch)
-    multiply = torch.ops.mkldnn._linear_pointwise
-    return lambda operand: multiply(operand, packed, None, "none", [], "")
+    return lambda operand: _onednn(operand, packed, None)
+
+
+def product(first: Tensor, second: Tensor, bias: Tensor | None = None) -> Tensor:
+    """first [M, K], second [N, K], bias [N] -> first second^T + bias [M, N]; differentiable as often as wanted, forward too."""
+    if served(first, second, len(first)):
+        return _Product.apply(first, second, bias)
+    return F.linear(first, second, bias)
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """W x + b for [..., D], or for symbols 0..D as rows of W's transpose (D: a zero input)."""
+    if x.is_floating_point():
+        return product(x.flatten(0, -2), weight, bias).unflatten(0, x.shape[:-1])
+    rows = F.pad(weight, (0, 1)).t().contiguous()      # gathering columns would cost twenty times as much
+    return F.embedding(x, rows if bias is None else rows + bias)
+
+
+class _Product(torch.autograd.Function):
+    @staticmethod
+    def forward(first: Tensor, second: Tensor, bias: Tensor | None) -> Tensor:
+        return _onednn(_dense(first), _dense(second), bias)
+
+    @staticmethod
+    def setup_context(ctx, inputs: tuple, output: Tensor) -> None:
+        ctx.save_for_backward(*inputs[:2])
+        ctx.save_for_forward(*inputs[:2])
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        (first, second), wanted = ctx.saved_tensors, ctx.needs_input_grad
+        return (product(gradient, second.t()) if wanted[0] else None, product(gradient.t(), first.t()) if wanted[1] else None,
+                gradient.sum(0) if wanted[2] else None)
+
+    @staticmethod
+    def jvp(ctx, d_first: Tensor | None, d_second: Tensor | None, d_bias: Tensor | None) -> Tensor:
+        first, second = ctx.saved_tensors
+        parts = [product(d_first, second) if d_first is not None else None, product(first, d_second) if d_second is not None else None,
+                 d_bias.expand(len(first), -1) if d_bias is not None else None]
+        return sum(part for part in parts if part is not None)
+
+
+def _onednn(first: Tensor, second: Tensor, bias: Tensor | None) -> Tensor:
+    return torch.ops.mkldnn._linear_pointwise(first, second, bias, "none", [], "")
+
+
+def _dense(matrix: Tensor) -> Tensor:
+    """Rows or columns one after the other, as oneDNN reads them."""
+    return matrix if matrix.is_contiguous() or matrix.t().is_contiguous() else matrix.contiguous()

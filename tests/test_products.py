@@ -7,15 +7,48 @@ from tests.cells.test_cells import B, NAMES, make, symbols
 
 @pytest.fixture
 def small(monkeypatch):
-    """Every matrix is worth packing."""
-    monkeypatch.setattr(products, "SMALLEST", 1)
+    """Every product is worth oneDNN's call."""
+    monkeypatch.setattr(products, "WORTH", 1)
 
 
-def test_only_large_float32_matrices_are_packed():
-    large = torch.zeros(1024, 256)
-    assert products.packs(large)
-    for other in (large.double(), torch.zeros(1023, 256), torch.zeros(4, 256, 256), large.to("meta")):
-        assert not products.packs(other)
+def test_only_large_float32_matrices_go_to_onednn():
+    weight = torch.zeros(1024, 256)
+    assert products.served(weight, weight, 4)
+    assert not products.served(weight, weight, 3) and not products.served(weight[:, :64], weight[:, :64], 1)
+    for other in (weight.double(), torch.zeros(4, 256, 256), weight.to("meta")):
+        assert not products.served(other, other, 4)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_a_product_has_the_derivatives_of_the_ordinary_one(small, bias):
+    generator = torch.Generator().manual_seed(0)
+    shapes = [(30, 20), (40, 20), *([(40,)] if bias else [])]
+    values, tangents = ([torch.randn(shape, generator=generator) for shape in shapes] for _ in range(2))
+
+    def found(function, dtype):
+        given = [value.to(dtype).requires_grad_() for value in values]
+        out, tangent = torch.func.jvp(function, tuple(given), tuple(one.to(dtype) for one in tangents))
+        gradients = torch.autograd.grad((out ** 3).sum(), given, create_graph=True)
+        second = torch.autograd.grad(sum((one ** 2).sum() for one in gradients), given)
+        return [out, tangent, *gradients, *second]
+    assert products.served(values[0], values[1], 30)
+    for ours, theirs in zip(found(products.product, torch.float32), found(torch.nn.functional.linear, torch.float64), strict=True):
+        assert (ours.double() - theirs).abs().max() <= 1e-5 * theirs.abs().max()
+
+
+def test_it_takes_matrices_however_they_lie_in_memory(small):
+    generator = torch.Generator().manual_seed(0)
+    first, second = torch.randn(30, 20, generator=generator), torch.randn(40, 20, generator=generator)
+    for way in (lambda a: a, lambda a: a.t().contiguous().t(), lambda a: torch.cat([a, a], 1)[:, :20], lambda a: a[:1].expand(len(a), -1)):
+        torch.testing.assert_close(products.product(way(first), way(second)), way(first) @ way(second).t(), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("embedded", [False, True])
+def test_linear_is_the_product_for_values_and_for_symbols(small, embedded):
+    x = torch.randint(0, 8, (5, 6), generator=torch.Generator().manual_seed(0))
+    weight, bias = torch.randn(9, 7), torch.randn(9)
+    rows = torch.eye(8, 7)[x]       # 7 is unknown
+    torch.testing.assert_close(products.linear(rows if embedded else x, weight, bias), rows @ weight.t() + bias)
 
 
 @pytest.mark.parametrize("shape", [(5, 7, 3), (50, 300, 128), (1, 16, 16)])

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pipeline.products import ready
+from pipeline.products import linear, product, ready
 
 Product = Callable[[str, Tensor], Tensor]
 
@@ -73,22 +73,14 @@ class Cell(nn.Module):
     def multiplier(self, weight: Tensor, batch: int) -> Callable[[Tensor, dict[str, Tensor]], Tensor]:
         """operand [B, C], x of its step -> weight operand [B, R], for many steps; the weight with its last two dimensions exchanged gives
         the transpose of the same."""
-        product = ready(weight, batch)
-        return lambda operand, x: product(operand)
+        multiply = ready(weight, batch)
+        return lambda operand, x: multiply(operand)
 
     def product_gradients(self, weight: Tensor, gradient: Tensor, operand: Tensor, x: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         """The weight's gradient, sum over all steps and sequences of gradient operand^T, from [T, B, R] and [T, B, C]; and the gradients
         of what else of x the product reads."""
-        return gradient.flatten(0, 1).t() @ operand.flatten(0, 1), {}
+        return product(gradient.flatten(0, 1).t(), operand.flatten(0, 1).t()), {}
 
     def step(self, x: dict[str, Tensor], state: tuple[Tensor, ...], product: Product) -> tuple[Tensor, ...]:
         """One time step: projections [B, R], state [B, width] each, `product(name, operand)` -> the next state."""
         raise NotImplementedError
-
-
-def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """W x + b for [..., D], or for symbols 0..D as rows of W's transpose (D: a zero input)."""
-    if x.is_floating_point():
-        return F.linear(x, weight, bias)
-    rows = F.pad(weight, (0, 1)).t().contiguous()      # gathering columns would cost twenty times as much
-    return F.embedding(x, rows if bias is None else rows + bias)

@@ -6,7 +6,8 @@ In these formulas a bare x is an input of size H. Where D differs from H it is p
 import torch
 from torch import Tensor, nn
 
-from pipeline.cells.cell import Cell, Product, linear
+from pipeline.cells.cell import Cell, Product
+from pipeline.products import linear
 
 
 class _Mutation(Cell):

@@ -5,10 +5,10 @@ import math
 import torch
 from torch import Tensor, nn
 
-from pipeline.cells.cell import linear
 from pipeline.datasets.space import Symbols
 from pipeline.models.model import SequenceModel, State
 from pipeline.models.taps import delayed, no_taps
+from pipeline.products import linear
 from pipeline.verb import Refusal
 
 
@@ -37,5 +37,5 @@ class FeedforwardLM(SequenceModel):
     def forward(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         seen, last = delayed(x, *state)
         embedded = linear(seen, self.features).flatten(2)
-        logits = self.output(torch.tanh(self.hidden(embedded)))
-        return (logits if self.direct is None else logits + self.direct(embedded)), (last,)
+        logits = linear(torch.tanh(linear(embedded, self.hidden.weight, self.hidden.bias)), self.output.weight, self.output.bias)
+        return (logits if self.direct is None else logits + linear(embedded, self.direct.weight)), (last,)

@@ -10,10 +10,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pipeline import recurrence
-from pipeline.cells.cell import Cell, linear
+from pipeline.cells.cell import Cell
 from pipeline.datasets.space import Reals, Symbols
 from pipeline.models.model import SequenceModel, State
 from pipeline.models.stepping import Stepper
+from pipeline.products import linear
 from pipeline.verb import Refusal
 
 
@@ -65,7 +66,8 @@ class RecurrentNetwork(SequenceModel):
             after.append(end)
             x = self.dropout(x)
             outputs.append(x)
-        return self.readout(torch.cat(outputs, dim=-1) if self.skip_connections else x), tuple(map(torch.stack, zip(*after)))
+        seen = torch.cat(outputs, dim=-1) if self.skip_connections else x
+        return linear(seen, self.readout.weight, self.readout.bias), tuple(map(torch.stack, zip(*after)))
 
     def read(self, x: Tensor) -> Tensor:
         """What the first layer reads: values, symbols where input is one-hot, or their embeddings."""
