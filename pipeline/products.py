@@ -47,7 +47,10 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 class _Product(torch.autograd.Function):
     @staticmethod
     def forward(first: Tensor, second: Tensor, bias: Tensor | None) -> Tensor:
-        return _onednn(_dense(first), _dense(second), bias)
+        first, second = _dense(first), _dense(second)
+        if bias is None and not first.is_contiguous() and len(second) < len(first):     # whose first matrix is copied into rows: the smaller
+            return _onednn(second, first, None).t().contiguous()
+        return _onednn(first, second, bias)
 
     @staticmethod
     def setup_context(ctx, inputs: tuple, output: Tensor) -> None:
