@@ -14,7 +14,7 @@ Shapes: T time, B batch, R rows and C columns of a product.
 import functools
 import math
 import warnings
-from collections.abc import Iterable
+from collections.abc import Collection
 
 import torch
 from torch import Tensor
@@ -33,11 +33,11 @@ SPEED = {"cpu": 4e10, "cuda": 4e12}
 State = tuple[Tensor, ...]
 
 
-def choose(engine: str, cells: Iterable[Cell], device: str, operations: float = 0.0, seconds: float | None = None) -> str:
+def choose(engine: str, cells: Collection[Cell], device: str, operations: float = 0.0, seconds: float | None = None) -> str:
     """The engine that "auto" stands for; any other stays.
 
-    library where there is one: cuDNN and oneDNN's LSTM are the fastest there are, and the others do their loop in C++. For the other
-    cells compiled, where the run is long enough to earn the compilation back.
+    library where that is fastest: cuDNN's kernels, and oneDNN's LSTM. For the other cells compiled, where the run is long enough to earn the
+    compilation back, else deferred; PyTorch's own loops for the GRU and the RNN on a CPU take up to twice as long.
 
     operations  floating-point operations that the whole run will take, 0 if no training follows;  seconds  its budget, if it has one
     Raises Refusal for an engine that does not exist or that a cell does not have.
@@ -45,7 +45,8 @@ def choose(engine: str, cells: Iterable[Cell], device: str, operations: float = 
     kernels = all(cell.library for cell in cells)
     if engine == "auto":
         expected = min(operations / SPEED[device], math.inf if seconds is None else seconds)
-        return "library" if kernels else "compiled" if expected > WORTH_COMPILING else "deferred"
+        fastest = kernels and (device != "cpu" or all(cell.library == "lstm" for cell in cells))
+        return "library" if fastest else "compiled" if expected > WORTH_COMPILING else "deferred"
     if engine not in ENGINES:
         raise Refusal(f"trainer.engine={engine}: take auto, {', '.join(ENGINES)}")
     if engine == "library" and not kernels:

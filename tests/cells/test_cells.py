@@ -181,8 +181,9 @@ def test_without_a_compiler_it_goes_on_with_one_warning(monkeypatch, recwarn):
 
 
 def test_engines_are_chosen_and_refused():
-    lstm, mut = [make("lstm", 5)], [make("mut1", 5)]
-    assert recurrence.choose("auto", lstm, "cpu", 1e9) == "library"
+    lstm, gru, mut = ([make(name, 5)] for name in ("lstm", "gru_reset_after", "mut1"))
+    assert [recurrence.choose("auto", cells, device, 1e9) for cells in (lstm, gru, mut) for device in ("cpu", "cuda")] == [
+        "library", "library", "deferred", "library", "deferred", "deferred"]
     assert [recurrence.choose("auto", mut, device, work) for device, work in (("cpu", 1e12), ("cpu", 1e13), ("cuda", 1e13), ("cuda", 1e15))] == [
         "deferred", "compiled", "deferred", "compiled"]
     assert [recurrence.choose("auto", mut, "cpu", 1e15, seconds) for seconds in (30, 3600)] == ["deferred", "compiled"]
