@@ -1,6 +1,5 @@
 """One process's work on a run: from a composed configuration to a finished, stopped or diverged run."""
 
-import ctypes
 import json
 import logging
 import os
@@ -45,7 +44,6 @@ def run_session(cfg: DictConfig, data: Data, identity: Identity, run: RunDirecto
     Raises Diverged; KeyboardInterrupt after SIGINT or SIGTERM, when where the run is has been saved.
     """
     torch.set_num_threads(cfg.trainer.threads)
-    _keep_freed_memory()
     for name in ("pytorch_lightning", "lightning_fabric"):
         logging.getLogger(name).setLevel(logging.ERROR)
         warnings.filterwarnings("ignore", module=name)
@@ -64,16 +62,6 @@ def run_session(cfg: DictConfig, data: Data, identity: Identity, run: RunDirecto
         return _first_rank(cfg, data, identity, run, learning)
     finally:
         lock.release()
-
-
-def _keep_freed_memory() -> None:
-    """Has the process keep the memory of freed tensors for the next ones, in blocks of up to 32 MiB. glibc gives it back at every step, and the
-    system hands it out again page by page: a third of the time of a small LSTM. Other C libraries are left as they are."""
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
-        M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
-        mallopt(M_MMAP_THRESHOLD, 32 * 2**20)
-        mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
 
 
 def _first_rank(cfg: DictConfig, data: Data, identity: Identity, run: RunDirectory, learning: Learning) -> float:
