@@ -33,7 +33,7 @@ class Copying:
     delay     blanks, >= 0
     episodes  in all parts together;  split  them, per cent of training, validation and test part
     bits      message log2(alphabet), what is to be remembered in an episode
-    A model carries `carried(loss)` bits of them: bits - loss over an episode's recalled symbols in bits. Knowing the task and remembering nothing
+    A model carries bits - loss over an episode's recalled symbols in bits (pipeline.probes.memory). Knowing the task and remembering nothing
     carries 0, a perfect memory all, an HMM with N states at most log2 N in the mean over messages: each of its states foretells messages with
     probabilities that sum to 1, so those that all of them give their messages sum to N at most.
     """
@@ -48,10 +48,6 @@ class Copying:
     @property
     def bits(self) -> float:
         return self.message * math.log2(self.alphabet)
-
-    def carried(self, loss: float) -> float:
-        """Bits carried across the delay, from the mean loss over recalled symbols in nats per symbol; negative for a model that is surely wrong."""
-        return self.bits - self.message * loss / math.log(2)
 
     def generate(self) -> Recalled:
         """Its symbols (uint8), vocabulary, and where the message is to be recalled; the parts hold whole episodes."""

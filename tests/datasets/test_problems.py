@@ -1,4 +1,3 @@
-import math
 import re
 
 import numpy as np
@@ -52,42 +51,6 @@ def test_it_is_a_prepared_corpus():
     assert (data.test == again.test).all() and data.card == again.card
     others = [copying(**change).generate().card["fingerprint"] for change in ({"seed": 1}, {"split": "70-15-15"}, {"alphabet": 3}, {"delay": 4})]
     assert len({data.card["fingerprint"], *others}) == 5
-
-
-def loss_of(problem, predictor):
-    """Mean nats over the test part's recalled symbols of predictor(episode so far, symbol) -> probability."""
-    data = problem.generate()
-    length = 2 * problem.message + problem.delay + 2
-    nats = []
-    for episode in data.vocabulary.decode(data.test).split("\n")[:-1]:
-        nats += [-math.log(predictor(episode[:t], episode[t])) for t in range(length - 1 - problem.message, length - 1)]
-    return np.mean(nats)
-
-
-@pytest.mark.parametrize("alphabet", [2, 3])
-@pytest.mark.parametrize("remembered", [0, 1, 3, 4])
-def test_bits_carried_are_those_that_a_predictor_remembers(alphabet, remembered):
-    """One that remembers the first j of k symbols, which takes A^j states, carries j log2 A bits."""
-    problem = copying(alphabet=alphabet)
-
-    def predictor(seen, symbol):
-        place = len(seen) - problem.message - problem.delay - 1
-        return float(seen[place] == symbol) if place < remembered else 1 / alphabet
-    assert problem.carried(loss_of(problem, predictor)) == pytest.approx(remembered * math.log2(alphabet))
-    assert problem.bits == pytest.approx(4 * math.log2(alphabet))
-
-
-def test_no_code_of_n_states_carries_more_than_log2_n_bits():
-    """All codes of 3-bit messages into N states, the best distribution of messages read from each state."""
-    problem, draw = copying(message=3), np.random.default_rng(0)
-    for states in (1, 2, 3, 5, 8):
-        for code in draw.integers(states, size=(200, 8)):
-            sizes = np.bincount(code, minlength=states)
-            nats = np.mean([math.log(sizes[state]) for state in code])              # uniform over the messages of a state
-            assert problem.carried(nats / 3) <= math.log2(states) + 1e-12
-        even = np.arange(8) * states // 8
-        if states in (1, 2, 8):
-            assert problem.carried(np.mean(np.log(np.bincount(even)[even])) / 3) == pytest.approx(math.log2(states))
 
 
 def test_the_choice_composes():
