@@ -141,7 +141,7 @@ def against_settings(points: Sequence[tuple[dict[str, str], float]]):
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(7.6, 3.2), layout="constrained")
         for index, (name, axes) in enumerate(zip(names, figure.subplots(1, max(1, len(names)), sharey=True, squeeze=False)[0])):
-            values = sorted({settings[name] for settings, _ in points}, key=_number_or_text)
+            values = sorted({settings[name] for settings, _ in points}, key=_numbers_in)
             places = [values.index(settings[name]) for settings, _ in points]
             axes.plot(places, [loss for _, loss in points], color=COLOURS[index % len(COLOURS)], marker="o", markersize=3.5, linestyle="none", alpha=0.5)
             best = [min(loss for settings, loss in points if settings[name] == value) for value in values]
@@ -218,14 +218,7 @@ def _apart(heights: list[float], gap: float, top: float) -> list[float]:
     return moved
 
 
-def _number_or_text(value: str) -> tuple:
-    """A key that sorts numbers by size, before words."""
-    try:
-        return 0, float(value), value
-    except ValueError:
-        return 1, 0.0, value
-
-
-def _numbers_in(label: str) -> list:
-    """A key that sorts labels by their words, numbers within them by size."""
-    return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.split(r"(\d+)", label)]
+def _numbers_in(text: str) -> list:
+    """A key that sorts texts by their parts, numbers by size and before words."""
+    return [(0, float(part), "") if index % 2 else (1, 0.0, part)
+            for index, part in enumerate(re.split(r"((?:^-)?\d+(?:\.\d+)?(?:e-?\d+)?)", text))]
