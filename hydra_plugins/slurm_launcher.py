@@ -68,9 +68,8 @@ class SlurmLauncher(Launcher):
 
     def _asked(self, job_overrides: Sequence[Sequence[str]], first: int) -> list[Asked]:
         """The sweep's runs. Refusal: one that no job could train."""
-        from pipeline.datasets.data import load_data
         from pipeline.runs import scheduler
-        from pipeline.runs.identity import identify
+        from pipeline.runs.identity import directory_of
         from pipeline.train import refuse_nonsense
 
         from slurm.queue import Training
@@ -82,7 +81,7 @@ class SlurmLauncher(Launcher):
             HydraConfig.instance().set_config(whole)
             cfg = OmegaConf.masked_copy(whole, [key for key in whole if key != "hydra"])
             refuse_nonsense(cfg)
-            asked.append(Asked(identify(cfg, load_data(cfg.data)).directory, Training(("-m", *overrides, "hydra/launcher=basic")), cfg))
+            asked.append(Asked(directory_of(cfg), Training(("-m", *overrides, "hydra/launcher=basic")), cfg))
         warning = scheduler.refuse_shared_sqlite(asked[0].cfg.tracking.uri)
         if warning:
             print(warning, flush=True)

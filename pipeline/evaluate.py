@@ -27,14 +27,13 @@ def evaluate(cfg: DictConfig) -> dict:
     forecast that reads what it has written; mean and sample standard deviation over seeds. Splits in two parts have no test part: their validation part is the held-out one. A run that diverged
     has no loss. Raises Refusal when a run has neither finished nor diverged.
     """
-    from pipeline.datasets.data import load_data
     from pipeline.runs.directory import RunDirectory
     from pipeline.runs.files import write_atomically, write_json
-    from pipeline.runs.identity import identify
+    from pipeline.runs.identity import directory_of
     from pipeline.runs.study import labels, runs_of
 
     configurations = runs_of(cfg)
-    directories = [RunDirectory(identify(run_cfg, load_data(run_cfg.data)).directory) for run_cfg in configurations]
+    directories = [RunDirectory(directory_of(run_cfg)) for run_cfg in configurations]
     found = list(zip(configurations, labels(configurations), directories, strict=True))
     for run in directories:
         if run.facts.get("status") not in ("finished", "diverged"):

@@ -33,12 +33,11 @@ def status(cfg: DictConfig) -> None:
 
 def runs_of_study(cfg: DictConfig) -> list[Path]:
     """The directories of the study's runs; none for runs by themselves."""
-    from pipeline.datasets.data import load_data
-    from pipeline.runs.identity import identify
+    from pipeline.runs.identity import directory_of
     from pipeline.runs.study import runs_of
     if "question" not in cfg.study:
         return []
-    return [identify(run, load_data(run.data)).directory for run in runs_of(cfg)]
+    return [directory_of(run) for run in runs_of(cfg)]
 
 
 def row(run: Path, job: "Job | None", places: dict) -> tuple[str, str, str, "Job | None"]:

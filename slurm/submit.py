@@ -13,15 +13,14 @@ from pipeline.verb import verb
 def submit(cfg: DictConfig) -> None:
     """Puts the composed run into SLURM's queue and returns. Refusal: it is nonsense, there already, or not wanted by SLURM."""
     from hydra.core.hydra_config import HydraConfig
-    from pipeline.datasets.data import load_data
     from pipeline.runs import scheduler
-    from pipeline.runs.identity import identify
+    from pipeline.runs.identity import directory_of
     from pipeline.train import refuse_nonsense
     from pipeline.verb import Refusal
 
     from slurm import queue
     refuse_nonsense(cfg)
-    run = identify(cfg, load_data(cfg.data)).directory
+    run = directory_of(cfg)
     kept, places = queue.folder(cfg), queue.queued() or {}
     there = [job for job in queue.submitted(kept) if job.run == run and job.id in places]
     if there:

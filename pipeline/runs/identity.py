@@ -61,3 +61,9 @@ def code_version() -> dict:
         return {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain", "--untracked-files=no"))}
     except (OSError, subprocess.CalledProcessError):
         return {"commit": None, "dirty": None}
+
+
+def directory_of(cfg: DictConfig) -> Path:
+    """Where the composed run is, or will be. Raises Refusal where its data cannot be read: they are a part of its identity."""
+    from pipeline.datasets.data import load_data
+    return identify(cfg, load_data(cfg.data)).directory
