@@ -29,7 +29,7 @@ slurm:
 clean:
 	rm -rf .venv results runs mlflow.db mlartifacts data/prepared
 
-.venv/installed: pyproject.toml constraints.txt
+.venv/installed: pyproject.toml constraints.txt pipeline/recurrence/steps.cpp
 	$(PYTHON) -m venv .venv
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check uv
 	.venv/bin/uv pip install --python .venv/bin/python --compile-bytecode --constraint constraints.txt --editable '.[test]'

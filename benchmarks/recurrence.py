@@ -66,7 +66,7 @@ def _passes(label: str, hidden: int, batch: int = B, length: int = T):
     from hydra.utils import instantiate
     from omegaconf import OmegaConf
 
-    from pipeline import recurrence
+    from pipeline.recurrence import engines
     from pipeline.verb import CONF
     torch.manual_seed(0)
     symbols = torch.randint(0, V, (length, batch))
@@ -85,7 +85,7 @@ def _passes(label: str, hidden: int, batch: int = B, length: int = T):
     def own():
         x = symbols
         for cell in cells:
-            x, _ = recurrence.run(cell, x, tuple(torch.zeros(batch, width) for width in cell.state.values()), engine)
+            x, _ = engines.run(cell, x, tuple(torch.zeros(batch, width) for width in cell.state.values()), engine)
         x.sum().backward()
         for cell in cells:
             cell.zero_grad()

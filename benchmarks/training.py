@@ -74,7 +74,7 @@ def _bare(overrides: list[str]) -> float:
 
     from pipeline.corpora.prepared import load
     from pipeline.datasets.streams import Streams
-    from pipeline.recurrence import choose
+    from pipeline.recurrence.engines import choose
     from pipeline.runs.session import initial_network
     cfg = _composed(overrides)
     prepared = load(cfg.data.prepared)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.cells.cell import Cell, Product
-from pipeline.products import linear
+from pipeline.recurrence.products import linear
 
 
 class _Mutation(Cell):

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from pipeline.datasets.space import Symbols
 from pipeline.models.model import SequenceModel, State
 from pipeline.models.taps import delayed, no_taps
-from pipeline.products import linear
+from pipeline.recurrence.products import linear
 from pipeline.verb import Refusal
 
 

@@ -6,7 +6,7 @@ from pipeline.datasets.data import Data
 from pipeline.models.build import build
 from pipeline.models.model import SequenceModel
 from pipeline.models.recurrent import RecurrentNetwork
-from pipeline.recurrence import choose
+from pipeline.recurrence.engines import choose
 from pipeline.runs.directory import RunDirectory
 from pipeline.verb import Refusal
 

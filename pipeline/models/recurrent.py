@@ -9,12 +9,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pipeline import recurrence
+from pipeline.recurrence import engines
 from pipeline.cells.cell import Cell
 from pipeline.datasets.space import Reals, Symbols
 from pipeline.models.model import SequenceModel, State
 from pipeline.models.stepping import Stepper
-from pipeline.products import linear
+from pipeline.recurrence.products import linear
 from pipeline.verb import Refusal
 
 
@@ -31,7 +31,7 @@ class RecurrentNetwork(SequenceModel):
     skip_connections  the readout sees the outputs of all layers, [h^1_t .. h^L_t], instead of the last one's (Graves 2013)
     initial_state, learned_initial_state  every number of the state before the first symbol is `initial_state`, or starts there and is
                learned by backpropagation to t = 0
-    `engine` says how the recurrence is run, one of pipeline.recurrence.ENGINES; it changes rounding and speed alone.
+    `engine` says how the recurrence is run, one of pipeline.recurrence.engines.ENGINES; it changes rounding and speed alone.
     """
 
     engine = "deferred"
@@ -62,7 +62,7 @@ class RecurrentNetwork(SequenceModel):
         x = self.read(x)
         outputs, after = [], []
         for cell, *before in zip(self.cells, *state, strict=True):
-            x, end = recurrence.run(cell, x, tuple(before), self.engine)
+            x, end = engines.run(cell, x, tuple(before), self.engine)
             after.append(end)
             x = self.dropout(x)
             outputs.append(x)

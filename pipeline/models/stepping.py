@@ -2,7 +2,7 @@
 
 import functools
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import TYPE_CHECKING
 
 import torch
@@ -11,21 +11,26 @@ from torch.fx import GraphModule, Node
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.fx.node import map_arg
 
+from pipeline.cells.cell import Cell
 from pipeline.models.model import State
-from pipeline.operators import Call, is_in_place, is_view, simplify, writing
-from pipeline.recurrence import addends
+from pipeline.recurrence import native
+from pipeline.recurrence.columns import Columns, Unsupported
+from pipeline.recurrence.engines import read
+from pipeline.recurrence.operators import Call, is_in_place, is_view, simplify, writing
+from pipeline.recurrence.tape import Move, Place, Tape
 
 if TYPE_CHECKING:
     from pipeline.models.recurrent import RecurrentNetwork
 
-_recorded: "weakref.WeakKeyDictionary[RecurrentNetwork, tuple[list[tuple], GraphModule]]" = weakref.WeakKeyDictionary()
+aten = torch.ops.aten
+_recorded: "weakref.WeakKeyDictionary[RecurrentNetwork, tuple[list[tuple], Callable]]" = weakref.WeakKeyDictionary()
 
 
 class Stepper:
     """A recurrent network read symbol by symbol, batch 1, without gradients, by the parameters that it has now.
 
     What the first layer adds to its products is looked up, for it depends on the symbol alone; a step costs a matrix-vector product for
-    each weight matrix beyond that, and its operators are called in a straight line.
+    each weight matrix beyond that. All of a step is one call of steps.cpp; where that cannot be, its operators are called in a straight line.
 
     state  before the first symbol, each part [L, 1, width]
     """
@@ -33,34 +38,39 @@ class Stepper:
     @torch.no_grad()
     def __init__(self, network: "RecurrentNetwork", state: State):
         cells, names = network.cells, list(network.cells[0].state)
-        every_symbol = torch.arange(network.symbols + 1, device=state[0].device)[:, None]
-        table = addends(cells[0], cells[0].project(network.read(every_symbol)), every_symbol.shape)
-        self.rows = list(zip(*(added.unbind(0) for added in table.values()), strict=True))
+        table = _given(cells[0], network.read(torch.arange(network.symbols + 1, device=state[0].device)[:, None]))
 
         def step(*tensors: Tensor) -> list[Tensor]:
             x, parts = dict(zip(table, tensors)), tensors[len(table):]
             outputs, after = [], []
             for layer, cell in enumerate(cells):
                 if layer:
-                    x = {name: added[0] for name, added in addends(cell, cell.project(outputs[-1][None]), (1, 1)).items()}
+                    x = {name: part[0] for name, part in _given(cell, outputs[-1][None]).items()}
                 x = x | cell.constants(1)
                 before = tuple(parts[layer * len(names):(layer + 1) * len(names)])
                 ends = cell.step(x, before, lambda name, operand: cell.multiply(name, cell.recurrent[name], operand, x))
                 after += ends
                 outputs.append(ends[0])
             return [network.readout(torch.cat(outputs, dim=-1) if network.skip_connections else outputs[-1])[0], *after]
-        examples = [*self.rows[0], *(part[layer] for layer in range(len(cells)) for part in state)]
+        parts = [part[layer] for layer in range(len(cells)) for part in state]
         signature = [(id(part), part.dtype, part.device) for part in network.parameters()]
         if network not in _recorded or _recorded[network][0] != signature:
-            _recorded[network] = signature, record(step, examples)      # which keeps the parameters
-        self.line = Line(_recorded[network][1], examples, carried=len(cells) * len(names))
+            module = record(step, [*(part[0] for part in table.values()), *parts])      # which keeps the parameters
+            try:
+                _recorded[network] = signature, FusedStep(module, state[0].dtype, state[0].device).begin
+            except Unsupported:
+                _recorded[network] = signature, functools.partial(Line, module)
+        self.line = _recorded[network][1](list(table.values()), parts)
 
     def __call__(self, symbol: int) -> Tensor:
         """Reads 0..V and returns the next symbol's logits [V]."""
-        for given, row in zip(self.line.inputs, self.rows[symbol]):
-            given.copy_(row)
-        self.line.run()
-        return self.line.outputs[0].clone()
+        return self.line(symbol)
+
+
+def _given(cell: Cell, x: Tensor) -> dict[str, Tensor]:
+    """What a step is given, zeros too where a product has nothing added; [T, 1, R]."""
+    given = read(cell, x)
+    return given | {name: cell.input_bias.new_zeros(*x.shape[:2], rows) for name, (rows, _) in cell.products.items() if name not in given}
 
 
 def record(function: Callable[..., list[Tensor]], examples: list[Tensor]) -> GraphModule:
@@ -71,50 +81,130 @@ def record(function: Callable[..., list[Tensor]], examples: list[Tensor]) -> Gra
     return module
 
 
+def _constants(module: GraphModule) -> dict[Node, Tensor]:
+    """What depends on parameters alone."""
+    known: dict[Node, Tensor] = {}
+    for node in module.graph.nodes:
+        if node.op == "get_attr":
+            known[node] = getattr(module, node.target).detach()
+        elif node.op == "call_function" and all(one in known for one in node.all_input_nodes):
+            arguments, options = map_arg((node.args, node.kwargs), known.__getitem__)
+            known[node] = node.target(*arguments, **options)
+    return known
+
+
 class Line:
-    """A recorded function as calls on kept buffers: put the arguments into `inputs`, `run`, and read `outputs`. What depends on parameters
-    alone is computed once, here. `carried` of the last inputs are the last outputs of the run before."""
+    """A recorded step as calls on kept buffers.
+
+    table  what the step is first given for each symbol [V + 1, 1, R];  state  what it is given then, and returns after the logits
+    """
 
     @torch.no_grad()
-    def __init__(self, module: GraphModule, examples: list[Tensor], carried: int):
-        self.inputs = [one.clone() for one in examples]
+    def __init__(self, module: GraphModule, table: list[Tensor], state: list[Tensor]):
+        self.rows = list(zip(*(part.unbind(0) for part in table), strict=True))
+        self.given = [part[0].clone() for part in table]
         self.calls: list[Call] = []
         nodes = list(module.graph.nodes)
         placeholders = [node for node in nodes if node.op == "placeholder"]
-        values: dict[Node, object] = dict(zip(placeholders, self.inputs, strict=True))
-        returned = nodes[-1].args[0]
-        order = {node: index for index, node in enumerate(nodes)}
-        changing = set(placeholders)
-
-        def last_read(node: Node) -> int:
-            return max((last_read(user) if is_view(user) else order[user] for user in node.users), default=0)
-        kept, copies = {}, []       # outputs that may be written over the inputs that they become, and that may not
-        for before, after in zip(placeholders[-carried:], returned[-carried:], strict=True):
-            if after.op == "call_function" and not is_view(after) and after not in kept and last_read(before) < order[after]:
-                kept[after] = values[before]
-            else:
-                copies.append((before, after))
+        inputs = self.given + [part.clone() for part in state]
+        values: dict[Node, object] = _constants(module) | dict(zip(placeholders, inputs, strict=True))
         for node in nodes:
+            if node.op != "call_function" or node in values:
+                continue
             arguments, options = map_arg((node.args, node.kwargs), values.get)
-            if node.op == "get_attr":
-                values[node] = getattr(module, node.target).detach()
-            elif node.op == "call_function":
-                if changing.isdisjoint(node.all_input_nodes):
-                    values[node] = node.target(*arguments, **options)
-                    continue
-                changing.add(node)
-                if is_view(node):
-                    values[node] = node.target(*arguments, **options)
-                elif is_in_place(node):
-                    raise NotImplementedError(f"{node.target} changes its argument")
-                else:
-                    example = node.meta["val"]
-                    new = {"dtype": example.dtype, "device": example.device}
-                    values[node] = kept[node] if node in kept else torch.empty(example.shape, **new)
-                    self.calls += writing(node, arguments, options, values[node])
-        self.calls += [functools.partial(values[before].copy_, values[after]) for before, after in copies]
-        self.outputs: list[Tensor] = [values[node] for node in returned]
+            if is_view(node):
+                values[node] = node.target(*arguments, **options)
+            elif is_in_place(node):
+                raise NotImplementedError(f"{node.target} changes its argument")
+            else:
+                example = node.meta["val"]
+                values[node] = torch.empty(example.shape, dtype=example.dtype, device=example.device)
+                self.calls += writing(node, arguments, options, values[node])
+        logits, *after = nodes[-1].args[0]
+        self.logits = values[logits]
+        self.calls += [functools.partial(before.copy_, values[node]) for before, node in zip(inputs[len(table):], after, strict=True)]
 
-    def run(self) -> None:
+    @torch.no_grad()
+    def __call__(self, symbol: int) -> Tensor:
+        for given, row in zip(self.given, self.rows[symbol]):
+            given.copy_(row)
         for call in self.calls:
             call()
+        return self.logits.clone()
+
+
+class FusedStep:
+    """A recorded step as one line of a tape, whose time is the symbol.
+
+    Raises Unsupported where steps.cpp cannot do it.
+    """
+
+    @torch.no_grad()
+    def __init__(self, module: GraphModule, dtype: torch.dtype, device: torch.device):
+        native.refuse(dtype, device)
+        self.module, known, nodes = module, _constants(module), list(module.graph.nodes)
+        self.placeholders = [node for node in nodes if node.op == "placeholder"]
+        self.products = [node for node in nodes if node.target in (aten.mm.default, aten.addmm.default) and node not in known]
+        matrices = {node.args[-1] for node in self.products}
+        self.constants = [node for node in known if node not in matrices and any(user not in known for user in node.users)]
+        columns = Columns(module.graph, given={*self.products, *self.constants}, skipped=known.keys() - self.constants)
+        self.tape = tape = Tape(columns, dtype)
+        logits, *after = nodes[-1].args[0]
+        carried = self.placeholders[-len(after):]
+        for node in [*self.placeholders, *self.products, *self.constants]:
+            tape.located[int(columns.row(node)[0])] = Place(node, timed=node in self.placeholders and node not in carried)
+
+        # Stage k comes after k products.
+        stage_of: dict[Node, int] = {}
+        for node in nodes[:-1]:
+            before = max((stage_of[one] for one in node.all_input_nodes), default=0)
+            stage_of[node] = self.products.index(node) + 1 if node in self.products else before
+        instructions = {k: [one for one in columns.instructions if stage_of[one.node] == k] for k in range(len(self.products) + 1)}
+        moves: dict[int, list[Move]] = {k: [] for k in instructions}
+        for node, to in zip(after, map(Place, carried), strict=True):
+            moves[len(self.products)] += tape.moves(columns.row(node), to)
+        self.widths: dict[Hashable, int] = {node: len(columns.row(node)) for node in self.products}
+        joined: dict[Node, Place] = {}
+        for node in {logits, *(one for product in self.products for one in product.args[:-1])}:      # each has to be in one place
+            if len(tape.runs(columns.row(node))) > 1:
+                joined[node] = Place(("joined", node))
+                moves[stage_of[node]] += tape.moves(columns.row(node), joined[node])
+                self.widths["joined", node] = len(columns.row(node))
+        readers = tape.readers(instructions, moves)
+        for node in self.products:
+            for one in node.args[:-1]:
+                readers[columns.value(int(columns.row(one)[0])).first].add(node)
+        for one in columns.instructions:
+            if readers[one.out.first] - {stage_of[one.node]}:
+                tape.located[one.out.first] = Place(one.out)
+                self.widths[one.out] = one.out.width
+
+        def place(node: Node) -> Place:
+            return joined[node] if node in joined else tape.place(columns.row(node))
+        self.logits = place(logits)
+        for k in instructions:
+            tape.stage("step", instructions[k], after=moves[k])
+            if k < len(self.products):
+                *added, operand, matrix = self.products[k].args
+                tape.product("step", place(operand), place(added[0]) if added else None, Place(self.products[k]), matrix, known[matrix].shape[::-1])
+        tape.ready(1)
+
+    @torch.no_grad()
+    def begin(self, table: list[Tensor], state: list[Tensor]) -> Callable[[int], Tensor]:
+        """symbol -> logits, from this state on, by the parameters as they are now."""
+        tape, known = self.tape.again(), _constants(self.module)
+        for node, part in zip(self.placeholders, [*(part.contiguous() for part in table), *(part.clone() for part in state)], strict=True):
+            tape.bind(node, part)
+        for node in self.constants:
+            tape.bind(node, known[node].reshape(1, -1).contiguous())
+        for name, width in self.widths.items():
+            tape.bind(name, state[0].new_empty(1, width))
+        for node in self.products:
+            tape.pack(node.args[-1], known[node.args[-1]].t())
+
+        logits = tape.tensors[self.logits.tensor][0, self.logits.column:]
+
+        def step(symbol: int) -> Tensor:
+            tape.run("step", symbol, 1, 1, 1)
+            return logits.clone()
+        return step

@@ -25,7 +25,7 @@ from pipeline.models.model import SequenceModel
 from pipeline.models.recurrent import RecurrentNetwork
 from pipeline.probes.likelihood import held_out_loss
 from pipeline.probes.text import write
-from pipeline.recurrence import choose as choose_engine
+from pipeline.recurrence.engines import choose as choose_engine
 from pipeline.runs import scheduler
 from pipeline.runs.checkpoints import AtomicCheckpointIO
 from pipeline.runs.directory import RunDirectory

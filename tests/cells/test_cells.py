@@ -6,17 +6,19 @@ import torch
 from hydra.utils import instantiate
 from torch import nn
 
-from pipeline import recurrence, schedule
+from pipeline.recurrence import engines, native, schedule
 from pipeline.cells.lstm import LSTM
 from pipeline.cells.mrnn import FullMultiplicativeRNN, MultiplicativeRNN
 from pipeline.cells.mut import MUT2, MUT3
 from pipeline.cells.gru import GRU
+from pipeline.cells.rnn import TanhRNN
 from pipeline.cells.vanilla_lstm import CoupledGates, FullGateRecurrence, NoForgetGate, NoInputGate, NoOutputGate, NoPeepholes, VanillaLSTM
 from pipeline.verb import CONF
 from tests.conftest import composed
 from tests.oracles import cells as oracle
 
 NAMES = sorted(file.stem for file in (CONF / "model").glob("*.yaml") if "base/recurrent" in file.read_text())
+WAYS = [(name, engine) for name in NAMES for engine in ("reference", "deferred", "fused") if (name, engine) != ("mrnn_full", "fused")]
 T, B, H = 13, 3, 4
 
 
@@ -53,12 +55,11 @@ def one_hot(x, inputs):
     return nn.functional.one_hot(x, inputs + 1)[..., :inputs].double()
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name, engine", WAYS)
 @pytest.mark.parametrize("inputs", [5, H])                              # MUT1 and MUT2 read inputs of size H bare
-@pytest.mark.parametrize("engine", ["reference", "deferred"])
 def test_cell_is_its_papers_equations(name, inputs, engine):
     cell, x = make(name, inputs), dense(inputs)
-    outputs, state = recurrence.run(cell, x, state_of(cell), engine)
+    outputs, state = engines.run(cell, x, state_of(cell), engine)
     for b in range(B):
         expected, end = oracle.run(name, numbers(cell), x[:, b].numpy(), tuple(part[b].numpy() for part in state_of(cell)))
         np.testing.assert_allclose(outputs[:, b].detach(), expected, rtol=1e-12, atol=1e-13)
@@ -69,8 +70,8 @@ def test_cell_is_its_papers_equations(name, inputs, engine):
 @pytest.mark.parametrize("name", NAMES)
 def test_symbols_are_one_hot_inputs(name):
     cell, x = make(name, 5), symbols(5)
-    ours, ends = recurrence.run(cell, x, state_of(cell), "reference")
-    theirs, expected = recurrence.run(cell, one_hot(x, 5), state_of(cell), "reference")
+    ours, ends = engines.run(cell, x, state_of(cell), "reference")
+    theirs, expected = engines.run(cell, one_hot(x, 5), state_of(cell), "reference")
     torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-13)
     for part, wanted in zip(ends, expected, strict=True):
         torch.testing.assert_close(part, wanted, rtol=1e-12, atol=1e-13)
@@ -80,7 +81,7 @@ def everything(cell, x, engine):
     """Outputs, final states, and the gradients of a loss over all of them by parameters, input and initial state."""
     state = tuple(part.requires_grad_() for part in state_of(cell))
     x = x.clone().requires_grad_() if x.is_floating_point() else x
-    outputs, ends = recurrence.run(cell, x, state, engine)
+    outputs, ends = engines.run(cell, x, state, engine)
     generator = torch.Generator().manual_seed(4)
     loss = sum((part * torch.randn(part.shape, dtype=torch.double, generator=generator)).sum() for part in (outputs, *ends))
     wanted = [*cell.parameters(), *state, *([x] if x.is_floating_point() else [])]
@@ -89,16 +90,12 @@ def everything(cell, x, engine):
     return [outputs, *ends, *(torch.zeros(()) if gradient is None else gradient for gradient in gradients)]
 
 
-def engines_of(cell):
-    return [engine for engine in ("deferred", "library") if engine != "library" or cell.library]
-
-
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("kind", [dense, symbols])
 def test_all_ways_agree_to_1e10(name, kind):
     cell, x = make(name, 5), kind(5)
     expected = everything(cell, x, "reference")
-    for engine in engines_of(cell):
+    for engine in [engine for its, engine in WAYS if its == name and engine != "reference"] + ["library"] * bool(cell.library):
         for ours, theirs in zip(everything(cell, x, engine), expected, strict=True):
             torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-12)
 
@@ -110,20 +107,18 @@ def test_compiled_agrees_to_1e10(name):
         torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-12)
 
 
-@pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("engine", ["reference", "deferred"])
+@pytest.mark.parametrize("name, engine", WAYS)
 def test_chunked_equals_whole_and_sequences_are_independent(name, engine):
     cell, x = make(name, 5), dense(5)
-    whole, end = recurrence.run(cell, x, state_of(cell), engine)
-    first, state = recurrence.run(cell, x[:6], state_of(cell), engine)
-    second, state = recurrence.run(cell, x[6:], state, engine)
+    whole, end = engines.run(cell, x, state_of(cell), engine)
+    first, state = engines.run(cell, x[:6], state_of(cell), engine)
+    second, state = engines.run(cell, x[6:], state, engine)
     torch.testing.assert_close(torch.cat([first, second]), whole, rtol=1e-12, atol=1e-13)
-    alone, _ = recurrence.run(cell, x[:, 1:2], tuple(part[1:2] for part in state_of(cell)), engine)
+    alone, _ = engines.run(cell, x[:, 1:2], tuple(part[1:2] for part in state_of(cell)), engine)
     torch.testing.assert_close(alone, whole[:, 1:2], rtol=1e-12, atol=1e-13)
 
 
-@pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("engine", ["reference", "deferred"])
+@pytest.mark.parametrize("name, engine", WAYS)
 def test_gradients_are_those_of_differences(name, engine):
     cell = make(name, 3, hidden=2)
     x = dense(3)[:4, :2].requires_grad_()
@@ -131,7 +126,7 @@ def test_gradients_are_those_of_differences(name, engine):
     parameters = list(cell.parameters())
 
     def outputs(x, *rest):
-        return recurrence.run(cell, x, rest[:len(state)], engine)[0]
+        return engines.run(cell, x, rest[:len(state)], engine)[0]
     assert torch.autograd.gradcheck(outputs, (x, *state, *parameters), eps=1e-6, atol=1e-7)
 
 
@@ -141,7 +136,7 @@ def test_the_reference_differentiates_forward(name):
     direction = torch.randn(x.shape, dtype=torch.double, generator=torch.Generator().manual_seed(5))
 
     def outputs(x):
-        return recurrence.run(cell, x, state_of(cell), "reference")[0]
+        return engines.run(cell, x, state_of(cell), "reference")[0]
     _, forward = torch.func.jvp(outputs, (x,), (direction,))
     differences = (outputs(x + 1e-6 * direction) - outputs(x - 1e-6 * direction)) / 2e-6
     torch.testing.assert_close(forward, differences.detach(), rtol=1e-6, atol=1e-8)
@@ -157,7 +152,7 @@ def test_a_compiler_that_errs_is_found_out(monkeypatch):
         return function
     fuse = schedule.fuse
     monkeypatch.setattr(schedule, "fuse", wrong)
-    monkeypatch.setattr(recurrence, "_verdicts", {})
+    monkeypatch.setattr(engines, "_verdicts", {})
     cell, x = make("mut3", 5), symbols(5)
     with pytest.warns(UserWarning, match="the compiler gives wrong numbers for MUT3: it runs uncompiled"):
         compiled = everything(cell, x, "compiled")
@@ -169,11 +164,11 @@ def test_without_a_compiler_it_goes_on_with_one_warning(monkeypatch, recwarn):
     def none(*arguments, **options):
         raise RuntimeError("no C++ compiler")
     monkeypatch.setattr(torch, "compile", none)
-    recurrence._can_compile.cache_clear()
+    engines._can_compile.cache_clear()
     cell, x = make("gru", 5), symbols(5)
     for _ in range(3):
         compiled = everything(cell, x, "compiled")
-    recurrence._can_compile.cache_clear()
+    engines._can_compile.cache_clear()
     assert [str(warning.message).split(":")[0] for warning in recwarn if "compiled" in str(warning.message)] == [
         "nothing can be compiled here (no C++ compiler)"]
     for ours, theirs in zip(compiled, everything(cell, x, "reference"), strict=True):
@@ -181,17 +176,40 @@ def test_without_a_compiler_it_goes_on_with_one_warning(monkeypatch, recwarn):
 
 
 def test_engines_are_chosen_and_refused():
-    lstm, gru, mut = ([make(name, 5)] for name in ("lstm", "gru_reset_after", "mut1"))
-    assert [recurrence.choose("auto", cells, device, 1e9) for cells in (lstm, gru, mut) for device in ("cpu", "cuda")] == [
-        "library", "library", "deferred", "library", "deferred", "deferred"]
-    assert [recurrence.choose("auto", mut, device, work) for device, work in (("cpu", 1e12), ("cpu", 1e13), ("cuda", 1e13), ("cuda", 1e15))] == [
+    lstm, gru, mut, full = ([make(name, 5)] for name in ("lstm", "gru_reset_after", "mut1", "mrnn_full"))
+    assert [engines.choose("auto", cells, device, 1e9) for cells in (lstm, gru, mut, full) for device in ("cpu", "cuda")] == [
+        "fused", "library", "fused", "library", "fused", "deferred", "deferred", "deferred"]
+    assert [engines.choose("auto", full, device, work) for device, work in (("cpu", 1e12), ("cpu", 1e13), ("cuda", 1e13), ("cuda", 1e15))] == [
         "deferred", "compiled", "deferred", "compiled"]
-    assert [recurrence.choose("auto", mut, "cpu", 1e15, seconds) for seconds in (30, 3600)] == ["deferred", "compiled"]
-    assert recurrence.choose("reference", lstm, "cpu") == "reference"
-    with pytest.raises(ValueError, match="trainer.engine=fast: take auto, reference, deferred, compiled, library"):
-        recurrence.choose("fast", lstm, "cpu")
-    with pytest.raises(ValueError, match="trainer.engine=library: PyTorch has no kernel for this cell"):
-        recurrence.choose("library", mut, "cpu")
+    assert [engines.choose("auto", full, "cpu", 1e15, seconds) for seconds in (30, 3600)] == ["deferred", "compiled"]
+    assert engines.choose("reference", lstm, "cpu") == "reference"
+    for chosen, cells, device, message in (
+            ("fast", lstm, "cpu", "=fast: take auto, reference, fused, deferred, compiled, library"),
+            ("library", mut, "cpu", "=library: PyTorch has no kernel for this cell"),
+            ("fused", lstm, "cuda", "=fused: it runs on a CPU, not on cuda: take auto, compiled"),
+            ("fused", full, "cpu", "=fused: FullMultiplicativeRNN multiplies in its own way: take auto, compiled"),
+            ("fused", [make("gru", 5).to(torch.bfloat16)], "cpu", "=fused: it runs float32 and float64 on a CPU, not torch.bfloat16 on cpu: take")):
+        with pytest.raises(ValueError, match=f"trainer.engine{message}"):
+            engines.choose(chosen, cells, device)
+
+
+def test_where_nothing_was_compiled_training_goes_on_and_says_so(monkeypatch):
+    lstm, gru = make("lstm", 5), make("gru", 5)
+    expected = everything(gru, symbols(5), "fused")
+    monkeypatch.setattr(native, "library", lambda: None)
+    with pytest.warns(UserWarning, match="steps.cpp was not compiled at installation; install a C\\+\\+ compiler .g\\+\\+. and the project again: until"):
+        assert [engines.choose("auto", [cell], "cpu") for cell in (lstm, gru)] == ["library", "deferred"]
+    for ours, theirs in zip(everything(gru, symbols(5), "fused"), expected, strict=True):       # chosen where it was compiled
+        torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-12)
+
+
+def test_a_cell_whose_step_has_no_instruction_runs_by_its_operators():
+    class Strange(TanhRNN):
+        activation = staticmethod(torch.erf)
+    cell = Strange(5, H).double()
+    assert engines.choose("auto", [cell], "cpu") == "deferred"
+    with pytest.raises(ValueError, match="trainer.engine=fused: aten.erf.default in a step: take auto"):
+        engines.choose("fused", [cell], "cpu")
 
 
 COUNTS = {name: lambda D, H: H * (D + H + 1) for name in ("rnn", "sigmoid_rnn", "relu_rnn")}
@@ -216,7 +234,7 @@ def test_parameter_counts(name, inputs, hidden):
 def same(ours, theirs, x=None):
     """Two cells give the same outputs from the same h and c."""
     x = dense(5) if x is None else x
-    outputs = [recurrence.run(cell, x, state_of(cell), "reference")[0] for cell in (ours, theirs)]
+    outputs = [engines.run(cell, x, state_of(cell), "reference")[0] for cell in (ours, theirs)]
     torch.testing.assert_close(*outputs, rtol=1e-11, atol=1e-12)
 
 
@@ -265,9 +283,9 @@ def test_a_missing_activation_is_tanh_of_small_numbers(name, scale):
         for part in (cell.input_weight, cell.input_bias, cell.recurrent["block"]):
             part.data[3 * H:] *= 1e-6
     small = lambda cell: tuple(1e-6 * part for part in state_of(cell))
-    outputs = [recurrence.run(cell, dense(5), small(cell), "reference")[0] for cell in (vanilla, variant)]
+    outputs = [engines.run(cell, dense(5), small(cell), "reference")[0] for cell in (vanilla, variant)]
     torch.testing.assert_close(*outputs, rtol=1e-9, atol=0)
-    assert not torch.allclose(*(recurrence.run(cell, 1e7 * dense(5), state_of(cell), "reference")[0] for cell in (vanilla, variant)))
+    assert not torch.allclose(*(engines.run(cell, 1e7 * dense(5), state_of(cell), "reference")[0] for cell in (vanilla, variant)))
 
 
 def test_fgr_without_its_matrix_is_the_vanilla_lstm():
@@ -292,7 +310,7 @@ def test_rectified_rnn_starts_as_the_identity():
     cell = instantiate(composed("model=relu_rnn").model.cell)(5, H)
     cell.finish_initialization()
     state = (torch.rand(B, H),)
-    outputs, _ = recurrence.run(cell, torch.full((T, B), 5), state, "reference")
+    outputs, _ = engines.run(cell, torch.full((T, B), 5), state, "reference")
     assert torch.equal(outputs, state[0].expand(T, B, H))
 
 
@@ -334,7 +352,7 @@ def test_mut1_is_a_gru_whose_update_gate_ignores_the_state_and_whose_candidate_r
     z, r = (part.data for part in mut1.input_weight.chunk(2))
     bz, br = (part.data for part in mut1.input_bias.chunk(2))
     state = state_of(mut1)
-    outputs, _ = recurrence.run(mut1, x, state, "reference")
+    outputs, _ = engines.run(mut1, x, state, "reference")
     gru.input_weight.data.copy_(torch.cat([r, -z, torch.zeros(H, H)]))
     gru.input_bias.data.copy_(torch.cat([br, -bz, mut1.candidate_bias.data]))
     gru.recurrent["gates"].data.copy_(torch.cat([mut1.recurrent["r"].data, torch.zeros(H, H)]))
@@ -343,7 +361,7 @@ def test_mut1_is_a_gru_whose_update_gate_ignores_the_state_and_whose_candidate_r
         projected = gru.project(x[t:t + 1])
         projected["candidate"] = projected["candidate"] + torch.tanh(x[t:t + 1])
         gru.project, kept = (lambda _, given=projected: given), gru.project
-        one, state = recurrence.run(gru, x[t:t + 1], state, "reference")
+        one, state = engines.run(gru, x[t:t + 1], state, "reference")
         gru.project = kept
         torch.testing.assert_close(one[0], outputs[t], rtol=1e-11, atol=1e-12)
 
@@ -374,7 +392,7 @@ def test_mlstm_with_a_constant_factor_is_an_lstm_of_a_product_of_matrices():
 
 @pytest.mark.parametrize("name, theirs", [("rnn", nn.RNN(5, H)), ("relu_rnn", nn.RNN(5, H, nonlinearity="relu")), ("lstm", nn.LSTM(5, H)),
                                           ("gru_reset_after", nn.GRU(5, H))])
-@pytest.mark.parametrize("engine", ["reference", "deferred", "library"])
+@pytest.mark.parametrize("engine", ["reference", "deferred", "fused", "library"])
 def test_pytorchs_own_with_copied_weights(name, theirs, engine):
     theirs = theirs.double()
     cell = make(name, 5, **({} if name == "gru_reset_after" else {"recurrent_bias": True}))
@@ -386,5 +404,5 @@ def test_pytorchs_own_with_copied_weights(name, theirs, engine):
         theirs.bias_hh_l0.copy_(cell.recurrent_bias[matrix])
     state = tuple(part.unsqueeze(0) for part in state_of(cell))
     expected, _ = theirs(dense(5), state if name == "lstm" else state[0])
-    ours, _ = recurrence.run(cell, dense(5), state_of(cell), engine)
+    ours, _ = engines.run(cell, dense(5), state_of(cell), engine)
     torch.testing.assert_close(ours, expected, rtol=1e-11, atol=1e-12)

@@ -6,7 +6,8 @@ from torch.nn import functional as F
 
 from pipeline.datasets.space import Symbols
 from pipeline.models.recurrent import RecurrentNetwork
-from pipeline.models.stepping import Stepper
+from pipeline.models.stepping import Line, Stepper
+from pipeline.recurrence import native
 from pipeline.verb import CONF
 from tests.conftest import composed
 from tests.oracles import cells as oracle
@@ -59,13 +60,18 @@ def test_logits_and_state_are_those_of_the_equations(name, embedding, skip, init
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_stepping_reads_what_the_whole_network_reads(name):
+@pytest.mark.parametrize("compiled", [True, False])
+def test_stepping_reads_what_the_whole_network_reads(name, compiled, monkeypatch):
+    if not compiled:
+        monkeypatch.setattr(native, "library", lambda: None)
     for options in ({}, {"embedding": 3, "skip": True}, {"initial_state": 0.3}):
         net = network(name, **options).eval()
         symbols = torch.tensor([3, 5, 0, 1, 1, 4])                                  # 5: unknown
         with torch.no_grad():
             logits, _ = net(symbols[:, None], net.start(1))
-            step = Stepper(net, net.start(1))
+            step, other = Stepper(net, net.start(1)), Stepper(net, net.start(1))
+            assert isinstance(step.line, Line) == (not compiled or name == "mrnn_full")
+            other(2)                                                                # whose state is its own
             torch.testing.assert_close(torch.stack([step(symbol) for symbol in symbols.tolist()]), logits[:, 0], rtol=1e-11, atol=1e-12)
 
 

@@ -8,7 +8,6 @@ Shapes: T time, B batch, R rows and C columns of a product.
 """
 
 import functools
-import weakref
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -19,11 +18,11 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.fx.node import map_arg
 
 from pipeline.cells.cell import Cell
-from pipeline.operators import JOINING, Call, base, is_in_place, is_view, pieces, simplify, writing
+from pipeline.recurrence.operators import JOINING, Call, base, is_in_place, is_view, pieces, simplify, writing
 
 aten = torch.ops.aten
-KEPT = 4        # batch sizes of a cell whose programs are kept
 Place = Callable[[int], Tensor]      # the time step -> a buffer, or a part of one
+Stage = tuple[str, int]              # "forward" after so many products of a step, "backward" before so many
 
 
 class Step:
@@ -78,6 +77,25 @@ class Step:
         self.graph = graph
         self.functions: dict[tuple[str, int], Callable] = {}      # stages, compiled
 
+        # The operators of each stage: after how many products they run forward, and before how many backward.
+        operators = [node for node in graph.nodes if node.op == "call_function"]
+        last = len(self.names)
+        forward = {self.outputs[key] for key in of_outputs}
+        for node in reversed(operators):
+            if node in forward:
+                forward.update(node.all_input_nodes)
+        stage = {node: 0 if node.op == "placeholder" else None for node in graph.nodes}
+        level = dict.fromkeys(graph.nodes, last)
+        for k, name in enumerate(self.names):
+            stage[self.inputs["result", name]] = k + 1
+            level[self.inputs["d operand", name]] = k
+        for node in operators:
+            stage[node] = max((stage[one] for one in node.all_input_nodes), default=0)
+            level[node] = min((level[one] for one in node.all_input_nodes), default=last)
+        self.stages = {("forward", k): [node for node in operators if node in forward and stage[node] == k] for k in range(last + 1)}
+        self.stages |= {("backward", k): [node for node in operators if node not in forward and level[node] == k]
+                        for k in reversed(range(last + 1))}
+
 
 class Kernel(NamedTuple):
     """A stage as one function: of what it reads, then where it writes."""
@@ -87,48 +105,55 @@ class Kernel(NamedTuple):
     writes: list[Place]
 
 
-class Program:
-    """The calls of up to `capacity` steps, bound to their buffers."""
+class Buffers:
+    """What up to `capacity` steps of a cell read and write.
 
-    def __init__(self, step: Step, cell: Cell, capacity: int, compiled: bool):
-        self.step, self.capacity = step, capacity
-        self.operators = [node for node in step.graph.nodes if node.op == "call_function"]
+    states      [capacity + 1, B, width] each, before and after every step
+    xs, constants  what `step` is given: [capacity, B, R] and [B, ...]
+    operands, d_results  of each product, [capacity, B, C] and [capacity, B, R]: they make its matrix's gradient
+    d_operands, d_constants, d_xs  gradients of one step, sums over steps, and of each step
+    d_states    [2, B, width] each: gradients of the states after step t in [t % 2], before it in the other
+    """
+
+    def __init__(self, step: Step, cell: Cell, capacity: int, batch: int):
+        self.step, self.capacity, self.batch = step, capacity, batch
         example = step.inputs["state", 0].meta["val"]
         self.new = {"dtype": example.dtype, "device": example.device}
-        names, states = step.names, len(cell.state)
-        last = len(names)
-
-        # Which nodes run forward, and the stage of each: after how many products forward, before how many backward.
-        forward = {step.outputs[key] for key in step.outputs if key[0] in ("operand", "state")}
-        for node in reversed(self.operators):
-            if node in forward:
-                forward.update(node.all_input_nodes)
-        stage = {node: 0 if node.op == "placeholder" else None for node in step.graph.nodes}
-        level = dict.fromkeys(step.graph.nodes, last)
-        for k, name in enumerate(names):
-            stage[step.inputs["result", name]] = k + 1
-            level[step.inputs["d operand", name]] = k
-        for node in self.operators:
-            stage[node] = max((stage[one] for one in node.all_input_nodes), default=0)
-            level[node] = min((level[one] for one in node.all_input_nodes), default=last)
-        self.stages = {("forward", k): [node for node in self.operators if node in forward and stage[node] == k] for k in range(last + 1)}
-        self.stages |= {("backward", k): [node for node in self.operators if node not in forward and level[node] == k]
-                        for k in reversed(range(last + 1))}
-
-        # Buffers. What the backward pass reads has one for each step, the rest share one.
-        kept = {base(one) for node in self.operators if node not in forward for one in node.all_input_nodes}
-        kept |= {base(node) for key, node in step.outputs.items() if key[0].startswith("d ") and node is not None}
-        self.states = [self._buffer(capacity + 1, step.inputs["state", j]) for j in range(states)]
+        names, states = step.names, range(len(cell.state))
+        self.states = [self._buffer(capacity + 1, step.inputs["state", j]) for j in states]
         self.xs = {name: self._buffer(capacity, node) for (kind, name), node in step.inputs.items() if kind == "x" and node.users}
         self.constants = {name: self._buffer(node) for (kind, name), node in step.inputs.items() if kind == "constant" and node.users}
-        self.results = {name: self._buffer(*([capacity] if step.inputs["result", name] in kept else []), step.inputs["result", name])
-                        for name in names}
         self.d_results = {name: self._buffer(capacity, step.inputs["result", name]) for name in names}
         self.d_operands = {name: self._buffer(step.inputs["d operand", name]) for name in names}
         self.d_xs = {name: torch.zeros_like(buffer) for name, buffer in self.xs.items()}
         self.d_constants = {name: torch.zeros_like(buffer) for name, buffer in self.constants.items()}
-        self.d_states = [[self._buffer(step.inputs["state", j]) for j in range(states)] for _ in range(2)]     # in turn
+        self.d_states = [self._buffer(2, step.inputs["state", j]) for j in states]
         self.operands = {}
+        for name in names:
+            index = next((j for j in states if step.outputs["operand", name] is step.inputs["state", j]), None)
+            self.operands[name] = self._buffer(capacity, step.inputs["d operand", name]) if index is None else self.states[index]
+
+    def _buffer(self, *shape: int | Node) -> Tensor:
+        sizes = [size for part in shape for size in ([part] if isinstance(part, int) else [self.batch, *part.meta["val"].shape[1:]])]
+        return torch.zeros(sizes, **self.new)
+
+
+class Program(Buffers):
+    """The calls of up to `capacity` steps, bound to their buffers."""
+
+    def __init__(self, step: Step, cell: Cell, capacity: int, batch: int, compiled: bool):
+        super().__init__(step, cell, capacity, batch)
+        self.operators = [node for node in step.graph.nodes if node.op == "call_function"]
+        names, states = step.names, len(cell.state)
+        last = len(names)
+        self.stages = step.stages
+        forward = {node for (direction, _), nodes in step.stages.items() if direction == "forward" for node in nodes}
+
+        # What the backward pass reads has a buffer for each step, the rest share one.
+        kept = {base(one) for node in self.operators if node not in forward for one in node.all_input_nodes}
+        kept |= {base(node) for key, node in step.outputs.items() if key[0].startswith("d ") and node is not None}
+        self.results = {name: self._buffer(*([capacity] if step.inputs["result", name] in kept else []), step.inputs["result", name])
+                        for name in names}
 
         self.places: dict[Node, Place] = {}
         self.joined: set[Node] = set()      # those that lie in the place of what joins them
@@ -137,17 +162,14 @@ class Program:
         for j in range(states):
             self._put(("forward", last), step.outputs["state", j], lambda t, j=j: self.states[j][t + 1])
         for k, name in enumerate(names):
-            node = step.outputs["operand", name]
-            index = next((j for j in range(states) if node is step.inputs["state", j]), None)
-            self.operands[name] = self.states[index] if index is not None else self._buffer(capacity, step.inputs["d operand", name])
-            if index is None:
-                self._put(("forward", k), node, lambda t, buffer=self.operands[name]: buffer[t])
+            if not any(self.operands[name] is state for state in self.states):
+                self._put(("forward", k), step.outputs["operand", name], lambda t, buffer=self.operands[name]: buffer[t])
         for k, name in enumerate(names):
             self._put(("backward", k + 1), step.outputs["d result", name], lambda t, buffer=self.d_results[name]: buffer[t])
         for name, buffer in self.d_xs.items():
             self._put(("backward", 0), step.outputs["d x", name], lambda t, buffer=buffer: buffer[t])
         for j in range(states):
-            self._put(("backward", 0), step.outputs["d state", j], lambda t, j=j: self.d_states[(t + 1) % 2][j])
+            self._put(("backward", 0), step.outputs["d state", j], lambda t, j=j: self.d_states[j][(t + 1) % 2])
         for node in self.operators:
             if node not in self.places and not is_view(node) and not is_in_place(node):
                 if node in kept and node in forward:
@@ -161,12 +183,8 @@ class Program:
         kernels = {key: self._kernel(key) for key in self.stages} if compiled else {}
         self.calls = [self._bind_compiled(t, kernels) if compiled else self._bind(t) for t in range(capacity)]
         for t, calls in enumerate(self.calls):
-            calls["backward", 0] += [self.d_states[(t + 1) % 2][j].zero_ for j in range(states) if step.outputs["d state", j] is None]
+            calls["backward", 0] += [self.d_states[j][(t + 1) % 2].zero_ for j in range(states) if step.outputs["d state", j] is None]
         self.places, self.copies = {}, {}       # they refer to this program, and would keep its buffers alive
-
-    def _buffer(self, *shape: int | Node) -> Tensor:
-        sizes = [size for part in shape for size in ([part] if isinstance(part, int) else part.meta["val"].shape)]
-        return torch.zeros(sizes, **self.new)
 
     def _put(self, stage: tuple[str, int], node: Node | None, place: Place) -> None:
         if node is not None and not self._place(node, place):
@@ -277,15 +295,17 @@ class Program:
         """Where the graph's inputs are at step t."""
         of = {"x": lambda name: self.xs[name][t] if name in self.xs else None, "constant": self.constants.get,
               "state": lambda j: self.states[j][t], "result": lambda name: self.result(name, t),
-              "d operand": self.d_operands.get, "d state": lambda j: self.d_states[t % 2][j]}
+              "d operand": self.d_operands.get, "d state": lambda j: self.d_states[j][t % 2]}
         return {node: of[kind](name) for (kind, name), node in self.step.inputs.items()}
 
-    def forward(self, steps: int, multiply: dict[str, Callable], added: dict[str, tuple[Tensor, ...]], read: list[dict[str, Tensor]]) -> None:
+    def forward(self, cell: Cell, weights: dict[str, Tensor], steps: int, added: dict[str, Tensor], read: dict[str, Tensor]) -> None:
         """Runs `steps` steps from states[.][0].
 
-        multiply  product -> operand, what it reads of x -> result;  added: product -> what is added to the result of each step
+        weights, added  product -> its matrix, and what is added to its results [T, B, R];  read: what of x the products read, [T, B, ...]
         """
         names = self.step.names
+        multiply = {name: cell.multiplier(weight, self.states[0].shape[1]) for name, weight in weights.items()}
+        read = _by_step(read, steps)
         for t in range(steps):
             calls = self.calls[t]
             for call in calls["forward", 0]:
@@ -299,20 +319,19 @@ class Program:
                 for call in calls["forward", k + 1]:
                     call()
 
-    def backward(self, steps: int, multiply: dict[str, Callable], d_outputs: Tensor, d_states: tuple[Tensor, ...],
-                 read: list[dict[str, Tensor]]) -> None:
-        """Runs backward from the gradients of the outputs and of the states after.
-
-        multiply  product -> its result's gradient, what it reads of x -> its operand's gradient
-        """
+    def backward(self, cell: Cell, weights: dict[str, Tensor], steps: int, d_outputs: Tensor, d_states: tuple[Tensor, ...],
+                 read: dict[str, Tensor]) -> None:
+        """Runs backward from the gradients of the outputs and of the states after."""
         names = self.step.names
+        multiply = {name: cell.multiplier(weight.mT, d_outputs.shape[1]) for name, weight in weights.items()}
+        read = _by_step(read, steps)
         for total in self.d_constants.values():
             total.zero_()
-        for buffer, gradient in zip(self.d_states[(steps - 1) % 2], d_states, strict=True):
-            buffer.copy_(gradient)
+        for buffer, gradient in zip(self.d_states, d_states, strict=True):
+            buffer[(steps - 1) % 2].copy_(gradient)
         d_outputs = d_outputs.unbind(0)
         for t in reversed(range(steps)):
-            self.d_states[t % 2][0].add_(d_outputs[t])
+            self.d_states[0][t % 2].add_(d_outputs[t])
             calls = self.calls[t]
             for call in calls["backward", len(names)]:
                 call()
@@ -328,36 +347,12 @@ class Program:
         return buffer[t] if buffer.dim() == 3 else buffer
 
 
+def _by_step(read: dict[str, Tensor], steps: int) -> list[dict[str, Tensor]]:
+    return [{name: part[t] for name, part in read.items()} for t in range(steps)]
+
+
 def fuse(graph: Graph, examples: list[Tensor]) -> Callable:
     """A graph that writes into some of its inputs -> one compiled function."""
     examples = [torch.empty_strided(one.shape, one.stride(), dtype=one.dtype, device=one.device).copy_(one) for one in examples]
     with torch._inductor.config.patch({"cpp.use_decompose_tanh": True, "size_asserts": False}):
         return torch._inductor.compile(GraphModule({}, graph), examples)
-
-
-_programs: weakref.WeakKeyDictionary[Cell, dict[tuple, tuple[Step, dict[bool, list[Program]]]]] = weakref.WeakKeyDictionary()
-
-
-class Lease:
-    """A program for one forward pass and the backward passes that follow it; when the lease is gone its buffers serve others."""
-
-    def __init__(self, program: Program, free: list[Program]):
-        self.program, self.free = program, free
-
-    def __del__(self):
-        self.free.append(self.program)
-
-
-def borrow(cell: Cell, xs: dict[str, Tensor], constants: dict[str, Tensor], state: tuple[Tensor, ...], steps: int, compiled: bool) -> Lease:
-    """A program for a cell whose step is given these (xs: other projections than those that are added to products)."""
-    known = _programs.setdefault(cell, {})
-    key = (state[0].shape, state[0].dtype, state[0].device, *((name, part.shape) for name, part in xs.items()))
-    if key not in known:
-        while len(known) >= KEPT:
-            del known[next(iter(known))]
-        known[key] = Step(cell, xs, constants, state), {False: [], True: []}
-    step, free = known[key]
-    program = free[compiled].pop() if free[compiled] else None
-    if program is None or program.capacity < steps:
-        program = Program(step, cell, steps, compiled)
-    return Lease(program, free[compiled])

@@ -1,17 +1,19 @@
 import pytest
 import torch
 
-from pipeline import products, recurrence
+from pipeline.recurrence import engines, products
 from tests.cells.test_cells import B, NAMES, make, symbols
 
 
 @pytest.fixture
 def small(monkeypatch):
-    """Every product is worth oneDNN's call."""
+    """Every product is worth oneDNN's call, whatever the processor."""
     monkeypatch.setattr(products, "WORTH", 1)
+    monkeypatch.setattr(products, "CAPABILITY", "AVX512")
 
 
-def test_only_large_float32_matrices_go_to_onednn():
+def test_only_large_float32_matrices_go_to_onednn(monkeypatch):
+    monkeypatch.setattr(products, "CAPABILITY", "AVX512")
     weight = torch.zeros(1024, 256)
     assert products.served(weight, weight, 4)
     assert not products.served(weight, weight, 3) and not products.served(weight[:, :64], weight[:, :64], 1)
@@ -63,12 +65,12 @@ def test_a_packed_product_is_the_product(small, shape):
 # Compiling takes a while: three cells, with one product, with two, and with one that has no projection.
 @pytest.mark.parametrize("name, engine", [(name, "deferred") for name in NAMES] + [(name, "compiled") for name in ("lstm", "mut1", "mrnn")])
 def test_cells_learn_the_same_with_packed_matrices(small, monkeypatch, name, engine):
-    monkeypatch.setattr(recurrence, "_verdicts", {})
+    monkeypatch.setattr(engines, "_verdicts", {})
     found = []
     for way, dtype in ((engine, torch.float32), ("reference", torch.float64)):
         cell = make(name, 5).to(dtype)
         state = tuple(torch.zeros(B, width, dtype=dtype, requires_grad=True) for width in cell.state.values())
-        outputs, ends = recurrence.run(cell, symbols(5), state, way)
+        outputs, ends = engines.run(cell, symbols(5), state, way)
         loss = sum((part * part).sum() for part in (outputs, *ends))
         found.append([outputs, *ends, *torch.autograd.grad(loss, list(cell.parameters()))])
     for ours, theirs in zip(*found, strict=True):

@@ -1,12 +1,15 @@
 """The one loop over time that every cell shares.
 
-Three ways to run through T steps, equal to rounding, and PyTorch's kernels for the cells that PyTorch ships:
+Ways to run through T steps, equal to rounding, and PyTorch's kernels for the cells that PyTorch ships:
 
 reference  the plain differentiable loop. Any dtype; forward-mode and double differentiation.
-deferred   for training: each step's operators in a straight line (pipeline.schedule), forward and backward, without an autograd graph; one
-           product per weight matrix, after the backward loop, gives its gradient.
-compiled   deferred, with what lies between two products compiled into one kernel.
+fused      for training on a CPU: all steps are one call of steps.cpp, forward or backward, compiled when the project is installed: packed
+           matrices, and pointwise functions on strips that stay in the cache (pipeline.recurrence.fused). Threads share the batch.
+deferred   the same without it, and on a GPU: each step's operators in a straight line (pipeline.recurrence.schedule).
+compiled   deferred, with what lies between two products compiled into one kernel, while training.
 library    torch's kernel (oneDNN, cuDNN), where the cell is exactly one that it ships.
+
+fused, deferred and compiled make no autograd graph of the steps, and one product per weight matrix, after the backward loop, gives its gradient.
 
 Shapes: T time, B batch, R rows and C columns of a product.
 """
@@ -18,13 +21,17 @@ from collections.abc import Collection
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from pipeline.cells.cell import Cell
-from pipeline.schedule import Lease, borrow
+from pipeline.recurrence import fused, native
+from pipeline.recurrence.columns import Columns, Unsupported
+from pipeline.recurrence.programs import Lease, borrow, record
 from pipeline.verb import Refusal
 
-ENGINES = ("reference", "deferred", "compiled", "library")
+ENGINES = ("reference", "fused", "deferred", "compiled", "library")
 CHECKED = 8     # steps on which compiled kernels are compared with what they were compiled from
+AT_ONCE = 256   # steps of a pass without gradients, which keeps nothing
 
 # Compiling costs 5 to 15 s and saves about a tenth of a run: worth it from 100 s on. Operations a second, of a core and of a GPU:
 WORTH_COMPILING = 100.0
@@ -36,57 +43,88 @@ State = tuple[Tensor, ...]
 def choose(engine: str, cells: Collection[Cell], device: str, operations: float = 0.0, seconds: float | None = None) -> str:
     """The engine that "auto" stands for; any other stays.
 
-    library where that is fastest: cuDNN's kernels, and oneDNN's LSTM. For the other cells compiled, where the run is long enough to earn the
-    compilation back, else deferred; PyTorch's own loops for the GRU and the RNN on a CPU take up to twice as long.
+    On a CPU fused, where the cell can be run so: it is faster than PyTorch's own kernels. On a GPU library, for the cells that cuDNN has. Else
+    compiled, where the run is long enough to earn the compilation back, else deferred. Where steps.cpp was not compiled a warning says so, and
+    oneDNN's LSTM is the faster one.
 
     operations  floating-point operations that the whole run will take, 0 if no training follows;  seconds  its budget, if it has one
     Raises Refusal for an engine that does not exist or that a cell does not have.
     """
     kernels = all(cell.library for cell in cells)
+    unfit = next(filter(None, map(_unfit, cells)), None) if device == "cpu" else f"it runs on a CPU, not on {device}"
     if engine == "auto":
+        if unfit is None:
+            return "fused"
+        if device == "cpu" and native.library() is None:
+            warnings.warn(f"{unfit}: until then training is slower", stacklevel=2)
         expected = min(operations / SPEED[device], math.inf if seconds is None else seconds)
         fastest = kernels and (device != "cpu" or all(cell.library == "lstm" for cell in cells))
         return "library" if fastest else "compiled" if expected > WORTH_COMPILING else "deferred"
     if engine not in ENGINES:
         raise Refusal(f"trainer.engine={engine}: take auto, {', '.join(ENGINES)}")
     if engine == "library" and not kernels:
-        raise Refusal("trainer.engine=library: PyTorch has no kernel for this cell; take auto, compiled, deferred or reference")
+        raise Refusal("trainer.engine=library: PyTorch has no kernel for this cell; take auto, fused, compiled, deferred or reference")
+    if engine == "fused" and unfit is not None:
+        raise Refusal(f"trainer.engine=fused: {unfit}: take auto, compiled, deferred or reference")
     return engine
+
+
+@torch.no_grad()
+def _unfit(cell: Cell) -> str | None:
+    """Why a cell cannot run fused, if so."""
+    try:
+        fused.refuse(cell)
+        x = {name: part[0] for name, part in read(cell, cell.input_weight.new_zeros(1, 1, cell.inputs)).items() if name not in cell.recurrent}
+        Columns(record(cell, x, cell.constants(1), tuple(cell.input_weight.new_zeros(1, width) for width in cell.state.values()), 1).graph)
+    except Unsupported as reason:
+        return str(reason)
+    return None
 
 
 def run(cell: Cell, x: Tensor, state: State, engine: str) -> tuple[Tensor, State]:
     """Inputs [T, B, D] or symbols [T, B] and the state before them -> outputs [T, B, H] and the state after, by `engine` of ENGINES."""
     if engine == "library":
         return _library(cell, x, state)
+    if engine == "fused" and (state[0].device.type != "cpu" or native.library() is None):     # chosen elsewhere, for a network that came here
+        engine = "deferred"
+    if engine == "fused" and not torch.is_grad_enabled():
+        outputs = []
+        for part in x.split(AT_ONCE):
+            output, state = _by_program(cell, part, state, engine)
+            outputs.append(output)
+        return torch.cat(outputs), state
     if engine == "reference" or not torch.is_grad_enabled():
         return _reference(cell, x, state)
-    return _deferred(cell, x, state, engine == "compiled" and _can_compile() and _compiled_is_right(cell, x, state))
+    if engine == "compiled" and not (_can_compile() and _compiled_is_right(cell, x, state)):
+        engine = "deferred"
+    return _by_program(cell, x, state, engine)
 
 
 def _reference(cell: Cell, x: Tensor, state: State) -> tuple[Tensor, State]:
-    added = {name: slot.unbind(0) for name, slot in addends(cell, cell.project(x), x.shape[:2]).items()}
+    given = read(cell, x)
+    by_step = {name: part.unbind(0) for name, part in given.items()}
     constants, weights, outputs = cell.constants(x.shape[1]), dict(cell.recurrent), []
+    nothing = {name: weight.new_zeros(x.shape[1], cell.products[name][0]) for name, weight in weights.items() if name not in given}
     for t in range(len(x)):
-        x_t = {name: slot[t] for name, slot in added.items()} | constants
+        x_t = {name: part[t] for name, part in by_step.items()} | constants | nothing
         state = cell.step(x_t, state, lambda name, operand: cell.multiply(name, weights[name], operand, x_t))
         outputs.append(state[0])
     return torch.stack(outputs), state
 
 
-def addends(cell: Cell, projected: dict[str, Tensor], shape: tuple[int, int]) -> dict[str, Tensor]:
-    """Adds to the projections what each product adds to at every step: its projection, its bias, both, or zeros; [T, B, R]."""
-    added = dict(projected)
-    for name, weight in cell.recurrent.items():
-        bias = cell.recurrent_bias[name] if name in cell.recurrent_bias else None
-        if name not in added:
-            bias = weight.new_zeros(()) if bias is None else bias
-            added[name] = bias.expand(*shape, cell.products[name][0])
-        elif bias is not None:
-            added[name] = added[name] + bias
-    return added
+def read(cell: Cell, x: Tensor) -> dict[str, Tensor]:
+    """What the steps of a cell are given: its projections of the inputs [T, B, D] or symbols [T, B], and where a product has a bias that with its projection,
+    if it has one; [T, B, R]. Where there are fewer symbols than inputs, each symbol is projected once."""
+    if x.is_floating_point() or x.numel() <= cell.inputs + 1:
+        given = dict(cell.project(x))
+        for name, bias in cell.recurrent_bias.items():
+            given[name] = given[name] + bias if name in given else bias.expand(*x.shape[:2], -1)
+        return given
+    every = read(cell, torch.arange(cell.inputs + 1, device=x.device)[:, None])
+    return {name: F.embedding(x, part.squeeze(1)) if part.is_floating_point() else part[x, 0] for name, part in every.items()}
 
 
-class _Deferred(torch.autograd.Function):
+class _Steps(torch.autograd.Function):
     """The steps of a cell, forward and backward, by its program: added to products, other projections, constants, state and weights ->
     outputs [T, B, H], states after."""
 
@@ -95,7 +133,7 @@ class _Deferred(torch.autograd.Function):
         ctx.lease, ctx.cell, ctx.keys = lease, cell, keys
         program, given = lease.program, dict(zip(keys, tensors, strict=True))
         of = {kind: {name: part for (its, name), part in given.items() if its == kind} for kind in ("added", "x", "constant", "state", "weight")}
-        steps, batch = len(next(iter((of["added"] | of["x"]).values()))), len(of["state"][0])
+        steps = len(next(iter((of["added"] | of["x"]).values())))
         for name, buffer in program.xs.items():
             buffer[:steps].copy_(of["x"][name])
         for name, buffer in program.constants.items():
@@ -104,18 +142,15 @@ class _Deferred(torch.autograd.Function):
             buffer[0].copy_(part)
         ctx.read = {name: part for name, part in of["x"].items() if name not in program.xs}      # by the products themselves
         ctx.weights, ctx.steps = of["weight"], steps
-        ctx.of_step = [{name: part[t] for name, part in ctx.read.items()} for t in range(steps)]
-        multiply = {name: cell.multiplier(weight, batch) for name, weight in of["weight"].items()}
-        program.forward(steps, multiply, {name: part.unbind(0) for name, part in of["added"].items()}, ctx.of_step)
+        program.forward(cell, ctx.weights, steps, of["added"], ctx.read)
         return program.states[0][1:steps + 1].clone(), *(part[steps].clone() for part in program.states)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, d_outputs: Tensor, *d_states: Tensor):
-        cell, program, steps, batch = ctx.cell, ctx.lease.program, ctx.steps, d_outputs.shape[1]
-        multiply = {name: cell.multiplier(weight.mT, batch) for name, weight in ctx.weights.items()}
-        program.backward(steps, multiply, d_outputs, d_states, ctx.of_step)
-        gradients = {("state", index): part.clone() for index, part in enumerate(program.d_states[1])}
+        cell, program, steps = ctx.cell, ctx.lease.program, ctx.steps
+        program.backward(cell, ctx.weights, steps, d_outputs, d_states, ctx.read)
+        gradients = {("state", index): part.clone() for index, part in enumerate(after[1] for after in program.d_states)}
         gradients |= {("x", name): part[:steps] for name, part in program.d_xs.items()}
         gradients |= {("constant", name): part.clone() for name, part in program.d_constants.items()}
         for name, weight in ctx.weights.items():
@@ -126,16 +161,14 @@ class _Deferred(torch.autograd.Function):
         return None, None, None, *(gradients.get(key) for key in ctx.keys)
 
 
-def _deferred(cell: Cell, x: Tensor, state: State, compiled: bool) -> tuple[Tensor, State]:
-    projected, constants = cell.project(x), cell.constants(x.shape[1])
-    weights = dict(cell.recurrent)
-    added = {name: part for name, part in addends(cell, projected, x.shape[:2]).items()
-             if name in weights and (name in projected or name in cell.recurrent_bias)}
-    xs = {name: part for name, part in projected.items() if name not in weights}
+def _by_program(cell: Cell, x: Tensor, state: State, engine: str) -> tuple[Tensor, State]:
+    parts, constants, weights = read(cell, x), cell.constants(x.shape[1]), dict(cell.recurrent)
+    added = {name: part for name, part in parts.items() if name in weights}
+    xs = {name: part for name, part in parts.items() if name not in weights}
     given = {(kind, name): part for kind, parts in (("added", added), ("x", xs), ("constant", constants), ("state", dict(enumerate(state))),
                                                     ("weight", weights)) for name, part in parts.items()}
-    lease = borrow(cell, {name: part[0] for name, part in xs.items() if part.is_floating_point()}, constants, state, len(x), compiled)
-    outputs, *after = _Deferred.apply(lease, cell, list(given), *given.values())
+    lease = borrow(cell, {name: part[0] for name, part in xs.items() if part.is_floating_point()}, constants, state, len(x), engine)
+    outputs, *after = _Steps.apply(lease, cell, list(given), *given.values())
     return outputs, tuple(after)
 
 
@@ -164,8 +197,8 @@ def _compiled_is_right(cell: Cell, x: Tensor, state: State) -> bool:
         x, state = x[:CHECKED].detach(), tuple(part.detach().requires_grad_() for part in state)
         wanted = [*cell.parameters(), *state]
         found = []
-        for compiled in (True, False):
-            outputs, after = _deferred(cell, x, state, compiled)
+        for engine in ("compiled", "deferred"):
+            outputs, after = _by_program(cell, x, state, engine)
             loss = sum((part * part).sum() for part in (outputs, *after))
             found.append([outputs, *after, *torch.autograd.grad(loss, wanted, allow_unused=True, materialize_grads=True)])
         tolerance = 1e-3 if cell.input_weight.dtype == torch.float32 else 1e-8

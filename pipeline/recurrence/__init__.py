@@ -1,0 +1,1 @@
+"""The one loop over time that every cell shares, and the ways to run it."""

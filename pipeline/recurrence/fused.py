@@ -1,0 +1,114 @@
+"""A cell's steps as a program that runs by itself: one call of steps.cpp goes through all time steps, forward or backward."""
+
+from collections.abc import Hashable, Iterator
+
+import torch
+from torch import Tensor
+
+from pipeline.cells.cell import Cell
+from pipeline.recurrence import native
+from pipeline.recurrence.columns import Columns, Unsupported
+from pipeline.recurrence.schedule import Buffers, Stage, Step
+from pipeline.recurrence.tape import Move, Place, Tape
+
+
+def refuse(cell: Cell) -> None:
+    """Raises Unsupported for a cell whose products or numbers steps.cpp has not."""
+    native.refuse(cell.input_weight.dtype, cell.input_weight.device)
+    if type(cell).multiplier is not Cell.multiplier:
+        raise Unsupported(f"{type(cell).__name__} multiplies in its own way")
+
+
+class FusedProgram(Buffers):
+    """Up to `capacity` steps of a cell as two lines of a tape.
+
+    Raises Unsupported for a cell whose step does what steps.cpp has no instruction for.
+    """
+
+    def __init__(self, step: Step, cell: Cell, capacity: int, batch: int):
+        refuse(cell)
+        super().__init__(step, cell, capacity, batch)
+        columns = Columns(step.graph)
+        d_output = columns.given(self.states[0].shape[-1])
+        self.tape = tape = Tape(columns, self.new["dtype"])
+        tape.located[int(d_output[0])] = Place("d output", timed=True)
+        stage_of = {node: stage for stage, nodes in step.stages.items() for node in nodes}
+        made = {one.out.first: stage_of[one.node] for one in columns.instructions}
+        instructions = {stage: [one for one in columns.instructions if stage_of[one.node] == stage] for stage in step.stages}
+
+        # Outputs are made where they belong, or moved there at the end of their stage.
+        moves: dict[Stage, list[Move]] = {stage: [] for stage in step.stages}
+        for stage, row, to, add in self._outputs(columns):
+            for move in tape.moves(row, to, add):
+                first = int(move.columns[0])
+                if not add and first in made and first not in tape.located and len(move.columns) == columns.value(first).width:
+                    tape.located[first] = move.to
+                else:
+                    moves[stage].append(move)
+
+        # What one stage makes and another one reads has a place of its own, one at every step if a backward stage reads it.
+        readers = tape.readers(instructions, moves)
+
+        def intermediate(name: Hashable, first: int, timed: bool) -> None:
+            tape.tensors[name] = torch.zeros(*[capacity] * timed, batch, columns.value(first).width, **self.new)
+            tape.located[first] = Place(name, timed=timed)
+
+        def kept(first: int) -> bool:
+            return any(direction == "backward" for direction, _ in readers[first])
+        for first, stage in made.items():
+            if first not in tape.located and readers[first] - {stage}:
+                intermediate(("value", first), first, timed=stage[0] == "forward" and kept(first))
+        for (kind, name), node in step.inputs.items():
+            first = int(columns.row(node)[0])
+            if kind == "result":
+                intermediate((kind, name), first, timed=kept(first))
+            else:
+                tape.located[first] = Place((kind, name), timed=kind in ("x", "state", "d state"), parity=kind == "d state")
+        for kind, tensors in (("x", self.xs), ("constant", self.constants), ("state", dict(enumerate(self.states))), ("operand", self.operands),
+                              ("d result", self.d_results), ("d operand", self.d_operands), ("d x", self.d_xs),
+                              ("d constant", self.d_constants), ("d state", dict(enumerate(self.d_states)))):
+            tape.tensors |= {(kind, name): tensor for name, tensor in tensors.items()}
+
+        last = len(step.names)
+        tape.stage("forward", instructions["forward", 0], after=moves["forward", 0])
+        for k, name in enumerate(step.names):
+            tape.product("forward", Place(("operand", name), timed=True), Place(("added", name), timed=True),
+                         tape.place(columns.row(step.inputs["result", name])), ("matrix", name), cell.products[name])
+            tape.stage("forward", instructions["forward", k + 1], after=moves["forward", k + 1])
+        enter = [Move(Place(("d state", 0), timed=True, parity=True), d_output, add=True)]
+        tape.stage("backward", instructions["backward", last], before=enter, after=moves["backward", last])
+        for k, name in reversed(list(enumerate(step.names))):
+            tape.product("backward", Place(("d result", name), timed=True), None, Place(("d operand", name)), ("transposed", name),
+                         cell.products[name][::-1])
+            tape.stage("backward", instructions["backward", k], after=moves["backward", k])
+        tape.ready(batch)
+
+    def _outputs(self, columns: Columns) -> Iterator[tuple[Stage, Tensor, Place, bool]]:
+        """Stage after which an output is there, its columns, its place, and whether it is added to what is there."""
+        names, last = self.step.names, len(self.step.names)
+        for (kind, name), node in self.step.outputs.items():
+            if node is None and kind != "d state" or kind == "operand" and any(self.operands[name] is state for state in self.states):
+                continue
+            stage = {"operand": lambda: ("forward", names.index(name)), "state": lambda: ("forward", last),
+                     "d result": lambda: ("backward", names.index(name) + 1)}.get(kind, lambda: ("backward", 0))()
+            row = columns.row(node) if node is not None else torch.zeros(self.states[name].shape[-1], dtype=torch.long)
+            yield stage, row, Place((kind, name), timed=kind != "d constant", shift=int("state" in kind), parity=kind == "d state"), kind == "d constant"
+
+    def forward(self, cell: Cell, weights: dict[str, Tensor], steps: int, added: dict[str, Tensor], read: dict[str, Tensor]) -> None:
+        batch = self.states[0].shape[1]
+        for name, weight in weights.items():
+            self.tape.pack(("matrix", name), weight)
+            what = added[name] if name in added else weight.new_zeros(len(weight)).expand(steps, batch, -1)
+            self.tape.bind(("added", name), what if what.stride(-1) == 1 else what.contiguous())
+        self.tape.run("forward", 0, steps, 1, batch)
+
+    def backward(self, cell: Cell, weights: dict[str, Tensor], steps: int, d_outputs: Tensor, d_states: tuple[Tensor, ...],
+                 read: dict[str, Tensor]) -> None:
+        for name, weight in weights.items():
+            self.tape.pack(("transposed", name), weight.t())
+        for total in self.d_constants.values():
+            total.zero_()
+        for buffer, gradient in zip(self.d_states, d_states, strict=True):
+            buffer[(steps - 1) % 2].copy_(gradient)
+        self.tape.bind("d output", d_outputs if d_outputs.stride(-1) == 1 else d_outputs.contiguous())
+        self.tape.run("backward", steps - 1, steps, -1, d_outputs.shape[1])

@@ -1,0 +1,58 @@
+"""steps.cpp, as it was compiled when the project was installed: its functions, and the arrays that they read."""
+
+import ctypes
+import functools
+from importlib.machinery import EXTENSION_SUFFIXES
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from pipeline.recurrence.columns import Unsupported
+
+SETS = {"AVX512": ("avx512", "avx2"), "AVX2": ("avx2",)}      # what a processor has -> what it can run, fastest first
+
+
+@functools.cache
+def library() -> ctypes.CDLL | None:
+    """The fastest of the compiled forms that this processor can run; None where none was compiled."""
+    forms = (*SETS.get(torch.backends.cpu.get_cpu_capability(), ()), "any")
+    return next(filter(None, map(load, forms)), None)
+
+
+def load(form: str) -> ctypes.CDLL | None:
+    """A compiled form, if it is there."""
+    files = [Path(__file__).with_name(f"steps_{form}{suffix}") for suffix in EXTENSION_SUFFIXES]
+    file = next((file for file in files if file.exists()), None)
+    if file is None:
+        return None
+    steps, number, address = ctypes.CDLL(str(file)), ctypes.c_int64, ctypes.c_void_p
+    steps.panel.argtypes = [number]
+    steps.pack_matrix.argtypes = [number, address, number, number, number, number, address, number]
+    steps.run_steps.argtypes = [number, address, number, address, number, address, *[number] * 6]
+    return steps
+
+
+def refuse(dtype: torch.dtype, device: torch.device) -> None:
+    """Raises Unsupported where steps.cpp has nothing to run."""
+    if library() is None:
+        raise Unsupported("pipeline/recurrence/steps.cpp was not compiled at installation; install a C++ compiler (g++) and the project again")
+    if device.type != "cpu" or dtype not in (torch.float32, torch.float64):
+        raise Unsupported(f"it runs float32 and float64 on a CPU, not {dtype} on {device.type}")
+
+
+def panels(shape: tuple[int, int], dtype: torch.dtype) -> Tensor:
+    """Memory for a packed matrix of this shape [N, K]: [panels, K, panel]."""
+    panel = library().panel(dtype.itemsize)
+    return torch.empty(-(-shape[0] // panel), shape[1], panel, dtype=dtype)
+
+
+def pack(matrix: Tensor, packed: Tensor) -> None:
+    """A matrix [N, K] for many products operand matrix^T, into what `panels` gave for it."""
+    library().pack_matrix(matrix.element_size(), matrix.data_ptr(), *matrix.stride(), *matrix.shape, packed.data_ptr(), torch.get_num_threads())
+
+
+def run(dtype: torch.dtype, places: Tensor, works: Tensor, instructions: Tensor, registers: int, start: int, steps: int, stride: int, batch: int) -> None:
+    """The works of time steps start, start + stride, ... for every row of the batch, by as many threads as torch has."""
+    library().run_steps(dtype.itemsize, places.data_ptr(), len(places), works.data_ptr(), len(works), instructions.data_ptr(), registers, start,
+                        steps, stride, batch, torch.get_num_threads())
