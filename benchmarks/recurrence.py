@@ -120,6 +120,7 @@ def main(what: str, threads: str, hidden: str, *names: str) -> dict:
         times = _time({label: function for label, (function, _) in passes.items()})
         return {label: {**times[label], "share": share} for label, (_, share) in passes.items()}
     if what == "memory":
+        _passes(names[0], 8)[0]()                   # loads what the first pass of a process loads
         function, _ = _passes(names[0], hidden)
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         function()

@@ -175,7 +175,7 @@ def test_a_time_budget_ends_the_run_with_a_validation(run_in):
 
 
 def test_the_engine_is_chosen_and_said_and_can_be_forced(run_in, capsys):
-    for overrides, engine in ((["model=lstm"], "fused"), (["model=mrnn_full"], "deferred"), (["model=mut2", "trainer.engine=reference"], "reference")):
+    for overrides, engine in ((["model=lstm"], "fused"), (["model=mut1", "trainer.engine=deferred"], "deferred"), (["model=mut2", "trainer.engine=reference"], "reference")):
         run_in(*overrides, "trainer.steps=2")
         assert f"{engine} recurrence (trainer.engine)" in capsys.readouterr().out
     with pytest.raises(Refusal, match="PyTorch has no kernel for this cell"):

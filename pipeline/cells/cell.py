@@ -33,6 +33,7 @@ class Cell(nn.Module):
     """
 
     library: str | None = None      # the torch kernel that computes this cell: "lstm", "gru", "rnn_tanh" or "rnn_relu"
+    chosen_by: dict[str, str] = {}  # product with a matrix for each symbol, [D, R, C] -> the name of the symbols in x
 
     def __init__(self, inputs: int, hidden: int, projections: dict[str, int], products: dict[str, tuple[int, int]], state: dict[str, int],
                  recurrent_bias: bool = False, unbiased: tuple[str, ...] = ()):

@@ -30,8 +30,10 @@ class FullMultiplicativeRNN(Cell):
     """h_t = tanh(W(x_t) h_{t-1} + Whx x_t + b), W(x) = sum_d x_d W_d: a matrix of its own for every symbol
     (Sutskever, Martens & Hinton 2011, their equation 5).
 
-    D H^2 + H (D + 1) parameters. Given symbols, a step gathers B matrices: T B H^2 numbers are kept for the backward pass.
+    D H^2 + H (D + 1) parameters.
     """
+
+    chosen_by = {"h": "chooses"}
 
     def __init__(self, inputs: int, hidden: int, recurrent_bias: bool = False):
         super().__init__(inputs, hidden, {"h": hidden}, {"h": (hidden, hidden)}, {"h": hidden}, recurrent_bias)
@@ -62,7 +64,9 @@ class FullMultiplicativeRNN(Cell):
         if chooses.is_floating_point():
             by_choice = torch.einsum("ni,dij,nj->nd", gradient, weight, operand)
             return torch.einsum("nd,ni,nj->dij", chooses, gradient, operand), {"chooses": by_choice.view_as(x["chooses"])}
-        return torch.stack([gradient[chooses == symbol].t() @ operand[chooses == symbol] for symbol in range(self.inputs)]), {}
+        order, counts = chooses.argsort(stable=True), torch.bincount(chooses, minlength=self.inputs + 1).tolist()
+        parts = list(zip(gradient[order].split(counts), operand[order].split(counts)))[:-1]      # those of unknown symbols come last
+        return torch.stack([one.t() @ other for one, other in parts]), {}
 
 
 class MultiplicativeLSTM(Cell):

@@ -85,7 +85,8 @@ def run(cell: Cell, x: Tensor, state: State, engine: str) -> tuple[Tensor, State
     """Inputs [T, B, D] or symbols [T, B] and the state before them -> outputs [T, B, H] and the state after, by `engine` of ENGINES."""
     if engine == "library":
         return _library(cell, x, state)
-    if engine == "fused" and (state[0].device.type != "cpu" or native.library() is None):     # chosen elsewhere, for a network that came here
+    moved = state[0].device.type != "cpu" or native.library() is None       # since its engine was chosen
+    if engine == "fused" and (moved or cell.chosen_by and x.is_floating_point()):
         engine = "deferred"
     if engine == "fused" and not torch.is_grad_enabled():
         outputs = []

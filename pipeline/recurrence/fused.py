@@ -15,7 +15,7 @@ from pipeline.recurrence.tape import Move, Place, Tape
 def refuse(cell: Cell) -> None:
     """Raises Unsupported for a cell whose products or numbers steps.cpp has not."""
     native.refuse(cell.input_weight.dtype, cell.input_weight.device)
-    if type(cell).multiplier is not Cell.multiplier:
+    if type(cell).multiplier is not Cell.multiplier and not cell.chosen_by:
         raise Unsupported(f"{type(cell).__name__} multiplies in its own way")
 
 
@@ -70,16 +70,18 @@ class FusedProgram(Buffers):
             tape.tensors |= {(kind, name): tensor for name, tensor in tensors.items()}
 
         last = len(step.names)
+        choice = {name: (Place(("read", by), timed=True), len(cell.recurrent[name])) for name, by in cell.chosen_by.items()}
         tape.stage("forward", instructions["forward", 0], after=moves["forward", 0])
         for k, name in enumerate(step.names):
             tape.product("forward", Place(("operand", name), timed=True), Place(("added", name), timed=True),
-                         tape.place(columns.row(step.inputs["result", name])), ("matrix", name), cell.products[name])
+                         tape.place(columns.row(step.inputs["result", name])), ("matrix", name), cell.products[name],
+                         *choice.get(name, ()))
             tape.stage("forward", instructions["forward", k + 1], after=moves["forward", k + 1])
         enter = [Move(Place(("d state", 0), timed=True, parity=True), d_output, add=True)]
         tape.stage("backward", instructions["backward", last], before=enter, after=moves["backward", last])
         for k, name in reversed(list(enumerate(step.names))):
             tape.product("backward", Place(("d result", name), timed=True), None, Place(("d operand", name)), ("transposed", name),
-                         cell.products[name][::-1])
+                         cell.products[name][::-1], *choice.get(name, ()))
             tape.stage("backward", instructions["backward", k], after=moves["backward", k])
         tape.ready(batch)
 
@@ -98,17 +100,26 @@ class FusedProgram(Buffers):
         batch = self.states[0].shape[1]
         for name, weight in weights.items():
             self.tape.pack(("matrix", name), weight)
-            what = added[name] if name in added else weight.new_zeros(len(weight)).expand(steps, batch, -1)
+            what = added[name] if name in added else weight.new_zeros(weight.shape[-2]).expand(steps, batch, -1)
             self.tape.bind(("added", name), what if what.stride(-1) == 1 else what.contiguous())
+        self._choose(read)
         self.tape.run("forward", 0, steps, 1, batch)
+        for name in weights:
+            self.tape.release(("added", name))
 
     def backward(self, cell: Cell, weights: dict[str, Tensor], steps: int, d_outputs: Tensor, d_states: tuple[Tensor, ...],
                  read: dict[str, Tensor]) -> None:
         for name, weight in weights.items():
-            self.tape.pack(("transposed", name), weight.t())
+            self.tape.pack(("transposed", name), weight.mT)
         for total in self.d_constants.values():
             total.zero_()
         for buffer, gradient in zip(self.d_states, d_states, strict=True):
             buffer[(steps - 1) % 2].copy_(gradient)
         self.tape.bind("d output", d_outputs if d_outputs.stride(-1) == 1 else d_outputs.contiguous())
+        self._choose(read)
         self.tape.run("backward", steps - 1, steps, -1, d_outputs.shape[1])
+        self.tape.release("d output")
+
+    def _choose(self, read: dict[str, Tensor]) -> None:
+        for name, part in read.items():
+            self.tape.bind(("read", name), part)

@@ -41,10 +41,10 @@ def refuse(dtype: torch.dtype, device: torch.device) -> None:
         raise Unsupported(f"it runs float32 and float64 on a CPU, not {dtype} on {device.type}")
 
 
-def panels(shape: tuple[int, int], dtype: torch.dtype) -> Tensor:
-    """Memory for a packed matrix of this shape [N, K]: [panels, K, panel]."""
+def panels(shape: tuple[int, int], dtype: torch.dtype, count: int = 1) -> Tensor:
+    """Memory for `count` packed matrices of this shape [N, K]: [count, panels, K, panel]."""
     panel = library().panel(dtype.itemsize)
-    return torch.empty(-(-shape[0] // panel), shape[1], panel, dtype=dtype)
+    return torch.empty(count, -(-shape[0] // panel), shape[1], panel, dtype=dtype)
 
 
 def pack(matrix: Tensor, packed: Tensor) -> None:

@@ -164,7 +164,9 @@ void instruct(Int code, T s, T* out, const T* a, const T* b, const T* c, Int cou
 // ---- Programs: arrays of 64-bit words, as pipeline/recurrence/program.py writes them ------------------------------------------------
 
 struct Place { Int address, step, row, shift, mask; };     // bytes; element [t, b, 0] is at address + ((t + shift) & mask) step + b row
-struct Work { Int kind, operand, added, result, packed, N, K, first, count, width; };     // kind 0: a product; 1: a stage, `width` wide
+// kind 0: a product, of a matrix that is the same for all, or, where `choice` is a place, the one of `count` that a row's number there names (of
+// none, zero, if there are not so many); 1: a stage of `count` instructions from `first` on, `width` wide
+struct Work { Int kind, operand, added, result, packed, N, K, choice, first, count, width; };
 struct Instruction { Int code, out, a, b, c; double scalar; };     // places, or ~register
 
 template <class T>
@@ -178,10 +180,15 @@ void run(const Place* places, Int place_count, const Work* works, Int work_count
             now[p] = (char*)places[p].address + ((t + places[p].shift) & places[p].mask) * places[p].step + begin * places[p].row;
         for (const Work* work = works; work < works + work_count; work++) {
             if (work->kind == 0) {
-                const Int in = work->operand, add = work->added, out = work->result;
-                product((const T*)now[in], places[in].row / Int(sizeof(T)), (const T*)now[work->packed], end - begin, work->N, work->K,
-                        add < 0 ? nullptr : (const T*)now[add], add < 0 ? 0 : places[add].row / Int(sizeof(T)), (T*)now[out],
-                        places[out].row / Int(sizeof(T)));
+                const Int in = work->operand, add = work->added, out = work->result, size = (work->N + PANEL<T> - 1) / PANEL<T> * PANEL<T> * work->K;
+                const bool chosen = work->choice >= 0;
+                for (Int b = 0, rows = chosen ? 1 : end - begin; b < end - begin; b += rows) {
+                    const Int choice = chosen ? *(const Int*)(now[work->choice] + b * places[work->choice].row) : 0;
+                    const T* added = add < 0 ? nullptr : (const T*)(now[add] + b * places[add].row);
+                    product((const T*)(now[in] + b * places[in].row), places[in].row / Int(sizeof(T)), (const T*)now[work->packed] + choice * size, rows,
+                            work->N, choice < work->count ? work->K : 0, added, add < 0 ? 0 : places[add].row / Int(sizeof(T)),
+                            (T*)(now[out] + b * places[out].row), places[out].row / Int(sizeof(T)));
+                }
                 continue;
             }
             for (Int b = 0; b < end - begin; b++)

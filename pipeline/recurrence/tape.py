@@ -76,11 +76,13 @@ class Tape:
         value = self.columns.value(int(columns[0]))
         return self.located[value.first].right(int(columns[0]) - value.first)
 
-    def product(self, line: str, operand: Place, added: Place | None, result: Place, matrix: Hashable, shape: tuple[int, int]) -> None:
-        """result = added + operand matrix^T, of a matrix [N, K] that `pack` puts in its place."""
-        self.packed[matrix] = native.panels(shape, self.dtype)
-        places = (self._place(operand), -1 if added is None else self._place(added), self._place(result), self._place(Place(matrix)))
-        self.lines.setdefault(line, []).append([PRODUCT, *places, *shape, 0, 0, 0])
+    def product(self, line: str, operand: Place, added: Place | None, result: Place, matrix: Hashable, shape: tuple[int, int],
+                choice: Place | None = None, count: int = 1) -> None:
+        """result = added + operand matrix^T, of a matrix [N, K] that `pack` puts in its place, or of the one of `count` that a row's choice names."""
+        self.packed[matrix] = native.panels(shape, self.dtype, count)
+        parts = (operand, added, result, Place(matrix))
+        places = [-1 if part is None else self._place(part) for part in (*parts, choice)]
+        self.lines.setdefault(line, []).append([PRODUCT, *places[:4], *shape, places[4], 0, count, 0])
 
     def stage(self, line: str, instructions: list[Instruction], before: list[Move] = [], after: list[Move] = []) -> None:
         """Instructions, and what is moved before and after them."""
@@ -91,8 +93,9 @@ class Tape:
                 self._work(line, [one])     # in its own width
 
     def pack(self, name: Hashable, matrix: Tensor) -> None:
-        """Takes over a matrix as it is now."""
-        native.pack(matrix, self.packed[name])
+        """Takes over a matrix, or the matrices [count, N, K], as they are now."""
+        for one, packed in zip(matrix.unsqueeze(0) if matrix.dim() == 2 else matrix, self.packed[name], strict=True):
+            native.pack(one, packed)
 
     def ready(self, batch: int) -> None:
         """To be called once all is written."""
@@ -116,6 +119,10 @@ class Tape:
         for index, place in self._of_name[name]:
             step, row = (strides[0], strides[1]) if place.timed else (0, strides[0])
             table[index] = (address + place.column * size, step * size, row * size, place.shift, 1 if place.parity else -1)
+
+    def release(self, name: Hashable) -> None:
+        """What is bound to the name is needed no more."""
+        del self.tensors[name]
 
     def again(self) -> "Tape":
         """The same lines, for tensors of their own: all must be bound and all matrices packed."""
@@ -157,7 +164,7 @@ class Tape:
                     out = one.out.first + at if out is None else out.right(at)
                     written.append((one.code, out, [self._part(operand, at) for operand in one.operands], one.scalar))
         if written:
-            self.lines.setdefault(line, []).append([STAGE, *[0] * 6, len(self._instructions), len(written), width])
+            self.lines.setdefault(line, []).append([STAGE, *[0] * 7, len(self._instructions), len(written), width])
             self._write(written)
 
     def _unit(self, ones: list[Instruction | Move]) -> int:

@@ -18,7 +18,7 @@ from tests.conftest import composed
 from tests.oracles import cells as oracle
 
 NAMES = sorted(file.stem for file in (CONF / "model").glob("*.yaml") if "base/recurrent" in file.read_text())
-WAYS = [(name, engine) for name in NAMES for engine in ("reference", "deferred", "fused") if (name, engine) != ("mrnn_full", "fused")]
+WAYS = [(name, engine) for name in NAMES for engine in ("reference", "deferred", "fused")]
 T, B, H = 13, 3, 4
 
 
@@ -175,19 +175,26 @@ def test_without_a_compiler_it_goes_on_with_one_warning(monkeypatch, recwarn):
         torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-12)
 
 
+class Erf(TanhRNN):
+    """A step that steps.cpp has no instruction for."""
+
+    library = None
+    activation = staticmethod(torch.erf)
+
+
 def test_engines_are_chosen_and_refused():
-    lstm, gru, mut, full = ([make(name, 5)] for name in ("lstm", "gru_reset_after", "mut1", "mrnn_full"))
-    assert [engines.choose("auto", cells, device, 1e9) for cells in (lstm, gru, mut, full) for device in ("cpu", "cuda")] == [
+    lstm, gru, mut, erf = [make("lstm", 5)], [make("gru_reset_after", 5)], [make("mut1", 5)], [Erf(5, H)]
+    assert [engines.choose("auto", cells, device, 1e9) for cells in (lstm, gru, mut, erf) for device in ("cpu", "cuda")] == [
         "fused", "library", "fused", "library", "fused", "deferred", "deferred", "deferred"]
-    assert [engines.choose("auto", full, device, work) for device, work in (("cpu", 1e12), ("cpu", 1e13), ("cuda", 1e13), ("cuda", 1e15))] == [
+    assert [engines.choose("auto", erf, device, work) for device, work in (("cpu", 1e12), ("cpu", 1e13), ("cuda", 1e13), ("cuda", 1e15))] == [
         "deferred", "compiled", "deferred", "compiled"]
-    assert [engines.choose("auto", full, "cpu", 1e15, seconds) for seconds in (30, 3600)] == ["deferred", "compiled"]
+    assert [engines.choose("auto", erf, "cpu", 1e15, seconds) for seconds in (30, 3600)] == ["deferred", "compiled"]
     assert engines.choose("reference", lstm, "cpu") == "reference"
     for chosen, cells, device, message in (
             ("fast", lstm, "cpu", "=fast: take auto, reference, fused, deferred, compiled, library"),
             ("library", mut, "cpu", "=library: PyTorch has no kernel for this cell"),
             ("fused", lstm, "cuda", "=fused: it runs on a CPU, not on cuda: take auto, compiled"),
-            ("fused", full, "cpu", "=fused: FullMultiplicativeRNN multiplies in its own way: take auto, compiled"),
+            ("fused", erf, "cpu", "=fused: aten.erf.default in a step: take auto, compiled"),
             ("fused", [make("gru", 5).to(torch.bfloat16)], "cpu", "=fused: it runs float32 and float64 on a CPU, not torch.bfloat16 on cpu: take")):
         with pytest.raises(ValueError, match=f"trainer.engine{message}"):
             engines.choose(chosen, cells, device)
@@ -201,15 +208,6 @@ def test_where_nothing_was_compiled_training_goes_on_and_says_so(monkeypatch):
         assert [engines.choose("auto", [cell], "cpu") for cell in (lstm, gru)] == ["library", "deferred"]
     for ours, theirs in zip(everything(gru, symbols(5), "fused"), expected, strict=True):       # chosen where it was compiled
         torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-12)
-
-
-def test_a_cell_whose_step_has_no_instruction_runs_by_its_operators():
-    class Strange(TanhRNN):
-        activation = staticmethod(torch.erf)
-    cell = Strange(5, H).double()
-    assert engines.choose("auto", [cell], "cpu") == "deferred"
-    with pytest.raises(ValueError, match="trainer.engine=fused: aten.erf.default in a step: take auto"):
-        engines.choose("fused", [cell], "cpu")
 
 
 COUNTS = {name: lambda D, H: H * (D + H + 1) for name in ("rnn", "sigmoid_rnn", "relu_rnn")}
