@@ -27,7 +27,7 @@ def machine() -> str:
     import torch
     cpu = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
     gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
-    return (f"*{date.today()}, {cpu.group(1) if cpu else platform.machine()}, {os.cpu_count()} cores{gpu}, Python {platform.python_version()}, "
+    return (f"*{date.today()}, {cpu.group(1) if cpu else platform.machine()}, {os.cpu_count()} cores ({torch.backends.cpu.get_cpu_capability()}){gpu}, Python {platform.python_version()}, "
             f"torch {torch.__version__}*")
 
 

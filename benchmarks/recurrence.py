@@ -16,8 +16,9 @@ B, T, V = 50, 50, 65
 KERNELS = {"rnn": "RNN", "lstm": "LSTM", "gru_reset_after": "GRU"}
 SOME = ["rnn", "lstm", "gru_reset_after", "gru", "lstm_cifg", "mut1", "mlstm"]
 EVERY = [*SOME, "sigmoid_rnn", "relu_rnn", "lstm_peephole", "lstm_nig", "lstm_nfg", "lstm_nog", "lstm_niaf", "lstm_noaf", "lstm_np", "lstm_fgr",
-         "mut2", "mut3", "mrnn"]      # not mrnn_full: in its second layer every input weighs a matrix, which no LSTM does
-KEEPING = {"MALLOC_TRIM_THRESHOLD_": "2000000000", "MALLOC_MMAP_THRESHOLD_": "33554432"}      # glibc: freed memory stays with the process
+         "mut2", "mut3", "mrnn"]      # mrnn_full alone has a block of its own: in a second layer every input weighs a matrix, which no LSTM does
+ENGINES = ("fused", "deferred", "compiled")
+KEEPING = {"MALLOC_TRIM_THRESHOLD_": "2000000000", "MALLOC_MMAP_MAX_": "0"}      # glibc: freed memory stays with the process
 BLOCKS = [(1, 128, EVERY), (1, 256, SOME), (1, 512, SOME), (2, 128, SOME), (2, 256, SOME), (2, 512, SOME)]     # threads, H, cells
 
 
@@ -25,27 +26,37 @@ def measure() -> str:
     """A Markdown section of tables."""
     parts = ["## Recurrences", "",
              f"Forward and backward, B={B}, T={T}, L=2, V={V}. `time` is relative to `nn.LSTM` in the same run; `per FLOP` is that divided by the "
-             "cell's share of an LSTM's products; for the cells that torch ships, `own kernel` is relative to it. Compile times are those of a first "
-             "process; later ones read the compiler's cache. Freed memory stays with the process, as it does where a network is trained: else "
-             "`nn.LSTM` would spend a third of its time at H = 128 on getting its memory anew, and the ratios would flatter ours.", ""]
+             "cell's share of an LSTM's products; for the cells that torch ships, `own kernel` is the time relative to it. `fused` is what "
+             "`trainer.engine=auto` takes on a CPU; `compile s` are those of a first process, later ones read the compiler's cache. Freed memory stays "
+             "with the process (glibc is told so): else `nn.LSTM` alone would spend a quarter of its time at H = 128 on getting its memory anew, "
+             "and the ratios would flatter ours.", ""]
     for threads, hidden, names in BLOCKS:
         block = _child("speed", threads, hidden, *names)
         parts += [f"### H = {hidden}, {threads} thread{'s' if threads > 1 else ''} (nn.LSTM {block['nn.LSTM']['ms']:.0f} ms)", "",
-                  "| cell | deferred: time | per FLOP | own kernel | compiled: time | per FLOP | own kernel | compile s |",
-                  "|---|---:|---:|---:|---:|---:|---:|---:|"]
+                  "| cell | fused: time | per FLOP | own kernel | deferred: time | per FLOP | compiled: time | per FLOP | compile s |",
+                  "|---|---:|---:|---:|---:|---:|---:|---:|---:|"]
         base = block["nn.LSTM"]["ms"]
         for name in names:
             cells = [f"`{name}`"]
-            for engine in ("deferred", "compiled"):
+            for engine in ENGINES:
                 row = block[f"{name} {engine}"]
-                own = f"{row['ms'] / block['nn.' + KERNELS[name]]['ms']:.2f}" if name in KERNELS else ""
-                cells += [f"{row['ms'] / base:.2f}", f"{row['ms'] / base / row['share']:.2f}", own]
+                cells += [f"{row['ms'] / base:.2f}", f"{row['ms'] / base / row['share']:.2f}"]
+                if engine == "fused":
+                    cells.append(f"{row['ms'] / block['nn.' + KERNELS[name]]['ms']:.2f}" if name in KERNELS else "")
             parts.append("| " + " | ".join([*cells, f"{block[f'{name} compiled']['first']:.0f}"]) + " |")
         parts.append("")
+    parts += ["### The full multiplicative RNN, one layer, 1 thread", "", "| | nn.LSTM, ms | fused: time | per FLOP | deferred: time | per FLOP |",
+              "|---|---:|---:|---:|---:|---:|"]
+    for hidden in (64, 128):
+        block = _child("full", 1, hidden)
+        base = block["nn.LSTM"]["ms"]
+        ratios = [f"{ratio:.2f}" for engine in ENGINES[:2] for ratio in (block[engine]["ms"] / base, 4 * block[engine]["ms"] / base)]
+        parts.append(" | ".join([f"| H = {hidden}", f"{base:.1f}", *ratios]) + " |")
+    parts.append("")
     parts += ["### Peak memory of a training step, H = 512, MiB beyond the imports", "", "| | MiB |", "|---|---:|"]
-    parts += [f"| {label} | {_child('memory', 1, 512, label)['MiB']:.0f} |" for label in ("nn.LSTM", "lstm deferred", "lstm compiled", "gru deferred")]
+    parts += [f"| {label} | {_child('memory', 1, 512, label)['MiB']:.0f} |" for label in ("nn.LSTM", *(f"lstm {engine}" for engine in ENGINES), "gru fused")]
     linear = _child("linear", 1, 128)
-    parts += ["", "### Linear in T and B: `gru` deferred, H = 128, microseconds a symbol", "", "| " + " | ".join(linear) + " |",
+    parts += ["", "### Linear in T and B: `gru` fused, H = 128, microseconds a symbol", "", "| " + " | ".join(linear) + " |",
               "|" + "---:|" * len(linear), "| " + " | ".join(f"{value:.1f}" for value in linear.values()) + " |"]
     parts += ["", "### Sampling, batch 1, LSTM, characters a second", "", "| | stepping `nn.LSTM` | ours | ratio |", "|---|---:|---:|---:|"]
     for hidden in (128, 512):
@@ -60,7 +71,7 @@ def _child(what: str, threads: int, hidden: int, *names: str) -> dict:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def _passes(label: str, hidden: int, batch: int = B, length: int = T):
+def _passes(label: str, hidden: int, batch: int = B, length: int = T, layers: int = 2):
     """A function that does one forward and backward pass, and the share of an LSTM's products in it."""
     import torch
     from hydra.utils import instantiate
@@ -71,7 +82,7 @@ def _passes(label: str, hidden: int, batch: int = B, length: int = T):
     torch.manual_seed(0)
     symbols = torch.randint(0, V, (length, batch))
     if label.startswith("nn."):
-        network, x = getattr(torch.nn, label[3:])(V, hidden, 2), torch.nn.functional.one_hot(symbols, V).float()
+        network, x = getattr(torch.nn, label[3:])(V, hidden, layers), torch.nn.functional.one_hot(symbols, V).float()
 
         def library():
             network(x)[0].sum().backward()
@@ -79,8 +90,9 @@ def _passes(label: str, hidden: int, batch: int = B, length: int = T):
         return library, None
     name, engine = label.split()
     make = instantiate(OmegaConf.load(CONF / "model" / f"{name}.yaml").cell)
-    cells = [make(V, hidden), make(hidden, hidden)]
-    products = sum(rows * columns for cell in cells for rows, columns in cell.products.values()) + cells[1].input_weight.numel()
+    cells = [make(hidden if layer else V, hidden) for layer in range(layers)]
+    products = sum(rows * columns for cell in cells for rows, columns in cell.products.values())
+    products += sum(cell.input_weight.numel() for cell in cells[1:])
 
     def own():
         x = symbols
@@ -89,7 +101,7 @@ def _passes(label: str, hidden: int, batch: int = B, length: int = T):
         x.sum().backward()
         for cell in cells:
             cell.zero_grad()
-    return own, products / (12 * hidden * hidden)
+    return own, products / (4 * hidden * hidden * (2 * layers - 1))
 
 
 def _time(functions: dict, seconds: float = 1.5) -> dict:
@@ -115,10 +127,12 @@ def main(what: str, threads: str, hidden: str, *names: str) -> dict:
     torch.set_num_threads(int(threads))
     hidden = int(hidden)
     if what == "speed":
-        labels = [f"nn.{kernel}" for kernel in KERNELS.values()] + [f"{name} {engine}" for name in names for engine in ("deferred", "compiled")]
+        labels = [f"nn.{kernel}" for kernel in KERNELS.values()] + [f"{name} {engine}" for name in names for engine in ENGINES]
         passes = {label: _passes(label, hidden) for label in labels}
         times = _time({label: function for label, (function, _) in passes.items()})
         return {label: {**times[label], "share": share} for label, (_, share) in passes.items()}
+    if what == "full":
+        return _time({label: _passes(label if label == "nn.LSTM" else f"mrnn_full {label}", hidden, layers=1)[0] for label in ("nn.LSTM", *ENGINES[:2])})
     if what == "memory":
         _passes(names[0], 8)[0]()                   # loads what the first pass of a process loads
         function, _ = _passes(names[0], hidden)
@@ -128,7 +142,7 @@ def main(what: str, threads: str, hidden: str, *names: str) -> dict:
         return {"MiB": (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024}
     if what == "linear":
         sizes = [(T, B), (2 * T, B), (4 * T, B), (T, 2 * B), (T, 4 * B)]
-        times = _time({f"T={length}, B={batch}": _passes("gru deferred", hidden, batch, length)[0] for length, batch in sizes})
+        times = _time({f"T={length}, B={batch}": _passes("gru fused", hidden, batch, length)[0] for length, batch in sizes})
         return {label: 1000 * one["ms"] / (length * batch) for (label, one), (length, batch) in zip(times.items(), sizes)}
     return _sampling(hidden)
 
