@@ -187,7 +187,7 @@ class FusedStep:
             if k < len(self.products):
                 *added, operand, matrix = self.products[k].args
                 tape.product("step", place(operand), place(added[0]) if added else None, Place(self.products[k]), matrix, known[matrix].shape[::-1])
-        tape.ready(1)
+        tape.ready()
 
     @torch.no_grad()
     def begin(self, table: list[Tensor], state: list[Tensor]) -> Callable[[int], Tensor]:

@@ -22,12 +22,12 @@ SCALE, ADD, MULTIPLY, ADD_PRODUCT, INTERPOLATE, SIGMOID, TANH, RELU, SIGMOID_GRA
 # operator -> instruction, sign and name of its scalar
 INSTRUCTIONS = {
     aten.add.Tensor: (ADD, 1, "alpha"), aten.sub.Tensor: (ADD, -1, "alpha"), aten.sub_.Tensor: (ADD, -1, "alpha"), aten.neg.default: (SCALE, -1, None),
-    aten.mul.Tensor: (MULTIPLY, 1, None), aten.addcmul.default: (ADD_PRODUCT, 1, "value"), aten.lerp.Tensor: (INTERPOLATE, 1, None),
+    aten.rsub.Scalar: (ADD, -1, None), aten.mul.Tensor: (MULTIPLY, 1, None), aten.addcmul.default: (ADD_PRODUCT, 1, "value"), aten.lerp.Tensor: (INTERPOLATE, 1, None),
     aten.sigmoid.default: (SIGMOID, 1, None), aten.tanh.default: (TANH, 1, None), aten.relu.default: (RELU, 1, None),
     aten.sigmoid_backward.default: (SIGMOID_GRADIENT, 1, None), aten.tanh_backward.default: (TANH_GRADIENT, 1, None),
     aten.threshold_backward.default: (RELU_GRADIENT, 1, None),
 }
-MOVING = (*JOINING, aten.expand.default, aten.slice_backward.default)
+MOVING = (*JOINING, aten.clone.default, aten._unsafe_view.default, aten.expand.default, aten.slice_backward.default)
 
 
 class Unsupported(NotImplementedError):
@@ -52,7 +52,7 @@ class Instruction(NamedTuple):
 
 
 class Columns:
-    """The columns of each node of a graph, and the instructions that make them.
+    """The columns of each node of a graph that was recorded for one sequence, and the instructions that make them.
 
     Columns are counted from 1; those up to 0 are numbers: column -i of every node holds numbers[i]. `given` nodes are not looked into,
     `skipped` ones are left out.
@@ -105,7 +105,7 @@ class Columns:
         if node.target is operator.getitem or is_view(node) or node.target in MOVING:
             return node.target(*arguments, **options)
         shape = node.meta["val"].shape
-        if node.target in (aten.zeros.default, aten.empty_like.default):
+        if node.target in (aten.zeros.default, aten.zeros_like.default, aten.empty_like.default):
             return torch.zeros(shape, dtype=torch.long)
         if node.target is aten.fill_.Scalar:
             return torch.full(shape, self._number(arguments[1]))
@@ -116,7 +116,9 @@ class Columns:
         code, sign, name = INSTRUCTIONS[node.target]
         operands = [one if isinstance(one, Tensor) else torch.tensor(self._number(one)) for one in arguments]
         if code == RELU_GRADIENT:
-            operands.pop()      # the threshold, which is 0
+            operands.pop()          # the threshold, which is 0
+        if node.target is aten.rsub.Scalar:
+            operands.reverse()      # b - a
         return self._instruct(node, code, operands, shape, sign * options.get(name, 1.0))
 
     def _instruct(self, node: Node, code: int, operands: list[Tensor], shape: torch.Size, scalar: float = 1.0) -> Tensor:
@@ -125,7 +127,9 @@ class Columns:
         return self._columns(out).view(shape)
 
     def _sum(self, node: Node, of: Tensor, dims: list[int], keepdim: bool = False) -> Tensor:
-        [dim] = dims
+        [dim] = [dim % of.dim() for dim in dims] if len(dims) == 1 else [0]
+        if dim == 0:
+            raise Unsupported("a sum over the batch or over several dimensions in a step")
         total, *others = of.split(1, dim)
         for other in others:
             total = self._instruct(node, ADD, [total, other], total.shape)

@@ -114,8 +114,8 @@ def _reference(cell: Cell, x: Tensor, state: State) -> tuple[Tensor, State]:
 
 
 def read(cell: Cell, x: Tensor) -> dict[str, Tensor]:
-    """What the steps of a cell are given: its projections of the inputs [T, B, D] or symbols [T, B], and where a product has a bias that with its projection,
-    if it has one; [T, B, R]. Where there are fewer symbols than inputs, each symbol is projected once."""
+    """What the steps of a cell are given, [T, B, R] each: its projections of the inputs [T, B, D] or symbols [T, B], and with them, or alone, the biases
+    of its products. Where there are fewer kinds of symbols than symbols, each kind is projected once."""
     if x.is_floating_point() or x.numel() <= cell.inputs + 1:
         given = dict(cell.project(x))
         for name, bias in cell.recurrent_bias.items():

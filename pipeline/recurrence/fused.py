@@ -13,7 +13,7 @@ from pipeline.recurrence.tape import Move, Place, Tape
 
 
 def refuse(cell: Cell) -> None:
-    """Raises Unsupported for a cell whose products or numbers steps.cpp has not."""
+    """Raises Unsupported for a cell whose products or type of numbers steps.cpp has not."""
     native.refuse(cell.input_weight.dtype, cell.input_weight.device)
     if type(cell).multiplier is not Cell.multiplier and not cell.chosen_by:
         raise Unsupported(f"{type(cell).__name__} multiplies in its own way")
@@ -83,18 +83,24 @@ class FusedProgram(Buffers):
             tape.product("backward", Place(("d result", name), timed=True), None, Place(("d operand", name)), ("transposed", name),
                          cell.products[name][::-1], *choice.get(name, ()))
             tape.stage("backward", instructions["backward", k], after=moves["backward", k])
-        tape.ready(batch)
+        tape.ready()
 
     def _outputs(self, columns: Columns) -> Iterator[tuple[Stage, Tensor, Place, bool]]:
         """Stage after which an output is there, its columns, its place, and whether it is added to what is there."""
         names, last = self.step.names, len(self.step.names)
         for (kind, name), node in self.step.outputs.items():
-            if node is None and kind != "d state" or kind == "operand" and any(self.operands[name] is state for state in self.states):
-                continue
-            stage = {"operand": lambda: ("forward", names.index(name)), "state": lambda: ("forward", last),
-                     "d result": lambda: ("backward", names.index(name) + 1)}.get(kind, lambda: ("backward", 0))()
-            row = columns.row(node) if node is not None else torch.zeros(self.states[name].shape[-1], dtype=torch.long)
-            yield stage, row, Place((kind, name), timed=kind != "d constant", shift=int("state" in kind), parity=kind == "d state"), kind == "d constant"
+            if kind == "operand":
+                if not any(self.operands[name] is state for state in self.states):
+                    yield ("forward", names.index(name)), columns.row(node), Place((kind, name), timed=True), False
+            elif kind == "state":
+                yield ("forward", last), columns.row(node), Place((kind, name), timed=True, shift=1), False
+            elif kind == "d result":
+                yield ("backward", names.index(name) + 1), columns.row(node), Place((kind, name), timed=True), False
+            elif kind == "d state":
+                row = columns.row(node) if node is not None else torch.zeros(self.states[name].shape[-1], dtype=torch.long)
+                yield ("backward", 0), row, Place((kind, name), timed=True, shift=1, parity=True), False
+            elif node is not None:
+                yield ("backward", 0), columns.row(node), Place((kind, name), timed=kind == "d x"), kind == "d constant"
 
     def forward(self, cell: Cell, weights: dict[str, Tensor], steps: int, added: dict[str, Tensor], read: dict[str, Tensor]) -> None:
         batch = self.states[0].shape[1]

@@ -24,7 +24,7 @@ constexpr int BYTES = 16, ROWS = 4;
 constexpr int VECTORS = 2;                  // side by side in a tile
 constexpr Int STRIP = 256;                  // numbers that a stage takes at a time
 
-template <class T> using Vector __attribute__((vector_size(BYTES), aligned(sizeof(T)))) = T;
+template <class T> using Vector __attribute__((vector_size(BYTES), aligned(sizeof(T)), may_alias)) = T;
 template <class T> constexpr Int LANES = BYTES / sizeof(T);
 template <class T> constexpr Int PANEL = VECTORS * LANES<T>;
 

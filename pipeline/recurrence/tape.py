@@ -67,7 +67,7 @@ class Tape:
         found: dict[int, set] = defaultdict(set)
         for stage in instructions:
             for row in [row for one in instructions[stage] for row in one.operands] + [move.columns for move in moves[stage]]:
-                for part in self.runs(row):
+                for part in (part for part in self.runs(row) if part[0] > 0):
                     found[self.columns.value(int(part[0])).first].add(stage)
         return found
 
@@ -97,12 +97,12 @@ class Tape:
         for one, packed in zip(matrix.unsqueeze(0) if matrix.dim() == 2 else matrix, self.packed[name], strict=True):
             native.pack(one, packed)
 
-    def ready(self, batch: int) -> None:
+    def ready(self) -> None:
         """To be called once all is written."""
         longest = max((work[-1] for works in self.lines.values() for work in works), default=1)
         for index, number in enumerate(self.columns.numbers):
-            self.tensors["number", index] = torch.full((1, longest), number, dtype=self.dtype).expand(batch + 1, -1)
-        self.tensors |= {name: packed.view(1, -1).expand(batch + 1, -1) for name, packed in self.packed.items()}
+            self.tensors["number", index] = _the_same_for_all(torch.full((longest,), number, dtype=self.dtype))
+        self.tensors |= {name: _the_same_for_all(packed) for name, packed in self.packed.items()}
         self._of_name: dict[Hashable, list[tuple[int, Place]]] = defaultdict(list)
         for place, index in self._places.items():
             self._of_name[place.tensor].append((index, place))
@@ -130,7 +130,7 @@ class Tape:
         other.tensors, other._table = dict(self.tensors), self._table.clone()
         other.packed = {name: torch.empty_like(packed) for name, packed in self.packed.items()}
         for name, packed in other.packed.items():
-            other.bind(name, packed.view(1, -1).expand(2, -1))
+            other.bind(name, _the_same_for_all(packed))
         return other
 
     def run(self, line: str, start: int, steps: int, stride: int, batch: int) -> None:
@@ -205,3 +205,8 @@ class Tape:
                 self.registers = max(self.registers, registers[out] + 1)
             words += words[:1] * (3 - len(words))       # any readable place
             self._instructions.append([code, word(out), *words, struct.unpack("q", struct.pack("d", scalar))[0]])
+
+
+def _the_same_for_all(tensor: Tensor) -> Tensor:
+    """Rows that all lie in the same place."""
+    return tensor.view(1, -1).expand(2, -1)

@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 import torch
+from torch.fx.experimental.proxy_tensor import make_fx
 
 from pipeline.recurrence import columns, engines, native
 from pipeline.recurrence.columns import Columns
-from pipeline.recurrence.tape import Move, Place, Tape
+from pipeline.recurrence.tape import Place, Tape
 from tests.cells.test_cells import make
 
 FORMS = [*native.SETS.get(torch.backends.cpu.get_cpu_capability(), ()), "any"]
@@ -37,7 +38,7 @@ def test_products_are_those_of_numpy(form, dtype, shape, threads):
             result = torch.full((batch, rows + 3), 7.0, dtype=dtype)                         # whose rows are longer than the product
             tape.tensors |= {"operand": operand, "result": result, "added": added}
             tape.product("line", Place("operand"), None if sum_of is None else Place("added"), Place("result", 2), "matrix", (rows, size))
-            tape.ready(batch)
+            tape.ready()
             tape.pack("matrix", weight)
             tape.run("line", 0, 1, 1, batch)
             expected = operand.double().numpy() @ matrix.double().numpy().T + (0 if sum_of is None else added.double().numpy())
@@ -77,7 +78,7 @@ def test_instructions_are_their_functions(form, dtype, code):
     tape.located[int(out[0])] = Place("out")
     tape.tensors["out"] = torch.empty(2, width, dtype=dtype)
     tape.stage("line", [columns.Instruction(None, code, given.value(int(out[0])), rows, -1.5)])
-    tape.ready(2)
+    tape.ready()
     tape.run("line", 0, 1, 1, 2)
     with np.errstate(all="ignore"):
         expected = function(*(operand.double().numpy() for operand in operands))
@@ -91,26 +92,48 @@ def test_instructions_are_their_functions(form, dtype, code):
         np.testing.assert_allclose(found, expected, atol=1e-37, rtol=tolerance)
 
 
-def test_registers_are_used_again_only_when_free():
-    """((a + b) (c + d)) + ((a + c) (b + d)), its parts in registers."""
-    from torch.fx.experimental.proxy_tensor import make_fx
-
-    def function(a, b, c, d):
-        return (a + b) * (c + d) + (a + c) * (b + d)
-    operands = [random(1, 8, dtype=torch.float64, seed=seed) for seed in range(4)]
+def by_tape(function, operands):
+    """A function of tensors [1, width], recorded and run as one stage; and the tape."""
     graph = make_fx(function, tracing_mode="fake")(*operands).graph
     found = Columns(graph)
     tape = Tape(found, torch.float64)
     for node, operand in zip((node for node in graph.nodes if node.op == "placeholder"), operands):
         tape.located[int(found.row(node)[0])] = Place(node)
         tape.tensors[node] = operand
-    tape.tensors["out"] = torch.empty(1, 8, dtype=torch.float64)
-    returned = next(node for node in graph.nodes if node.op == "output").args[0]
-    tape.stage("line", found.instructions, after=[Move(Place("out"), found.row(returned))])
-    tape.ready(1)
+    row = found.row(next(node for node in graph.nodes if node.op == "output").args[0])
+    tape.tensors["out"] = torch.empty(1, len(row), dtype=torch.float64)
+    tape.stage("line", found.instructions, after=tape.moves(row, Place("out")))
+    tape.ready()
     tape.run("line", 0, 1, 1, 1)
-    torch.testing.assert_close(tape.tensors["out"], function(*operands))
+    return tape.tensors["out"], tape
+
+
+def test_registers_are_used_again_only_when_free():
+    def function(a, b, c, d):
+        return (a + b) * (c + d) + (a + c) * (b + d)
+    operands = [random(1, 8, dtype=torch.float64, seed=seed) for seed in range(4)]
+    found, tape = by_tape(function, operands)
+    torch.testing.assert_close(found, function(*operands))
     assert tape.registers == 3
+
+
+@pytest.mark.parametrize("function", [
+    lambda a, b: (1 - a) * b * 0.5 + 2 - b,                                                  # numbers on either side
+    lambda a, b: torch.cat([a[:, 4:6], torch.tanh(b), torch.zeros_like(a)[:, :2], a[:, :4]], dim=1),      # parts of four widths
+    lambda a, b: (a.view(1, 3, 4) * b.view(1, 3, 4)[:, :1]).sum(1),                          # one for all, and a sum over them
+    lambda a, b: torch.stack(torch.addcmul(a, b, a, value=-3).chunk(2, dim=1), dim=1).flatten(1),
+    lambda a, b: torch.sub(a, b, alpha=0.25).neg().unflatten(1, (2, 6)).sum(1, keepdim=True).expand(1, 2, 6).flatten(1) * torch.relu(a),
+])
+def test_recorded_operators_do_what_they_did(function):
+    operands = [random(1, 12, dtype=torch.float64, seed=seed) for seed in range(2)]
+    torch.testing.assert_close(by_tape(function, operands)[0], function(*operands), rtol=1e-13, atol=1e-13)
+
+
+@pytest.mark.parametrize("function, message", [(lambda a: torch.exp(a), "aten.exp.default in a step"), (lambda a: a.sum(0), "a sum over the batch"),
+                                               (lambda a: a.view(1, 2, 6).sum((1, 2)), "or over several dimensions")])
+def test_what_cannot_be_done_is_refused(function, message):
+    with pytest.raises(columns.Unsupported, match=message):
+        by_tape(function, [random(1, 12, dtype=torch.float64)])
 
 
 # Sizes at which rows are cut into strips, batches into unequal shares, and matrices into panels of which the last is not full.
