@@ -27,10 +27,11 @@ slurm:
 	command -v slurmctld munged || { apt-get update -qq && apt-get install -y -qq --no-install-recommends slurm-wlm munge; }
 
 clean:
-	rm -rf .venv results runs mlflow.db mlartifacts data/prepared
+	rm -rf .venv results runs mlflow.db mlartifacts data/prepared pipeline/recurrence/*.so
 
 .venv/installed: pyproject.toml constraints.txt pipeline/recurrence/steps.cpp
 	$(PYTHON) -m venv .venv
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check uv
+	rm -f pipeline/recurrence/*.so
 	.venv/bin/uv pip install --python .venv/bin/python --compile-bytecode --constraint constraints.txt --editable '.[test]'
 	touch $@

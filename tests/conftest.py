@@ -14,10 +14,12 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.utils import instantiate
 
+from pipeline.recurrence import native
 from pipeline.verb import CONF
 
 ROOT = CONF.parent
 SHARED = ROOT.parent / "shared" / "data"
+needs_steps = pytest.mark.skipif(native.library() is None, reason="steps.cpp was not compiled: there was no C++ compiler at installation")
 
 
 def words(count: int, seed: int = 0) -> str:

@@ -13,7 +13,7 @@ import torch
 
 from pipeline.runs.files import read_lines
 from pipeline.verb import Refusal
-from tests.conftest import ROOT, trained
+from tests.conftest import ROOT, needs_steps, trained
 
 
 def command(*arguments: str, verb: str = "train", **options):
@@ -174,6 +174,7 @@ def test_a_time_budget_ends_the_run_with_a_validation(run_in):
     assert run.finished and 1 <= last["seconds"] < 3 and "validation" in last and last["step"] < 1000000
 
 
+@needs_steps
 def test_the_engine_is_chosen_and_said_and_can_be_forced(run_in, capsys):
     for overrides, engine in ((["model=lstm"], "fused"), (["model=mut1", "trainer.engine=deferred"], "deferred"), (["model=mut2", "trainer.engine=reference"], "reference")):
         run_in(*overrides, "trainer.steps=2")

@@ -68,7 +68,8 @@ class Cell(nn.Module):
         return {}
 
     def multiply(self, name: str, weight: Tensor, operand: Tensor, x: dict[str, Tensor]) -> Tensor:
-        """What `product(name, operand)` gives a step: the product and what is added to it, x[name]; [B, C] -> [B, R]."""
+        """What `product(name, operand)` gives a step: the product and what is added to it, x[name]; [B, C] -> [B, R]. Overridden together with
+        `multiplier`."""
         return torch.addmm(x[name], operand, weight.t())
 
     def multiplier(self, weight: Tensor, batch: int) -> Callable[[Tensor, dict[str, Tensor]], Tensor]:
@@ -83,5 +84,8 @@ class Cell(nn.Module):
         return product(gradient.flatten(0, 1).t(), operand.flatten(0, 1).t()), {}
 
     def step(self, x: dict[str, Tensor], state: tuple[Tensor, ...], product: Product) -> tuple[Tensor, ...]:
-        """One time step: projections [B, R], state [B, width] each, `product(name, operand)` -> the next state."""
+        """One time step: projections [B, R], state [B, width] each, `product(name, operand)`, once for each name -> the next state.
+
+        It is recorded once, so attributes that are no tensors are read once; parameters are read in `project`, `constants` and products alone.
+        """
         raise NotImplementedError

@@ -37,7 +37,7 @@ class Stepper:
 
     @torch.no_grad()
     def __init__(self, network: "RecurrentNetwork", state: State):
-        cells, names = network.cells, list(network.cells[0].state)
+        cells, names, self.symbols = network.cells, list(network.cells[0].state), network.symbols
         table = _given(cells[0], network.read(torch.arange(network.symbols + 1, device=state[0].device)[:, None]))
 
         def step(*tensors: Tensor) -> list[Tensor]:
@@ -63,7 +63,9 @@ class Stepper:
         self.line = _recorded[network][1](list(table.values()), parts)
 
     def __call__(self, symbol: int) -> Tensor:
-        """Reads 0..V and returns the next symbol's logits [V]."""
+        """Reads 0..V and returns the next symbol's logits [V]. Raises IndexError for another symbol."""
+        if not 0 <= symbol <= self.symbols:
+            raise IndexError(f"symbol {symbol}: there are 0 to {self.symbols}")
         return self.line(symbol)
 
 
@@ -122,7 +124,9 @@ class Line:
                 self.calls += writing(node, arguments, options, values[node])
         logits, *after = nodes[-1].args[0]
         self.logits = values[logits]
-        self.calls += [functools.partial(before.copy_, values[node]) for before, node in zip(inputs[len(table):], after, strict=True)]
+        ends = [(torch.empty_like(before), before, values[node]) for before, node in zip(inputs[len(table):], after, strict=True)]
+        self.calls += [functools.partial(end.copy_, value) for end, _, value in ends]      # all, before the first is overwritten
+        self.calls += [functools.partial(before.copy_, end) for end, before, _ in ends]
 
     @torch.no_grad()
     def __call__(self, symbol: int) -> Tensor:
@@ -145,6 +149,8 @@ class FusedStep:
         self.module, known, nodes = module, _constants(module), list(module.graph.nodes)
         self.placeholders = [node for node in nodes if node.op == "placeholder"]
         self.products = [node for node in nodes if node.target in (aten.mm.default, aten.addmm.default) and node not in known]
+        if any(node.kwargs for node in self.products):
+            raise Unsupported("a scaled product")
         matrices = {node.args[-1] for node in self.products}
         self.constants = [node for node in known if node not in matrices and any(user not in known for user in node.users)]
         columns = Columns(module.graph, given={*self.products, *self.constants}, skipped=known.keys() - self.constants)
@@ -161,7 +167,10 @@ class FusedStep:
             stage_of[node] = self.products.index(node) + 1 if node in self.products else before
         instructions = {k: [one for one in columns.instructions if stage_of[one.node] == k] for k in range(len(self.products) + 1)}
         moves: dict[int, list[Move]] = {k: [] for k in instructions}
+        of_carried = {int(columns.row(node)[0]) for node in carried}
         for node, to in zip(after, map(Place, carried), strict=True):
+            if of_carried & {columns.value(int(part[0])).first for part in tape.runs(columns.row(node)) if part[0] > 0}:
+                raise Unsupported("a state that holds what another one held before")       # and may have been overwritten by then
             moves[len(self.products)] += tape.moves(columns.row(node), to)
         self.widths: dict[Hashable, int] = {node: len(columns.row(node)) for node in self.products}
         joined: dict[Node, Place] = {}

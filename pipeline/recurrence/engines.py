@@ -3,13 +3,14 @@
 Ways to run through T steps, equal to rounding, and PyTorch's kernels for the cells that PyTorch ships:
 
 reference  the plain differentiable loop. Any dtype; forward-mode and double differentiation.
-fused      for training on a CPU: all steps are one call of steps.cpp, forward or backward, compiled when the project is installed: packed
-           matrices, and pointwise functions on strips that stay in the cache (pipeline.recurrence.fused). Threads share the batch.
-deferred   the same without it, and on a GPU: each step's operators in a straight line (pipeline.recurrence.schedule).
-compiled   deferred, with what lies between two products compiled into one kernel, while training.
+fused      on a CPU: all steps are one call of steps.cpp, forward or backward, compiled when the project is installed: packed matrices, and
+           pointwise functions on strips that stay in the cache (pipeline.recurrence.fused). Threads share the batch.
+deferred   on any device, for training: each step's operators in a straight line (pipeline.recurrence.schedule).
+compiled   deferred, with what lies between two products compiled into one kernel.
 library    torch's kernel (oneDNN, cuDNN), where the cell is exactly one that it ships.
 
 fused, deferred and compiled make no autograd graph of the steps, and one product per weight matrix, after the backward loop, gives its gradient.
+Without gradients deferred and compiled are the reference.
 
 Shapes: T time, B batch, R rows and C columns of a product.
 """
@@ -25,13 +26,13 @@ from torch.nn import functional as F
 
 from pipeline.cells.cell import Cell
 from pipeline.recurrence import fused, native
-from pipeline.recurrence.columns import Columns, Unsupported
+from pipeline.recurrence.columns import Unsupported
 from pipeline.recurrence.programs import Lease, borrow, record
 from pipeline.verb import Refusal
 
 ENGINES = ("reference", "fused", "deferred", "compiled", "library")
 CHECKED = 8     # steps on which compiled kernels are compared with what they were compiled from
-AT_ONCE = 256   # steps of a pass without gradients, which keeps nothing
+AT_ONCE = 256   # steps of a part of a pass without gradients, so that long ones need no more memory
 
 # Compiling costs 5 to 15 s and saves about a tenth of a run: worth it from 100 s on. Operations a second, of a core and of a GPU:
 WORTH_COMPILING = 100.0
@@ -51,7 +52,9 @@ def choose(engine: str, cells: Collection[Cell], device: str, operations: float 
     Raises Refusal for an engine that does not exist or that a cell does not have.
     """
     kernels = all(cell.library for cell in cells)
-    unfit = next(filter(None, map(_unfit, cells)), None) if device == "cpu" else f"it runs on a CPU, not on {device}"
+    unfit = None
+    if engine in ("auto", "fused"):
+        unfit = next(filter(None, map(_unfit, cells)), None) if device == "cpu" else f"it runs on a CPU, not on {device}"
     if engine == "auto":
         if unfit is None:
             return "fused"
@@ -71,13 +74,19 @@ def choose(engine: str, cells: Collection[Cell], device: str, operations: float 
 
 @torch.no_grad()
 def _unfit(cell: Cell) -> str | None:
-    """Why a cell cannot run fused, if so."""
+    """Why a cell cannot run fused, if so. Raises Refusal for one whose step cannot be recorded at all."""
+    x = read(cell, cell.input_weight.new_zeros(1, 1, cell.inputs))
+    state = tuple(cell.input_weight.new_zeros(1, width) for width in cell.state.values())
+    training = cell.training
     try:
-        fused.refuse(cell)
-        x = {name: part[0] for name, part in read(cell, cell.input_weight.new_zeros(1, 1, cell.inputs)).items() if name not in cell.recurrent}
-        Columns(record(cell, x, cell.constants(1), tuple(cell.input_weight.new_zeros(1, width) for width in cell.state.values()), 1).graph)
+        step = record(cell.train(), {name: part[0] for name, part in x.items() if name not in cell.recurrent}, cell.constants(1), state, 1)
+        fused.FusedProgram(step, cell, 1, 1)
     except Unsupported as reason:
         return str(reason)
+    except (AssertionError, RuntimeError, TypeError) as error:
+        raise Refusal(f"the step of {type(cell).__name__} cannot be recorded ({str(error).splitlines()[0]}): take trainer.engine=reference") from error
+    finally:
+        cell.train(training)
     return None
 
 
@@ -127,11 +136,12 @@ def read(cell: Cell, x: Tensor) -> dict[str, Tensor]:
 
 class _Steps(torch.autograd.Function):
     """The steps of a cell, forward and backward, by its program: added to products, other projections, constants, state and weights ->
-    outputs [T, B, H], states after."""
+    outputs [T, B, H], states after. Gradients of what is added and of other projections lie in the program's buffers, until its next pass, unless
+    they have to be `lasting`."""
 
     @staticmethod
-    def forward(ctx, lease: Lease, cell: Cell, keys: list[tuple[str, str | int]], *tensors: Tensor):
-        ctx.lease, ctx.cell, ctx.keys = lease, cell, keys
+    def forward(ctx, lease: Lease, cell: Cell, keys: list[tuple[str, str | int]], lasting: bool, *tensors: Tensor):
+        ctx.lease, ctx.cell, ctx.keys, ctx.lasting = lease, cell, keys, lasting
         program, given = lease.program, dict(zip(keys, tensors, strict=True))
         of = {kind: {name: part for (its, name), part in given.items() if its == kind} for kind in ("added", "x", "constant", "state", "weight")}
         steps = len(next(iter((of["added"] | of["x"]).values())))
@@ -142,24 +152,28 @@ class _Steps(torch.autograd.Function):
         for buffer, part in zip(program.states, of["state"].values(), strict=True):
             buffer[0].copy_(part)
         ctx.read = {name: part for name, part in of["x"].items() if name not in program.xs}      # by the products themselves
-        ctx.weights, ctx.steps = of["weight"], steps
-        program.forward(cell, ctx.weights, steps, of["added"], ctx.read)
+        ctx.steps = steps
+        program.forward(cell, of["weight"], steps, of["added"], ctx.read)
+        ctx.save_for_backward(*of["weight"].values())       # whose change before the backward pass is an error
         return program.states[0][1:steps + 1].clone(), *(part[steps].clone() for part in program.states)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, d_outputs: Tensor, *d_states: Tensor):
         cell, program, steps = ctx.cell, ctx.lease.program, ctx.steps
-        program.backward(cell, ctx.weights, steps, d_outputs, d_states, ctx.read)
+        weights = dict(zip((name for kind, name in ctx.keys if kind == "weight"), ctx.saved_tensors, strict=True))
+        program.backward(cell, weights, steps, d_outputs, d_states, ctx.read)
         gradients = {("state", index): part.clone() for index, part in enumerate(after[1] for after in program.d_states)}
         gradients |= {("x", name): part[:steps] for name, part in program.d_xs.items()}
         gradients |= {("constant", name): part.clone() for name, part in program.d_constants.items()}
-        for name, weight in ctx.weights.items():
+        for name, weight in weights.items():
             gradient, operand = program.d_results[name][:steps], program.operands[name][:steps]
             gradients["added", name] = gradient
             gradients["weight", name], more = cell.product_gradients(weight, gradient, operand, ctx.read)
             gradients |= {("x", other): part for other, part in more.items()}
-        return None, None, None, *(gradients.get(key) for key in ctx.keys)
+        if ctx.lasting:
+            gradients = {key: part.clone() for key, part in gradients.items()}
+        return None, None, None, None, *(gradients.get(key) for key in ctx.keys)
 
 
 def _by_program(cell: Cell, x: Tensor, state: State, engine: str) -> tuple[Tensor, State]:
@@ -169,7 +183,8 @@ def _by_program(cell: Cell, x: Tensor, state: State, engine: str) -> tuple[Tenso
     given = {(kind, name): part for kind, parts in (("added", added), ("x", xs), ("constant", constants), ("state", dict(enumerate(state))),
                                                     ("weight", weights)) for name, part in parts.items()}
     lease = borrow(cell, {name: part[0] for name, part in xs.items() if part.is_floating_point()}, constants, state, len(x), engine)
-    outputs, *after = _Steps.apply(lease, cell, list(given), *given.values())
+    lasting = x.is_leaf and x.requires_grad         # its gradient may be one of a projection
+    outputs, *after = _Steps.apply(lease, cell, list(given), lasting, *given.values())
     return outputs, tuple(after)
 
 

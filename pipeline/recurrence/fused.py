@@ -4,6 +4,7 @@ from collections.abc import Hashable, Iterator
 
 import torch
 from torch import Tensor
+from torch.fx import Node
 
 from pipeline.cells.cell import Cell
 from pipeline.recurrence import native
@@ -15,7 +16,8 @@ from pipeline.recurrence.tape import Move, Place, Tape
 def refuse(cell: Cell) -> None:
     """Raises Unsupported for a cell whose products or type of numbers steps.cpp has not."""
     native.refuse(cell.input_weight.dtype, cell.input_weight.device)
-    if type(cell).multiplier is not Cell.multiplier and not cell.chosen_by:
+    owner = next(kind for kind in type(cell).__mro__ if "multiplier" in vars(kind))
+    if owner is not Cell and "chosen_by" not in vars(owner):
         raise Unsupported(f"{type(cell).__name__} multiplies in its own way")
 
 
@@ -88,6 +90,9 @@ class FusedProgram(Buffers):
     def _outputs(self, columns: Columns) -> Iterator[tuple[Stage, Tensor, Place, bool]]:
         """Stage after which an output is there, its columns, its place, and whether it is added to what is there."""
         names, last = self.step.names, len(self.step.names)
+
+        def row(node: Node | None, like: Tensor) -> Tensor:
+            return columns.row(node) if node is not None else torch.zeros(like.shape[-1], dtype=torch.long)
         for (kind, name), node in self.step.outputs.items():
             if kind == "operand":
                 if not any(self.operands[name] is state for state in self.states):
@@ -95,21 +100,19 @@ class FusedProgram(Buffers):
             elif kind == "state":
                 yield ("forward", last), columns.row(node), Place((kind, name), timed=True, shift=1), False
             elif kind == "d result":
-                yield ("backward", names.index(name) + 1), columns.row(node), Place((kind, name), timed=True), False
+                yield ("backward", names.index(name) + 1), row(node, self.d_results[name]), Place((kind, name), timed=True), False
             elif kind == "d state":
-                row = columns.row(node) if node is not None else torch.zeros(self.states[name].shape[-1], dtype=torch.long)
-                yield ("backward", 0), row, Place((kind, name), timed=True, shift=1, parity=True), False
+                yield ("backward", 0), row(node, self.states[name]), Place((kind, name), timed=True, shift=1, parity=True), False
             elif node is not None:
                 yield ("backward", 0), columns.row(node), Place((kind, name), timed=kind == "d x"), kind == "d constant"
 
     def forward(self, cell: Cell, weights: dict[str, Tensor], steps: int, added: dict[str, Tensor], read: dict[str, Tensor]) -> None:
-        batch = self.states[0].shape[1]
         for name, weight in weights.items():
             self.tape.pack(("matrix", name), weight)
-            what = added[name] if name in added else weight.new_zeros(weight.shape[-2]).expand(steps, batch, -1)
+            what = added[name] if name in added else weight.new_zeros(weight.shape[-2]).expand(steps, self.batch, -1)
             self.tape.bind(("added", name), what if what.stride(-1) == 1 else what.contiguous())
-        self._choose(read)
-        self.tape.run("forward", 0, steps, 1, batch)
+        self._choose(cell, read)
+        self.tape.run("forward", 0, steps, 1, self.batch)
         for name in weights:
             self.tape.release(("added", name))
 
@@ -122,10 +125,10 @@ class FusedProgram(Buffers):
         for buffer, gradient in zip(self.d_states, d_states, strict=True):
             buffer[(steps - 1) % 2].copy_(gradient)
         self.tape.bind("d output", d_outputs if d_outputs.stride(-1) == 1 else d_outputs.contiguous())
-        self._choose(read)
-        self.tape.run("backward", steps - 1, steps, -1, d_outputs.shape[1])
+        self._choose(cell, read)
+        self.tape.run("backward", steps - 1, steps, -1, self.batch)
         self.tape.release("d output")
 
-    def _choose(self, read: dict[str, Tensor]) -> None:
-        for name, part in read.items():
-            self.tape.bind(("read", name), part)
+    def _choose(self, cell: Cell, read: dict[str, Tensor]) -> None:
+        for name in cell.chosen_by.values():
+            self.tape.bind(("read", name), read[name].long())

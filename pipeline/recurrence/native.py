@@ -52,7 +52,8 @@ def pack(matrix: Tensor, packed: Tensor) -> None:
     library().pack_matrix(matrix.element_size(), matrix.data_ptr(), *matrix.stride(), *matrix.shape, packed.data_ptr(), torch.get_num_threads())
 
 
-def run(dtype: torch.dtype, places: Tensor, works: Tensor, instructions: Tensor, registers: int, start: int, steps: int, stride: int, batch: int) -> None:
-    """The works of time steps start, start + stride, ... for every row of the batch, by as many threads as torch has."""
+def run(dtype: torch.dtype, places: Tensor, works: Tensor, instructions: Tensor, registers: int, start: int, steps: int, stride: int,
+        batch: int) -> None:
+    """The works of time steps start, start + stride, ... for every row of the batch, by as many threads as torch has; the tables as Tape makes them."""
     library().run_steps(dtype.itemsize, places.data_ptr(), len(places), works.data_ptr(), len(works), instructions.data_ptr(), registers, start,
                         steps, stride, batch, torch.get_num_threads())

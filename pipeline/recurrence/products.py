@@ -19,7 +19,8 @@ WORTH = 2**20       # multiplications of one product from which oneDNN is faster
 
 def served(first: Tensor, second: Tensor, count: int) -> bool:
     """Whether oneDNN takes the product of matrices like these, of `count` rows with all of `second`: large, float32, on a CPU with AVX-512."""
-    return (CAPABILITY == "AVX512" and first.dtype == second.dtype == torch.float32 and first.device.type == second.device.type == "cpu" and second.dim() == 2
+    on_cpu = first.device.type == second.device.type == "cpu" and CAPABILITY == "AVX512"
+    return (on_cpu and first.dtype == second.dtype == torch.float32 and second.dim() == 2
             and count > 1 and count * second.numel() >= WORTH and torch.backends.mkldnn.is_available())
 
 

@@ -27,7 +27,7 @@ def borrow(cell: Cell, xs: dict[str, Tensor], constants: dict[str, Tensor], stat
     """A program for a cell whose step is given these (xs: other projections than those that are added to products), by the engine "fused",
     "compiled" or "deferred"."""
     known = _programs.setdefault(cell, {})
-    key = (engine, state[0].shape, state[0].dtype, state[0].device, *((name, part.shape) for name, part in xs.items()))
+    key = (engine, cell.training, state[0].shape, state[0].dtype, state[0].device, *((name, part.shape) for name, part in xs.items()))
     if key not in known:
         while len(known) >= KEPT:
             del known[next(iter(known))]

@@ -2,7 +2,7 @@
 //
 // A program is a line of work done once for each time step: products, and stages of instructions. A stage's instructions run one after the
 // other on a strip of a row, whose intermediate results stay in the first-level cache; sequences are independent of each other, so threads
-// share the batch and never wait for each other. Everything is called from pipeline/recurrence/program.py, which makes the programs.
+// share the batch and never wait for each other. Everything is called from pipeline/recurrence/tape.py, which writes the programs.
 //
 // Shapes: B batch, K columns and N rows of a matrix.
 
@@ -72,7 +72,8 @@ template <class T, int R>
 inline void tiles(int rows, const T* operand, Int operand_row, const T* panel, Int K, const T* added, Int added_row, T* result, Int result_row,
                   Int width) {
     if constexpr (R > 0) {
-        if (rows == R) return tile<T, R, R == 1 ? 8 : R == 2 ? 3 : R == 3 ? 2 : 1>(operand, operand_row, panel, K, added, added_row, result, result_row, width);
+        constexpr int U = R == 1 ? 8 : R == 2 ? 3 : R == 3 ? 2 : 1;
+        if (rows == R) return tile<T, R, U>(operand, operand_row, panel, K, added, added_row, result, result_row, width);
         tiles<T, R - 1>(rows, operand, operand_row, panel, K, added, added_row, result, result_row, width);
     }
 }
@@ -123,7 +124,10 @@ inline Exponential exponential(float a) {
     series = series * r + 1.0f / 24;
     series = series * r + 1.0f / 6;
     series = series * r + 0.5f;
-    return {__builtin_bit_cast(float, (int32_t(n) + 127) << 23), series * r * r + r};
+    const int32_t bits = (int32_t(n) + 127) << 23;
+    float power;
+    memcpy(&power, &bits, sizeof(power));
+    return {power, series * r * r + r};
 }
 
 inline float sigmoid(float a) {         // with e = e^-|a|: 1 / (1 + e), or e / (1 + e) for a < 0
@@ -161,7 +165,7 @@ void instruct(Int code, T s, T* out, const T* a, const T* b, const T* c, Int cou
 #undef EACH
 }
 
-// ---- Programs: arrays of 64-bit words, as pipeline/recurrence/program.py writes them ------------------------------------------------
+// ---- Programs: arrays of 64-bit words, as pipeline/recurrence/tape.py writes them ------------------------------------------------
 
 struct Place { Int address, step, row, shift, mask; };     // bytes; element [t, b, 0] is at address + ((t + shift) & mask) step + b row
 // kind 0: a product, of a matrix that is the same for all, or, where `choice` is a place, the one of `count` that a row's number there names (of
@@ -170,35 +174,40 @@ struct Work { Int kind, operand, added, result, packed, N, K, choice, first, cou
 struct Instruction { Int code, out, a, b, c; double scalar; };     // places, or ~register
 
 template <class T>
+void multiply(const Work& work, const Place* places, char* const* now, Int B) {
+    const Int panels = (work.N + PANEL<T> - 1) / PANEL<T>, number = sizeof(T);
+    const bool chosen = work.choice >= 0;
+    for (Int b = 0, rows = chosen ? 1 : B; b < B; b += rows) {
+        auto at = [&](Int place) { return place < 0 ? nullptr : now[place] + b * places[place].row; };
+        const Int choice = chosen ? *(const Int*)at(work.choice) : 0;
+        product((const T*)at(work.operand), places[work.operand].row / number, (const T*)now[work.packed] + choice * panels * PANEL<T> * work.K,
+                rows, work.N, choice < work.count ? work.K : 0, (const T*)at(work.added), work.added < 0 ? 0 : places[work.added].row / number,
+                (T*)at(work.result), places[work.result].row / number);
+    }
+}
+
+template <class T>
+void stage(const Work& work, const Place* places, char* const* now, const Instruction* instructions, T* strips, Int B) {
+    for (Int b = 0; b < B; b++)
+        for (Int column = 0; column < work.width; column += STRIP) {
+            const Int count = work.width - column < STRIP ? work.width - column : STRIP;
+            auto at = [&](Int index) { return index < 0 ? strips + ~index * STRIP : (T*)(now[index] + b * places[index].row) + column; };
+            for (const Instruction* one = instructions + work.first; one < instructions + work.first + work.count; one++)
+                instruct<T>(one->code, T(one->scalar), at(one->out), at(one->a), at(one->b), at(one->c), count);
+        }
+}
+
+template <class T>
 void run(const Place* places, Int place_count, const Work* works, Int work_count, const Instruction* instructions, Int registers,
          Int start, Int steps, Int stride, Int begin, Int end) {
     T* strips = new T[registers * STRIP];
-    char** now = new char*[place_count];
-    for (Int i = 0; i < steps; i++) {
-        const Int t = start + i * stride;
+    char** now = new char*[place_count];        // where row `begin` of each place is at this step
+    for (Int i = 0, t = start; i < steps; i++, t += stride) {
         for (Int p = 0; p < place_count; p++)
             now[p] = (char*)places[p].address + ((t + places[p].shift) & places[p].mask) * places[p].step + begin * places[p].row;
-        for (const Work* work = works; work < works + work_count; work++) {
-            if (work->kind == 0) {
-                const Int in = work->operand, add = work->added, out = work->result, size = (work->N + PANEL<T> - 1) / PANEL<T> * PANEL<T> * work->K;
-                const bool chosen = work->choice >= 0;
-                for (Int b = 0, rows = chosen ? 1 : end - begin; b < end - begin; b += rows) {
-                    const Int choice = chosen ? *(const Int*)(now[work->choice] + b * places[work->choice].row) : 0;
-                    const T* added = add < 0 ? nullptr : (const T*)(now[add] + b * places[add].row);
-                    product((const T*)(now[in] + b * places[in].row), places[in].row / Int(sizeof(T)), (const T*)now[work->packed] + choice * size, rows,
-                            work->N, choice < work->count ? work->K : 0, added, add < 0 ? 0 : places[add].row / Int(sizeof(T)),
-                            (T*)(now[out] + b * places[out].row), places[out].row / Int(sizeof(T)));
-                }
-                continue;
-            }
-            for (Int b = 0; b < end - begin; b++)
-                for (Int column = 0; column < work->width; column += STRIP) {
-                    const Int count = work->width - column < STRIP ? work->width - column : STRIP;
-                    auto at = [&](Int index) { return index < 0 ? strips + ~index * STRIP : (T*)(now[index] + b * places[index].row) + column; };
-                    for (const Instruction* one = instructions + work->first; one < instructions + work->first + work->count; one++)
-                        instruct<T>(one->code, T(one->scalar), at(one->out), at(one->a), at(one->b), at(one->c), count);
-                }
-        }
+        for (const Work* work = works; work < works + work_count; work++)
+            if (work->kind == 0) multiply<T>(*work, places, now, end - begin);
+            else stage<T>(*work, places, now, instructions, strips, end - begin);
     }
     delete[] now;
     delete[] strips;

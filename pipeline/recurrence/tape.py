@@ -4,7 +4,7 @@ import copy
 import math
 import struct
 from collections import defaultdict
-from collections.abc import Hashable
+from collections.abc import Collection, Hashable
 from itertools import accumulate
 from typing import NamedTuple
 
@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 
 from pipeline.recurrence import native
-from pipeline.recurrence.columns import ADD, SCALE, Columns, Instruction
+from pipeline.recurrence.columns import ADD, SCALE, Columns, Instruction, Unsupported
 
 PRODUCT, STAGE = range(2)
+NARROW, WIDE = 8, 64        # parts below NARROW columns in a stage of WIDE and more are slower than the operators by themselves
 
 
 class Place(NamedTuple):
@@ -38,6 +39,22 @@ class Move(NamedTuple):
     add: bool = False
 
 
+class Work(NamedTuple):
+    """A product, with places, rows and columns of its matrix and how many matrices there are; or a stage, with its instructions."""
+
+    kind: int
+    operand: int = -1
+    added: int = -1
+    result: int = -1
+    packed: int = -1
+    rows: int = 0
+    columns: int = 0
+    choice: int = -1
+    first: int = 0
+    count: int = 0
+    width: int = 0
+
+
 class Tape:
     """Lines of works, written once, and the tensors that they work on.
 
@@ -52,7 +69,7 @@ class Tape:
         self.located: dict[int, Place] = {}
         self.packed: dict[Hashable, Tensor] = {}
         self.registers = 0
-        self.lines: dict[str, list[list]] = {}
+        self.lines: dict[str, list[Work]] = {}
         self._firsts = torch.tensor([value.first for value in columns.values])
         self._places: dict[Place, int] = {}
         self._instructions: list[list[int]] = []
@@ -81,10 +98,11 @@ class Tape:
         """result = added + operand matrix^T, of a matrix [N, K] that `pack` puts in its place, or of the one of `count` that a row's choice names."""
         self.packed[matrix] = native.panels(shape, self.dtype, count)
         parts = (operand, added, result, Place(matrix))
-        places = [-1 if part is None else self._place(part) for part in (*parts, choice)]
-        self.lines.setdefault(line, []).append([PRODUCT, *places[:4], *shape, places[4], 0, count, 0])
+        places = [-1 if part is None else self._place(part) for part in parts]
+        chosen = -1 if choice is None else self._place(choice)
+        self.lines.setdefault(line, []).append(Work(PRODUCT, *places, *shape, chosen, count=count))
 
-    def stage(self, line: str, instructions: list[Instruction], before: list[Move] = [], after: list[Move] = []) -> None:
+    def stage(self, line: str, instructions: list[Instruction], before: Collection[Move] = (), after: Collection[Move] = ()) -> None:
         """Instructions, and what is moved before and after them."""
         inside = [one for one in after if any(int(part[0]) > 0 and not self._is_located(part) for part in self.runs(one.columns))]
         self._work(line, [*before, *instructions, *inside])
@@ -94,12 +112,14 @@ class Tape:
 
     def pack(self, name: Hashable, matrix: Tensor) -> None:
         """Takes over a matrix, or the matrices [count, N, K], as they are now."""
+        if matrix.dtype != self.dtype:
+            raise TypeError(f"{name}: {matrix.dtype} among {self.dtype}")
         for one, packed in zip(matrix.unsqueeze(0) if matrix.dim() == 2 else matrix, self.packed[name], strict=True):
             native.pack(one, packed)
 
     def ready(self) -> None:
         """To be called once all is written."""
-        longest = max((work[-1] for works in self.lines.values() for work in works), default=1)
+        longest = max((work.width for works in self.lines.values() for work in works), default=1)
         for index, number in enumerate(self.columns.numbers):
             self.tensors["number", index] = _the_same_for_all(torch.full((longest,), number, dtype=self.dtype))
         self.tensors |= {name: _the_same_for_all(packed) for name, packed in self.packed.items()}
@@ -113,7 +133,9 @@ class Tape:
             self.bind(name, tensor)
 
     def bind(self, name: Hashable, tensor: Tensor) -> None:
-        """`tensor` under this name from now on; its rows must be dense."""
+        """`tensor` under this name from now on, of the tape's dtype, or int64 where rows choose a matrix; its rows must be dense."""
+        if tensor.dtype not in (self.dtype, torch.int64):
+            raise TypeError(f"{name}: {tensor.dtype} among {self.dtype}")
         self.tensors[name] = tensor
         address, size, strides, table = tensor.data_ptr(), tensor.element_size(), tensor.stride(), self._table.numpy()
         for index, place in self._of_name[name]:
@@ -140,7 +162,7 @@ class Tape:
     def runs(self, columns: Tensor) -> list[Tensor]:
         """Columns cut into parts that each lie in one value, or are one number."""
         ends = [*self._breaks(columns).tolist(), len(columns)]
-        return [columns[begin:end] for begin, end in zip([0, *ends], ends)]
+        return [columns[begin:end] for begin, end in zip([0, *ends], ends) if end > begin]
 
     def _breaks(self, columns: Tensor) -> Tensor:
         values = torch.searchsorted(self._firsts, columns, right=True)
@@ -152,6 +174,8 @@ class Tape:
 
     def _work(self, line: str, ones: list[Instruction | Move]) -> None:
         width = self._unit(ones)
+        if 0 < width < NARROW <= WIDE <= max(len(one.columns) if isinstance(one, Move) else one.out.width for one in ones):
+            raise Unsupported(f"parts of {width} columns among many in a step")
         written: list[tuple[int, Place | int, list[Place | int], float]] = []
         for one in ones:
             move = isinstance(one, Move)
@@ -164,18 +188,18 @@ class Tape:
                     out = one.out.first + at if out is None else out.right(at)
                     written.append((one.code, out, [self._part(operand, at) for operand in one.operands], one.scalar))
         if written:
-            self.lines.setdefault(line, []).append([STAGE, *[0] * 7, len(self._instructions), len(written), width])
+            self.lines.setdefault(line, []).append(Work(STAGE, first=len(self._instructions), count=len(written), width=width))
             self._write(written)
 
     def _unit(self, ones: list[Instruction | Move]) -> int:
-        """The most columns that all can take at a time: no operand's part may reach over two values."""
+        """The most columns that all can take at a time: no operand's part may reach over two values, or over two parts of one."""
         width = 0
         for one in ones:
             operands = [one.columns] if isinstance(one, Move) else one.operands
             width = math.gcd(width, *map(len, operands))
             for part in [part for columns in operands for part in self.runs(columns)]:
                 first = int(part[0])
-                inside = first - self.columns.value(first).first if first > 0 and not self._is_located(part) else 0
+                inside = first - self.columns.value(first).first if first > 0 else 0
                 width = math.gcd(width, len(part), inside)
         return width
 

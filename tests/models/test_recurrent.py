@@ -9,7 +9,7 @@ from pipeline.models.recurrent import RecurrentNetwork
 from pipeline.models.stepping import Line, Stepper
 from pipeline.recurrence import native
 from pipeline.verb import CONF
-from tests.conftest import composed
+from tests.conftest import composed, needs_steps
 from tests.oracles import cells as oracle
 
 NAMES = sorted(file.stem for file in (CONF / "model").glob("*.yaml") if "base/recurrent" in file.read_text())
@@ -60,7 +60,7 @@ def test_logits_and_state_are_those_of_the_equations(name, embedding, skip, init
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("compiled", [True, False])
+@pytest.mark.parametrize("compiled", [pytest.param(True, marks=needs_steps), False])
 def test_stepping_reads_what_the_whole_network_reads(name, compiled, monkeypatch):
     if not compiled:
         monkeypatch.setattr(native, "library", lambda: None)
