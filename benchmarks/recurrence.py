@@ -10,6 +10,7 @@ import resource
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 
 B, T, V = 50, 50, 65
@@ -66,8 +67,10 @@ def measure() -> str:
 
 
 def _child(what: str, threads: int, hidden: int, *names: str) -> dict:
-    done = subprocess.run([sys.executable, "-m", "benchmarks.recurrence", what, str(threads), str(hidden), *names], capture_output=True, text=True,
-                          env={**os.environ, **({} if what == "memory" else KEEPING), "OMP_NUM_THREADS": str(threads)}, check=True)
+    with tempfile.TemporaryDirectory() as cache:        # the compiler's, which is a first process's
+        environment = {**os.environ, **({} if what == "memory" else KEEPING), "OMP_NUM_THREADS": str(threads), "TORCHINDUCTOR_CACHE_DIR": cache}
+        done = subprocess.run([sys.executable, "-m", "benchmarks.recurrence", what, str(threads), str(hidden), *names], capture_output=True, text=True,
+                              env=environment, check=True)
     return json.loads(done.stdout.splitlines()[-1])
 
 

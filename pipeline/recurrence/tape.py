@@ -104,11 +104,12 @@ class Tape:
 
     def stage(self, line: str, instructions: list[Instruction], before: Collection[Move] = (), after: Collection[Move] = ()) -> None:
         """Instructions, and what is moved before and after them."""
-        inside = [one for one in after if any(int(part[0]) > 0 and not self._is_located(part) for part in self.runs(one.columns))]
-        self._work(line, [*before, *instructions, *inside])
+        inside, outside = [], []
         for one in after:
-            if one not in inside:
-                self._work(line, [one])     # in its own width
+            (inside if any(part[0] > 0 and not self._is_located(part) for part in self.runs(one.columns)) else outside).append(one)
+        self._work(line, [*before, *instructions, *inside])
+        for one in outside:
+            self._work(line, [one])     # in its own width
 
     def pack(self, name: Hashable, matrix: Tensor) -> None:
         """Takes over a matrix, or the matrices [count, N, K], as they are now."""
