@@ -11,11 +11,10 @@ from torch.fx import GraphModule, Node
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.fx.node import map_arg
 
-from pipeline.cells.cell import Cell
 from pipeline.models.model import State
 from pipeline.recurrence import native
 from pipeline.recurrence.columns import Columns, Unsupported
-from pipeline.recurrence.engines import read
+from pipeline.recurrence.engines import addends
 from pipeline.recurrence.operators import Call, is_in_place, is_view, simplify, writing
 from pipeline.recurrence.tape import Move, Place, Tape
 
@@ -38,14 +37,14 @@ class Stepper:
     @torch.no_grad()
     def __init__(self, network: "RecurrentNetwork", state: State):
         cells, names, self.symbols = network.cells, list(network.cells[0].state), network.symbols
-        table = _given(cells[0], network.read(torch.arange(network.symbols + 1, device=state[0].device)[:, None]))
+        table = addends(cells[0], network.read(torch.arange(network.symbols + 1, device=state[0].device)[:, None]))
 
         def step(*tensors: Tensor) -> list[Tensor]:
             x, parts = dict(zip(table, tensors)), tensors[len(table):]
             outputs, after = [], []
             for layer, cell in enumerate(cells):
                 if layer:
-                    x = {name: part[0] for name, part in _given(cell, outputs[-1][None]).items()}
+                    x = {name: part[0] for name, part in addends(cell, outputs[-1][None]).items()}
                 x = x | cell.constants(1)
                 before = tuple(parts[layer * len(names):(layer + 1) * len(names)])
                 ends = cell.step(x, before, lambda name, operand: cell.multiply(name, cell.recurrent[name], operand, x))
@@ -67,12 +66,6 @@ class Stepper:
         if not 0 <= symbol <= self.symbols:
             raise IndexError(f"symbol {symbol}: there are 0 to {self.symbols}")
         return self.line(symbol)
-
-
-def _given(cell: Cell, x: Tensor) -> dict[str, Tensor]:
-    """What a step is given, zeros too where a product has nothing added; [T, 1, R]."""
-    given = read(cell, x)
-    return given | {name: cell.input_bias.new_zeros(*x.shape[:2], rows) for name, (rows, _) in cell.products.items() if name not in given}
 
 
 def record(function: Callable[..., list[Tensor]], examples: list[Tensor]) -> GraphModule:

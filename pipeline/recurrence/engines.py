@@ -111,12 +111,10 @@ def run(cell: Cell, x: Tensor, state: State, engine: str) -> tuple[Tensor, State
 
 
 def _reference(cell: Cell, x: Tensor, state: State) -> tuple[Tensor, State]:
-    given = read(cell, x)
-    by_step = {name: part.unbind(0) for name, part in given.items()}
+    by_step = {name: part.unbind(0) for name, part in addends(cell, x).items()}
     constants, weights, outputs = cell.constants(x.shape[1]), dict(cell.recurrent), []
-    nothing = {name: weight.new_zeros(x.shape[1], cell.products[name][0]) for name, weight in weights.items() if name not in given}
     for t in range(len(x)):
-        x_t = {name: part[t] for name, part in by_step.items()} | constants | nothing
+        x_t = {name: part[t] for name, part in by_step.items()} | constants
         state = cell.step(x_t, state, lambda name, operand: cell.multiply(name, weights[name], operand, x_t))
         outputs.append(state[0])
     return torch.stack(outputs), state
@@ -132,6 +130,12 @@ def read(cell: Cell, x: Tensor) -> dict[str, Tensor]:
         return given
     every = read(cell, torch.arange(cell.inputs + 1, device=x.device)[:, None])
     return {name: F.embedding(x, part.squeeze(1)) if part.is_floating_point() else part[x, 0] for name, part in every.items()}
+
+
+def addends(cell: Cell, x: Tensor) -> dict[str, Tensor]:
+    """What the steps are given, zeros too where a product has nothing added: as `Cell.multiply` needs it."""
+    given = read(cell, x)
+    return given | {name: cell.input_weight.new_zeros(rows).expand(*x.shape[:2], -1) for name, (rows, _) in cell.products.items() if name not in given}
 
 
 class _Steps(torch.autograd.Function):

@@ -95,7 +95,7 @@ class FusedProgram(Buffers):
             return columns.row(node) if node is not None else torch.zeros(like.shape[-1], dtype=torch.long)
         for (kind, name), node in self.step.outputs.items():
             if kind == "operand":
-                if not any(self.operands[name] is state for state in self.states):
+                if not self.is_state(name):
                     yield ("forward", names.index(name)), columns.row(node), Place((kind, name), timed=True), False
             elif kind == "state":
                 yield ("forward", last), columns.row(node), Place((kind, name), timed=True, shift=1), False
@@ -120,10 +120,7 @@ class FusedProgram(Buffers):
                  read: dict[str, Tensor]) -> None:
         for name, weight in weights.items():
             self.tape.pack(("transposed", name), weight.mT)
-        for total in self.d_constants.values():
-            total.zero_()
-        for buffer, gradient in zip(self.d_states, d_states, strict=True):
-            buffer[(steps - 1) % 2].copy_(gradient)
+        self.enter_backward(steps, d_states)
         self.tape.bind("d output", d_outputs if d_outputs.stride(-1) == 1 else d_outputs.contiguous())
         self._choose(cell, read)
         self.tape.run("backward", steps - 1, steps, -1, self.batch)

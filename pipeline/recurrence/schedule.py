@@ -75,7 +75,7 @@ class Step:
         returned = [*returned[0], *returned[1]] if isinstance(returned[0], (list, tuple)) else list(returned)
         self.outputs = dict(zip([*of_outputs, *(("d " + kind, name) for kind, name in given)], returned, strict=True))
         self.graph = graph
-        self.functions: dict[tuple[str, int], Callable] = {}      # stages, compiled
+        self.functions: dict[Stage, Callable] = {}      # stages, compiled
 
         # The operators of each stage: after how many products they run forward, and before how many backward.
         operators = [node for node in graph.nodes if node.op == "call_function"]
@@ -133,6 +133,17 @@ class Buffers:
             index = next((j for j in states if step.outputs["operand", name] is step.inputs["state", j]), None)
             self.operands[name] = self._buffer(capacity, step.inputs["d operand", name]) if index is None else self.states[index]
 
+    def is_state(self, name: str) -> bool:
+        """Whether a product's operand is a state as it was before the step."""
+        return any(self.operands[name] is state for state in self.states)
+
+    def enter_backward(self, steps: int, d_states: tuple[Tensor, ...]) -> None:
+        """Takes the gradients of the states after the last step; no sum has begun."""
+        for total in self.d_constants.values():
+            total.zero_()
+        for buffer, gradient in zip(self.d_states, d_states, strict=True):
+            buffer[(steps - 1) % 2].copy_(gradient)
+
     def _buffer(self, *shape: int | Node) -> Tensor:
         sizes = [size for part in shape for size in ([part] if isinstance(part, int) else [self.batch, *part.meta["val"].shape[1:]])]
         return torch.zeros(sizes, **self.new)
@@ -158,11 +169,11 @@ class Program(Buffers):
         self.places: dict[Node, Place] = {}
         self.joined: set[Node] = set()      # those that lie in the place of what joins them
         # Outputs that no operator writes where they belong.
-        self.copies: dict[tuple[str, int], list[tuple[Place, Node]]] = {key: [] for key in self.stages}
+        self.copies: dict[Stage, list[tuple[Place, Node]]] = {key: [] for key in self.stages}
         for j in range(states):
             self._put(("forward", last), step.outputs["state", j], lambda t, j=j: self.states[j][t + 1])
         for k, name in enumerate(names):
-            if not any(self.operands[name] is state for state in self.states):
+            if not self.is_state(name):
                 self._put(("forward", k), step.outputs["operand", name], lambda t, buffer=self.operands[name]: buffer[t])
         for k, name in enumerate(names):
             self._put(("backward", k + 1), step.outputs["d result", name], lambda t, buffer=self.d_results[name]: buffer[t])
@@ -186,7 +197,7 @@ class Program(Buffers):
             calls["backward", 0] += [self.d_states[j][(t + 1) % 2].zero_ for j in range(states) if step.outputs["d state", j] is None]
         self.places, self.copies = {}, {}       # they refer to this program, and would keep its buffers alive
 
-    def _put(self, stage: tuple[str, int], node: Node | None, place: Place) -> None:
+    def _put(self, stage: Stage, node: Node | None, place: Place) -> None:
         if node is not None and not self._place(node, place):
             self.copies[stage].append((place, node))
 
@@ -208,12 +219,12 @@ class Program(Buffers):
                     self.joined.add(part)
         return True
 
-    def _bind(self, t: int) -> dict[tuple[str, int], list[Call]]:
+    def _bind(self, t: int) -> dict[Stage, list[Call]]:
         values = self._inputs(t)
 
         def value(argument):
             return map_arg(argument, values.__getitem__)
-        calls: dict[tuple[str, int], list[Call]] = {}
+        calls: dict[Stage, list[Call]] = {}
         for key, nodes in self.stages.items():
             calls[key] = []
             for node in nodes:
@@ -230,13 +241,13 @@ class Program(Buffers):
             calls[key] += [functools.partial(total.add_, values[node]) for total, node in self.sums[key]]
         return calls
 
-    def _bind_compiled(self, t: int, kernels: dict[tuple[str, int], Kernel | None]) -> dict[tuple[str, int], list[Call]]:
+    def _bind_compiled(self, t: int, kernels: dict[Stage, Kernel | None]) -> dict[Stage, list[Call]]:
         values = self._inputs(t)
         return {key: [functools.partial(kernel.function, *(values[node] if node in values else self.places[node](t) for node in kernel.reads),
                                         *(place(t) for place in kernel.writes), *(total for total, _ in self.sums[key]))] if kernel else []
                 for key, kernel in kernels.items()}
 
-    def _kernel(self, key: tuple[str, int]) -> Kernel | None:
+    def _kernel(self, key: Stage) -> Kernel | None:
         """One stage as one compiled function of what it reads and where it writes."""
         nodes = set(self.stages[key])
         writes: list[tuple[Place, Node]] = list(self.copies[key])
@@ -304,7 +315,7 @@ class Program(Buffers):
         weights, added  product -> its matrix, and what is added to its results [T, B, R];  read: what of x the products read, [T, B, ...]
         """
         names = self.step.names
-        multiply = {name: cell.multiplier(weight, self.states[0].shape[1]) for name, weight in weights.items()}
+        multiply = {name: cell.multiplier(weight, self.batch) for name, weight in weights.items()}
         read = _by_step(read, steps)
         for t in range(steps):
             calls = self.calls[t]
@@ -323,12 +334,9 @@ class Program(Buffers):
                  read: dict[str, Tensor]) -> None:
         """Runs backward from the gradients of the outputs and of the states after."""
         names = self.step.names
-        multiply = {name: cell.multiplier(weight.mT, d_outputs.shape[1]) for name, weight in weights.items()}
+        multiply = {name: cell.multiplier(weight.mT, self.batch) for name, weight in weights.items()}
         read = _by_step(read, steps)
-        for total in self.d_constants.values():
-            total.zero_()
-        for buffer, gradient in zip(self.d_states, d_states, strict=True):
-            buffer[(steps - 1) % 2].copy_(gradient)
+        self.enter_backward(steps, d_states)
         d_outputs = d_outputs.unbind(0)
         for t in reversed(range(steps)):
             self.d_states[0][t % 2].add_(d_outputs[t])
