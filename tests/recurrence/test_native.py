@@ -1,5 +1,7 @@
 """steps.cpp against NumPy: every form of it that this processor can run."""
 
+from contextlib import contextmanager
+
 import numpy as np
 import pytest
 import torch
@@ -21,6 +23,16 @@ def form(request, monkeypatch):
     monkeypatch.setattr(native, "library", lambda: chosen)
 
 
+@contextmanager
+def shared_by(threads):
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def random(*shape, dtype=torch.float32, seed=0):
     return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)).to(dtype)
 
@@ -31,9 +43,7 @@ def random(*shape, dtype=torch.float32, seed=0):
 def test_products_are_those_of_numpy(form, dtype, shape, threads):
     batch, rows, size = shape
     operand, added, matrix = random(batch, size, dtype=dtype), random(batch, rows, dtype=dtype, seed=1), random(rows, size, dtype=dtype, seed=2)
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
+    with shared_by(threads):
         for sum_of, weight in ((added, matrix), (None, matrix.t().contiguous().t())):       # the matrix by rows, or by columns
             tape = Tape(Columns(torch.fx.Graph()), dtype)
             result = torch.full((batch, rows + 3), 7.0, dtype=dtype)                         # whose rows are longer than the product
@@ -46,8 +56,6 @@ def test_products_are_those_of_numpy(form, dtype, shape, threads):
             tolerance = 1e-12 if dtype == torch.float64 else 1e-4
             np.testing.assert_allclose(result[:, 2:-1].numpy(), expected, rtol=tolerance, atol=tolerance)
             assert (result[:, :2] == 7).all() and (result[:, -1] == 7).all()                # and beyond which nothing is written
-    finally:
-        torch.set_num_threads(before)
 
 
 VALUES = [-np.inf, -1e4, -104.0, -90.0, -88.5, -30.0, -1.0, -0.3, -1e-3, -1e-20, -0.0, 0.0, 1e-20, 1e-3, 0.3, 1.0, 30.0, 88.5, 1e4, np.inf, np.nan]
@@ -141,10 +149,8 @@ def test_what_cannot_be_done_is_refused(function, message):
 @pytest.mark.parametrize("name", ["lstm_peephole", "gru", "mut3", "mlstm", "lstm_fgr"])
 @pytest.mark.parametrize("hidden, batch, threads", [(300, 7, 2), (37, 13, 1)])
 def test_large_cells_learn_in_float32_what_the_reference_learns_in_float64(form, name, hidden, batch, threads):
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
     found = []
-    try:
+    with shared_by(threads):
         for way, dtype in (("fused", torch.float32), ("reference", torch.float64)):
             cell = make(name, 20, hidden)
             with torch.no_grad():
@@ -156,8 +162,6 @@ def test_large_cells_learn_in_float32_what_the_reference_learns_in_float64(form,
             outputs, ends = engines.run(cell, x, state, way)
             loss = sum((part * part).sum() for part in (outputs, *ends))
             found.append([outputs, *ends, *torch.autograd.grad(loss, [*cell.parameters(), *state])])
-    finally:
-        torch.set_num_threads(before)
     for ours, theirs in zip(*found, strict=True):
         assert (ours.double() - theirs).abs().max() <= 2e-5 * theirs.abs().max()
 
@@ -168,10 +172,8 @@ def test_sequences_do_not_depend_on_how_many_share_the_batch_or_the_work(form):
     state = tuple(torch.zeros(11, width) for width in cell.state.values())
     whole, _ = engines.run(cell, x, state, "fused")
     alone, _ = engines.run(cell, x[:, 4:5], tuple(part[4:5] for part in state), "fused")
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    shared, _ = engines.run(cell, x, state, "fused")
-    torch.set_num_threads(before)
+    with shared_by(2):
+        shared, _ = engines.run(cell, x, state, "fused")
     torch.testing.assert_close(shared, whole, rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(alone, whole[:, 4:5], rtol=1e-5, atol=1e-6)
 
