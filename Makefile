@@ -10,6 +10,8 @@ repro: .venv/installed
 	dvc repro
 
 test: .venv/installed
+	ruff check .
+	ruff format --check .
 	pytest -n 2 --dist loadgroup
 
 # On this machine alone (loopback). The first page of MLflow is an empty one: the runs are under Experiments.

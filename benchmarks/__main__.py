@@ -1,6 +1,8 @@
-"""Runs the benchmarks and writes benchmarks/RESULTS.md: `python -m benchmarks`, or some of them: `python -m benchmarks prepare`.
+"""Runs the benchmarks and writes benchmarks/RESULTS.md: `python -m benchmarks`,
+or some of them: `python -m benchmarks prepare`.
 
-Each module here but this one has `measure() -> str`, its section of the page. A section that is not run again stays as it is.
+Each module here but this one has `measure() -> str`, its section of the page.
+A section that is not run again stays as it is.
 """
 
 import importlib
@@ -17,18 +19,22 @@ FOLDER = Path(__file__).parent
 RESULTS = FOLDER / "RESULTS.md"
 INTRODUCTION = """# Benchmarks
 
-Made by `make bench`. Each section was measured in one go on one machine, side by side with what it is compared to; ratios are
-steadier than times.
+Made by `make bench`. Each section was measured in one go on one machine, side by side with what it is compared to;
+ratios are steadier than times.
 """
 
 
 def machine() -> str:
     """A line on what this was measured with."""
     import torch
+
     cpu = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
     gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
-    return (f"*{date.today()}, {cpu.group(1) if cpu else platform.machine()}, {os.cpu_count()} cores ({torch.backends.cpu.get_cpu_capability()}){gpu}, Python {platform.python_version()}, "
-            f"torch {torch.__version__}*")
+    return (
+        f"*{date.today()}, {cpu.group(1) if cpu else platform.machine()}, {os.cpu_count()} cores "
+        f"({torch.backends.cpu.get_cpu_capability()}){gpu}, "
+        f"Python {platform.python_version()}, torch {torch.__version__}*"
+    )
 
 
 def main(names: list[str]) -> None:
@@ -37,12 +43,18 @@ def main(names: list[str]) -> None:
     if unknown:
         sys.exit(f"error: {', '.join(sorted(unknown))}: no such benchmark, choose among {', '.join(every)}")
     text = RESULTS.read_text() if RESULTS.exists() else ""
-    sections = {name: body for name, body in re.findall(r"<!-- (\w+) -->\n(.*?)(?=\n<!-- |\Z)", text, re.S) if name in every}
+    sections = {
+        name: body for name, body in re.findall(r"<!-- (\w+) -->\n(.*?)(?=\n<!-- |\Z)", text, re.S) if name in every
+    }
     for name in names or every:
         print(f"{name} ...", flush=True)
         sections[name] = f"{importlib.import_module(f'benchmarks.{name}').measure().strip()}\n\n{machine()}\n"
         print(sections[name], flush=True)
-        write_atomically(RESULTS, INTRODUCTION + "".join(f"\n<!-- {name} -->\n{sections[name].strip()}\n" for name in every if name in sections))
+        write_atomically(
+            RESULTS,
+            INTRODUCTION
+            + "".join(f"\n<!-- {name} -->\n{sections[name].strip()}\n" for name in every if name in sections),
+        )
 
 
 main(sys.argv[1:])

@@ -11,11 +11,15 @@ UNITS, CONNECTIVITY, STEPS, WASHOUT, RIDGE, ROUNDS = 1000, 0.01, 100_000, 200, 1
 def measure() -> str:
     """A Markdown section. Needs reservoirpy (pip install reservoirpy), a peer that is no dependency."""
     if os.environ.get("OMP_NUM_THREADS") != "1":
-        sys.exit("error: the echo state benchmark compares one thread with one: OMP_NUM_THREADS=1 python -m benchmarks echo_state")
+        sys.exit(
+            "error: the echo state benchmark compares one thread with one: "
+            "OMP_NUM_THREADS=1 python -m benchmarks echo_state"
+        )
     import reservoirpy
     import torch
 
     from pipeline.models.echo_state import CHUNK
+
     torch.set_num_threads(1)
     values = _values()
     seconds, errors, differences = {}, {}, {}
@@ -24,8 +28,12 @@ def measure() -> str:
         for name, spent in peer.items():
             seconds.setdefault(name, []).append(spent)
         errors["reservoirpy"] = _error(found, values)
-        for name, streams, dtype in (("one stream, float64", 1, torch.float64), ("32 streams, float64", 32, torch.float64),
-                                     ("32 streams, float32", 32, torch.float32), ("64 streams, float32", 64, torch.float32)):
+        for name, streams, dtype in (
+            ("one stream, float64", 1, torch.float64),
+            ("32 streams, float64", 32, torch.float64),
+            ("32 streams, float32", 32, torch.float32),
+            ("64 streams, float32", 64, torch.float32),
+        ):
             spent, forecast = _ours(values, streams, dtype)
             seconds.setdefault(name, []).append(spent)
             errors[name], differences[name] = _error(forecast, values), abs(forecast - found).max()
@@ -35,21 +43,36 @@ def measure() -> str:
     median = {name: statistics.median(spent) for name, spent in seconds.items()}
     whole = median["fit"]
     lines = [f"| reservoirpy {reservoirpy.__version__}, `ESN.fit` | {whole:.2f} | 1 | {errors['reservoirpy']:.2e} | |"]
-    lines += [f"| ours, {name} | {median[name]:.2f} | {whole / median[name]:.1f} | {errors[name]:.2e} | {differences[name]:.0e} |"
-              for name in differences]
-    return "\n".join([
-        "## Echo state network beside reservoirpy", "",
-        f"N={UNITS}, {CONNECTIVITY:.0%} of the weights, T={STEPS:,} of the Mackey-Glass equation, washout {WASHOUT}, ridge {RIDGE:g}, the same "
-        f"weights on both sides; driving and fitting, one thread, CPU seconds, median of {ROUNDS} rounds in turn. Error: root mean squared, of one "
-        "step ahead on the 2,000 values after; difference: the largest between our predictions and theirs there. With one stream both fit the same "
-        "rows; with more, the series is read in as many parts side by side, each washed out, and their rows are fitted.", "",
-        "| | s | times as fast | error | difference |", "|---|---:|---:|---:|---:|", *lines, "",
-        f"Driving alone, us a step: reservoirpy {_micro(median['drive'])}, ours {_micro(median['drive, 1'])} (one stream, float64) and "
-        f"{_micro(median['drive, 32'])} (32, float32), with the rows of the normal equations made. Their sums, X^T X in float64 by BLAS (dsyrk), "
-        f"take {_micro(median['products'])} us a step whoever asks for them: with nothing else to do, {whole / median['products']:.1f} times as fast "
-        f"is the limit on one thread. reservoirpy holds all states, {STEPS * UNITS * 8 / 1e6:.0f} MB; we hold {CHUNK:,} rows, "
-        f"{CHUNK * UNITS * 8 / 1e6:.0f} MB.", "",
-        "Wanted: 5 times as fast."])
+    lines += [
+        f"| ours, {name} | {median[name]:.2f} | {whole / median[name]:.1f} | "
+        f"{errors[name]:.2e} | {differences[name]:.0e} |"
+        for name in differences
+    ]
+    return "\n".join(
+        [
+            "## Echo state network beside reservoirpy",
+            "",
+            f"N={UNITS}, {CONNECTIVITY:.0%} of the weights, T={STEPS:,} of the Mackey-Glass equation, washout "
+            f"{WASHOUT}, ridge {RIDGE:g}, the same weights on both sides; driving and fitting, one thread, CPU "
+            f"seconds, median of {ROUNDS} rounds in turn. Error: root mean squared, of one step ahead on the 2,000 "
+            "values after; difference: the largest between our predictions and theirs there. With one stream both "
+            "fit the same rows; with more, the series is read in as many parts side by side, each washed out, and "
+            "their rows are fitted.",
+            "",
+            "| | s | times as fast | error | difference |",
+            "|---|---:|---:|---:|---:|",
+            *lines,
+            "",
+            f"Driving alone, us a step: reservoirpy {_micro(median['drive'])}, ours {_micro(median['drive, 1'])} (one "
+            f"stream, float64) and {_micro(median['drive, 32'])} (32, float32), with the rows of the normal equations "
+            f"made. Their sums, X^T X in float64 by BLAS (dsyrk), take {_micro(median['products'])} us a step whoever "
+            f"asks for them: with nothing else to do, {whole / median['products']:.1f} times as fast is the limit on "
+            f"one thread. reservoirpy holds all states, {STEPS * UNITS * 8 / 1e6:.0f} MB; "
+            f"we hold {CHUNK:,} rows, {CHUNK * UNITS * 8 / 1e6:.0f} MB.",
+            "",
+            "Wanted: 5 times as fast.",
+        ]
+    )
 
 
 def _micro(seconds: float) -> str:
@@ -59,6 +82,7 @@ def _micro(seconds: float) -> str:
 def _values():
     """[STEPS + 2001, 1]; the first STEPS + 1 are learned from."""
     from pipeline.datasets.signals import MackeyGlass
+
     return MackeyGlass(STEPS + 2001, 17, 0.2, 0.1, 10, 1.2, "reservoirpy", 5555, "80-10-10", False).generate().values
 
 
@@ -67,13 +91,27 @@ def _network(dtype):
 
     from pipeline.datasets.space import Reals
     from pipeline.models.echo_state import EchoState
+
     torch.manual_seed(0)
-    return EchoState(Reals(1), units=UNITS, spectral_radius=1.25, connectivity=CONNECTIVITY, leak=0.3, feedback_scale=1.0, input_scale=1.0,
-                     bias_scale=0.1, direct_connection=False, washout=WASHOUT, ridge=RIDGE, noise=0.0, floor=1e-3).to(dtype)
+    return EchoState(
+        Reals(1),
+        units=UNITS,
+        spectral_radius=1.25,
+        connectivity=CONNECTIVITY,
+        leak=0.3,
+        feedback_scale=1.0,
+        input_scale=1.0,
+        bias_scale=0.1,
+        direct_connection=False,
+        washout=WASHOUT,
+        ridge=RIDGE,
+        noise=0.0,
+        floor=1e-3,
+    ).to(dtype)
 
 
 def _error(predicted, values) -> float:
-    return float(((predicted - values[STEPS + 1:]) ** 2).mean() ** 0.5)
+    return float(((predicted - values[STEPS + 1 :]) ** 2).mean() ** 0.5)
 
 
 def _reservoirpy(values) -> tuple[dict, object]:
@@ -81,16 +119,18 @@ def _reservoirpy(values) -> tuple[dict, object]:
     import torch
     from reservoirpy import ESN
     from reservoirpy.nodes import Reservoir, Ridge
+
     own = _network(torch.float64).reservoir
 
     def make():
         return Reservoir(W=own.matrix(), Win=own.input_weight.numpy(), bias=own.bias.numpy(), lr=own.leak)
+
     reservoir, network = make(), ESN(reservoir=make(), readout=Ridge(ridge=RIDGE))
     started = time.process_time()
     reservoir.run(values[:STEPS])
     drive = time.process_time() - started
     started = time.process_time()
-    network.fit(values[:STEPS], values[1:STEPS + 1], warmup=WASHOUT)
+    network.fit(values[:STEPS], values[1 : STEPS + 1], warmup=WASHOUT)
     fit = time.process_time() - started
     return {"drive": drive, "fit": fit}, network.run(values[STEPS:-1])
 
@@ -99,11 +139,15 @@ def _streams(values, streams: int, dtype):
     import numpy as np
 
     from pipeline.datasets.series import SeriesStreams
-    return SeriesStreams(values[:STEPS + 1], np.empty((STEPS + 1, 0)), streams, min(10_000, STEPS // streams), dtype=dtype)
+
+    return SeriesStreams(
+        values[: STEPS + 1], np.empty((STEPS + 1, 0)), streams, min(10_000, STEPS // streams), dtype=dtype
+    )
 
 
 def _ours(values, streams: int, dtype) -> tuple[float, object]:
     import torch
+
     network = _network(dtype)
     windows = _streams(values, streams, dtype)
     started = time.process_time()
@@ -115,8 +159,8 @@ def _ours(values, streams: int, dtype) -> tuple[float, object]:
         state, _ = network.accumulate(statistics, window, state)
     network.update(statistics)
     spent = time.process_time() - started
-    if streams > 1:                         # the state after the whole series, as one stream has it
-        _, state = network(torch.from_numpy(values[STEPS - 2000:STEPS, None]).to(dtype), network.start(1))
+    if streams > 1:  # the state after the whole series, as one stream has it
+        _, state = network(torch.from_numpy(values[STEPS - 2000 : STEPS, None]).to(dtype), network.start(1))
     predicted, _ = network(torch.from_numpy(values[STEPS:-1, None]).to(dtype), state)
     return spent, predicted[:, 0].double().numpy()
 
@@ -126,7 +170,7 @@ def _drive(values, streams: int, dtype) -> float:
     started = time.process_time()
     state = network.start(streams)
     for step in range(len(windows)):
-        _, state = network(windows.window(step).inputs, state)      # nothing is learned, so the readout costs nothing
+        _, state = network(windows.window(step).inputs, state)  # nothing is learned, so the readout costs nothing
     return time.process_time() - started
 
 
@@ -134,6 +178,7 @@ def _products() -> float:
     import torch
 
     from pipeline.models.echo_state import CHUNK, add_products
+
     rows, sums = torch.randn(CHUNK, UNITS, dtype=torch.float64), torch.zeros(UNITS, UNITS, dtype=torch.float64)
     started = time.process_time()
     for _ in range(STEPS // CHUNK):

@@ -5,24 +5,36 @@ import time
 from types import SimpleNamespace
 
 V, STREAMS, LENGTH = 65, 2000, 500
-STEPS = {10: 7, 50: 3}      # N -> steps of EM, of which the first one warms up
-SHARE = 10                  # hmmlearn's default takes minutes at N = 50: it is timed on one stream in so many
+STEPS = {10: 7, 50: 3}  # N -> steps of EM, of which the first one warms up
+SHARE = 10  # hmmlearn's default takes minutes at N = 50: it is timed on one stream in so many
 
 
 def measure() -> str:
     """A Markdown section."""
     import hmmlearn
     import torch
+
     torch.set_num_threads(1)
     rows = [row for states in STEPS for row in _compare(states)]
-    return "\n".join([
-        "## Baum-Welch", "",
-        f"A step of EM on {STREAMS * LENGTH:,} symbols, V={V}, as {STREAMS:,} streams of {LENGTH}; seconds are medians over steps that all take in "
-        f"turn in one process, ratios medians of the steps' ratios. hmmlearn {hmmlearn.__version__}'s `CategoricalHMM` starts from our parameters and has "
-        f'the streams as `lengths`; `"scaling"` is its faster implementation, `"log"` its default (timed on {STREAMS // SHARE} of the streams, times '
-        f"{SHARE}). The difference is the largest one of a parameter from hmmlearn's after all steps.", "",
-        '| N | `precision` | ours, s | hmmlearn `"scaling"`, s | ratio | hmmlearn `"log"`, s | ratio | difference |',
-        "|---:|---|---:|---:|---:|---:|---:|---:|", *rows, "", "Wanted: a ratio of 5 at N = 10, of 15 at N = 50."])
+    return "\n".join(
+        [
+            "## Baum-Welch",
+            "",
+            f"A step of EM on {STREAMS * LENGTH:,} symbols, V={V}, as {STREAMS:,} streams of {LENGTH}; seconds are "
+            "medians over steps that all take in turn in one process, ratios medians of the steps' ratios. hmmlearn "
+            f"{hmmlearn.__version__}'s `CategoricalHMM` starts from our parameters and has the streams as `lengths`; "
+            f'`"scaling"` is its faster implementation, `"log"` its default (timed on {STREAMS // SHARE} of the '
+            f"streams, times {SHARE}). The difference is the largest one of a parameter from hmmlearn's after "
+            "all steps.",
+            "",
+            '| N | `precision` | ours, s | hmmlearn `"scaling"`, s | ratio | '
+            'hmmlearn `"log"`, s | ratio | difference |',
+            "|---:|---|---:|---:|---:|---:|---:|---:|",
+            *rows,
+            "",
+            "Wanted: a ratio of 5 at N = 10, of 15 at N = 50.",
+        ]
+    )
 
 
 def _compare(states: int) -> list[str]:
@@ -31,6 +43,7 @@ def _compare(states: int) -> list[str]:
 
     from pipeline.datasets.space import Symbols
     from pipeline.models.hmm import HiddenMarkovModel
+
     torch.manual_seed(0)
     source = HiddenMarkovModel(Symbols(V), 2 * states, 0.0, 1.0, "float64")
     x, _ = source.sample(source.start(STREAMS), LENGTH)
@@ -52,8 +65,12 @@ def _compare(states: int) -> list[str]:
 
     def ratio(peer: str, name: str) -> float:
         return statistics.median(theirs / own for theirs, own in zip(seconds[peer][1:], seconds[name][1:]))
-    return [f"| {states} | {name} | {median[name]:.2f} | {median['scaling']:.2f} | {ratio('scaling', name):.1f} | {median['log']:.1f} | "
-            f"{ratio('log', name):.0f} | {_difference(net, peers['scaling']):.0e} |" for name, net in ours.items()]
+
+    return [
+        f"| {states} | {name} | {median[name]:.2f} | {median['scaling']:.2f} | {ratio('scaling', name):.1f} | "
+        f"{median['log']:.1f} | {ratio('log', name):.0f} | {_difference(net, peers['scaling']):.0e} |"
+        for name, net in ours.items()
+    ]
 
 
 def _step(net, x) -> None:
@@ -64,6 +81,7 @@ def _step(net, x) -> None:
 
 def _hmmlearn(net, implementation: str):
     from hmmlearn.hmm import CategoricalHMM
+
     peer = CategoricalHMM(net.states, n_features=V, n_iter=1, init_params="", implementation=implementation)
     peer.startprob_, peer.transmat_, peer.emissionprob_ = (parameter.numpy().copy() for parameter in net.parameters())
     return peer
@@ -75,4 +93,6 @@ def _fit(peer, x) -> None:
 
 def _difference(net, peer) -> float:
     found = (parameter.numpy() for parameter in net.parameters())
-    return max(abs(own - theirs).max() for own, theirs in zip(found, (peer.startprob_, peer.transmat_, peer.emissionprob_)))
+    return max(
+        abs(own - theirs).max() for own, theirs in zip(found, (peer.startprob_, peer.transmat_, peer.emissionprob_))
+    )

@@ -32,8 +32,10 @@ def measure() -> str:
         listed = alone("listed", raw, "characters")
         rows.append(("one list of dictionary look-ups (nanoGPT's way), first 32 MB", listed))
     speeds = [run["bytes"] / 1e6 / run["seconds"] for _, run in rows]
-    lines = [f"| {name} | {run['bytes'] / 1e6:,.0f} | {run['seconds']:.1f} | {speed:.0f} | {run['peak']:,} |"
-             for (name, run), speed in zip(rows, speeds)]
+    lines = [
+        f"| {name} | {run['bytes'] / 1e6:,.0f} | {run['seconds']:.1f} | {speed:.0f} | {run['peak']:,} |"
+        for (name, run), speed in zip(rows, speeds)
+    ]
     head = ["## Preparing a corpus", "", "| what | MB | s | MB/s | peak MiB |", "|---|---:|---:|---:|---:|"]
     verdict = f"Ratio of speeds: {speeds[0] / speeds[2]:.1f}. Wanted: 100 MB/s or more, under 1,024 MiB."
     return "\n".join([*head, *lines, "", verdict])
@@ -56,14 +58,24 @@ def kernel_tree(raw: Path) -> str:
 
 
 def corpus(symbols: str, raw: Path) -> Linux:
-    return Linux(name="linux", symbols=symbols, split="80-10-10", prepared=str(raw / "prepared/linux" / symbols),
-                 prompts=[], subset="all")
+    return Linux(
+        name="linux",
+        symbols=symbols,
+        split="80-10-10",
+        prepared=str(raw / "prepared/linux" / symbols),
+        prompts=[],
+        subset="all",
+    )
 
 
 def alone(what: str, raw: Path, symbols: str) -> dict:
     """Runs one measurement in a process of its own, for peak memory is a process's: bytes, seconds, peak (MiB)."""
-    done = subprocess.run([sys.executable, "-m", "benchmarks.prepare", what, str(raw), symbols],
-                          stdout=subprocess.PIPE, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.prepare", what, str(raw), symbols],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
     return json.loads(done.stdout.splitlines()[-1])
 
 
@@ -92,5 +104,8 @@ if __name__ == "__main__":
     measured = {"whole": whole, "listed": listed}[sys.argv[1]]
     size = measured(Path(sys.argv[2]), sys.argv[3])
     seconds = getattr(measured, "seconds", time.perf_counter() - began)
-    print(json.dumps({"bytes": size, "seconds": seconds,
-                      "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10}))
+    print(
+        json.dumps(
+            {"bytes": size, "seconds": seconds, "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10}
+        )
+    )

@@ -1,7 +1,7 @@
 """Forward and backward passes of every cell beside torch's kernels, memory, linearity, and sampling.
 
-B = 50 streams, T = 50 steps, L = 2 layers, V = 65 symbols, float32. Each number is a median; all rows of one block are timed in turn in one
-process, so that ratios hold on a machine whose speed drifts.
+B = 50 streams, T = 50 steps, L = 2 layers, V = 65 symbols, float32. Each number is a median; all rows of one block are
+timed in turn in one process, so that ratios hold on a machine whose speed drifts.
 """
 
 import json
@@ -16,26 +16,52 @@ import time
 B, T, V = 50, 50, 65
 KERNELS = {"rnn": "RNN", "lstm": "LSTM", "gru_reset_after": "GRU"}
 SOME = ["rnn", "lstm", "gru_reset_after", "gru", "lstm_cifg", "mut1", "mlstm"]
-EVERY = [*SOME, "sigmoid_rnn", "relu_rnn", "lstm_peephole", "lstm_nig", "lstm_nfg", "lstm_nog", "lstm_niaf", "lstm_noaf", "lstm_np", "lstm_fgr",
-         "mut2", "mut3", "mrnn"]      # mrnn_full alone has a block of its own: in a second layer every input weighs a matrix, which no LSTM does
+# All but mrnn_full, which has a block of its own: in a second layer every input weighs a matrix, which no LSTM does
+EVERY = [
+    *SOME,
+    "sigmoid_rnn",
+    "relu_rnn",
+    "lstm_peephole",
+    "lstm_nig",
+    "lstm_nfg",
+    "lstm_nog",
+    "lstm_niaf",
+    "lstm_noaf",
+    "lstm_np",
+    "lstm_fgr",
+    "mut2",
+    "mut3",
+    "mrnn",
+]
 ENGINES = ("fused", "deferred", "compiled")
-KEEPING = {"MALLOC_TRIM_THRESHOLD_": "2000000000", "MALLOC_MMAP_MAX_": "0"}      # glibc: freed memory stays with the process
-BLOCKS = [(1, 128, EVERY), (1, 256, SOME), (1, 512, SOME), (2, 128, SOME), (2, 256, SOME), (2, 512, SOME)]     # threads, H, cells
+# For glibc: freed memory stays with the process.
+KEEPING = {"MALLOC_TRIM_THRESHOLD_": "2000000000", "MALLOC_MMAP_MAX_": "0"}
+# Threads, H, cells
+BLOCKS = [(1, 128, EVERY), (1, 256, SOME), (1, 512, SOME), (2, 128, SOME), (2, 256, SOME), (2, 512, SOME)]
 
 
 def measure() -> str:
     """A Markdown section of tables."""
-    parts = ["## Recurrences", "",
-             f"Forward and backward, B={B}, T={T}, L=2, V={V}. `time` is relative to `nn.LSTM` in the same run; `per FLOP` is that divided by the "
-             "cell's share of an LSTM's products; for the cells that torch ships, `own kernel` is the time relative to it. `fused` is what "
-             "`trainer.engine=auto` takes on a CPU; `compile s` are those of a first process, later ones read the compiler's cache. Freed memory stays "
-             "with the process (glibc is told so): else `nn.LSTM` alone would spend a quarter of its time at H = 128 on getting its memory anew, "
-             "and the ratios would flatter ours.", ""]
+    parts = [
+        "## Recurrences",
+        "",
+        f"Forward and backward, B={B}, T={T}, L=2, V={V}. `time` is relative to `nn.LSTM` in the same run; `per FLOP` "
+        "is that divided by the cell's share of an LSTM's products; for the cells that torch ships, `own kernel` is "
+        "the time relative to it. `fused` is what `trainer.engine=auto` takes on a CPU; `compile s` are those of a "
+        "first process, later ones read the compiler's cache. Freed memory stays with the process (glibc is told "
+        "so): else `nn.LSTM` alone would spend a quarter of its time "
+        "at H = 128 on getting its memory anew, and the ratios would flatter ours.",
+        "",
+    ]
     for threads, hidden, names in BLOCKS:
         block = _child("speed", threads, hidden, *names)
-        parts += [f"### H = {hidden}, {threads} thread{'s' if threads > 1 else ''} (nn.LSTM {block['nn.LSTM']['ms']:.0f} ms)", "",
-                  "| cell | fused: time | per FLOP | own kernel | deferred: time | per FLOP | compiled: time | per FLOP | compile s |",
-                  "|---|---:|---:|---:|---:|---:|---:|---:|---:|"]
+        parts += [
+            f"### H = {hidden}, {threads} thread{'s' if threads > 1 else ''} (nn.LSTM {block['nn.LSTM']['ms']:.0f} ms)",
+            "",
+            "| cell | fused: time | per FLOP | own kernel | "
+            "deferred: time | per FLOP | compiled: time | per FLOP | compile s |",
+            "|---|---:|---:|---:|---:|---:|---:|---:|---:|",
+        ]
         base = block["nn.LSTM"]["ms"]
         for name in names:
             cells = [f"`{name}`"]
@@ -46,31 +72,67 @@ def measure() -> str:
                     cells.append(f"{row['ms'] / block['nn.' + KERNELS[name]]['ms']:.2f}" if name in KERNELS else "")
             parts.append("| " + " | ".join([*cells, f"{block[f'{name} compiled']['first']:.0f}"]) + " |")
         parts.append("")
-    parts += ["### The full multiplicative RNN, one layer, 1 thread", "", "| | nn.LSTM, ms | fused: time | per FLOP | deferred: time | per FLOP |",
-              "|---|---:|---:|---:|---:|---:|"]
+    parts += [
+        "### The full multiplicative RNN, one layer, 1 thread",
+        "",
+        "| | nn.LSTM, ms | fused: time | per FLOP | deferred: time | per FLOP |",
+        "|---|---:|---:|---:|---:|---:|",
+    ]
     for hidden in (64, 128):
         block = _child("full", 1, hidden)
         base = block["nn.LSTM"]["ms"]
-        ratios = [f"{ratio:.2f}" for engine in ENGINES[:2] for ratio in (block[engine]["ms"] / base, 4 * block[engine]["ms"] / base)]
+        ratios = [
+            f"{ratio:.2f}"
+            for engine in ENGINES[:2]
+            for ratio in (block[engine]["ms"] / base, 4 * block[engine]["ms"] / base)
+        ]
         parts.append(" | ".join([f"| H = {hidden}", f"{base:.1f}", *ratios]) + " |")
     parts.append("")
     parts += ["### Peak memory of a training step, H = 512, MiB beyond the imports", "", "| | MiB |", "|---|---:|"]
-    parts += [f"| {label} | {_child('memory', 1, 512, label)['MiB']:.0f} |" for label in ("nn.LSTM", *(f"lstm {engine}" for engine in ENGINES), "gru fused")]
+    parts += [
+        f"| {label} | {_child('memory', 1, 512, label)['MiB']:.0f} |"
+        for label in ("nn.LSTM", *(f"lstm {engine}" for engine in ENGINES), "gru fused")
+    ]
     linear = _child("linear", 1, 128)
-    parts += ["", "### Linear in T and B: `gru` fused, H = 128, microseconds a symbol", "", "| " + " | ".join(linear) + " |",
-              "|" + "---:|" * len(linear), "| " + " | ".join(f"{value:.1f}" for value in linear.values()) + " |"]
-    parts += ["", "### Sampling, batch 1, LSTM, characters a second", "", "| | stepping `nn.LSTM` | ours | ratio |", "|---|---:|---:|---:|"]
+    parts += [
+        "",
+        "### Linear in T and B: `gru` fused, H = 128, microseconds a symbol",
+        "",
+        "| " + " | ".join(linear) + " |",
+        "|" + "---:|" * len(linear),
+        "| " + " | ".join(f"{value:.1f}" for value in linear.values()) + " |",
+    ]
+    parts += [
+        "",
+        "### Sampling, batch 1, LSTM, characters a second",
+        "",
+        "| | stepping `nn.LSTM` | ours | ratio |",
+        "|---|---:|---:|---:|",
+    ]
     for hidden in (128, 512):
         speed = _child("sampling", 1, hidden)
-        parts.append(f"| 2 x {hidden} | {speed['nn.LSTM']:,.0f} | {speed['ours']:,.0f} | {speed['ours'] / speed['nn.LSTM']:.1f} |")
+        parts.append(
+            f"| 2 x {hidden} | {speed['nn.LSTM']:,.0f} | {speed['ours']:,.0f} | "
+            f"{speed['ours'] / speed['nn.LSTM']:.1f} |"
+        )
     return "\n".join(parts)
 
 
 def _child(what: str, threads: int, hidden: int, *names: str) -> dict:
-    with tempfile.TemporaryDirectory() as cache:        # the compiler's, which is a first process's
-        environment = {**os.environ, **({} if what == "memory" else KEEPING), "OMP_NUM_THREADS": str(threads), "TORCHINDUCTOR_CACHE_DIR": cache}
-        done = subprocess.run([sys.executable, "-m", "benchmarks.recurrence", what, str(threads), str(hidden), *names], capture_output=True, text=True,
-                              env=environment, check=True)
+    with tempfile.TemporaryDirectory() as cache:  # the compiler's, which is a first process's
+        environment = {
+            **os.environ,
+            **({} if what == "memory" else KEEPING),
+            "OMP_NUM_THREADS": str(threads),
+            "TORCHINDUCTOR_CACHE_DIR": cache,
+        }
+        done = subprocess.run(
+            [sys.executable, "-m", "benchmarks.recurrence", what, str(threads), str(hidden), *names],
+            capture_output=True,
+            text=True,
+            env=environment,
+            check=True,
+        )
     return json.loads(done.stdout.splitlines()[-1])
 
 
@@ -82,6 +144,7 @@ def _passes(label: str, hidden: int, batch: int = B, length: int = T, layers: in
 
     from pipeline.recurrence import engines
     from pipeline.verb import CONF
+
     torch.manual_seed(0)
     symbols = torch.randint(0, V, (length, batch))
     if label.startswith("nn."):
@@ -90,6 +153,7 @@ def _passes(label: str, hidden: int, batch: int = B, length: int = T, layers: in
         def library():
             network(x)[0].sum().backward()
             network.zero_grad()
+
         return library, None
     name, engine = label.split()
     make = instantiate(OmegaConf.load(CONF / "model" / f"{name}.yaml").cell)
@@ -104,11 +168,13 @@ def _passes(label: str, hidden: int, batch: int = B, length: int = T, layers: in
         x.sum().backward()
         for cell in cells:
             cell.zero_grad()
+
     return own, products / (4 * hidden * hidden * (2 * layers - 1))
 
 
 def _time(functions: dict, seconds: float = 1.5) -> dict:
-    """Median milliseconds of each, in turn, at least 3 and as many rounds as take `seconds` a function; and the first call's seconds."""
+    """Median milliseconds of each, in turn, at least 3 and as many rounds as take `seconds` a function;
+    and the first call's seconds."""
     found = {}
     for label, function in functions.items():
         started = time.perf_counter()
@@ -127,17 +193,25 @@ def _time(functions: dict, seconds: float = 1.5) -> dict:
 
 def main(what: str, threads: str, hidden: str, *names: str) -> dict:
     import torch
+
     torch.set_num_threads(int(threads))
     hidden = int(hidden)
     if what == "speed":
-        labels = [f"nn.{kernel}" for kernel in KERNELS.values()] + [f"{name} {engine}" for name in names for engine in ENGINES]
+        labels = [f"nn.{kernel}" for kernel in KERNELS.values()] + [
+            f"{name} {engine}" for name in names for engine in ENGINES
+        ]
         passes = {label: _passes(label, hidden) for label in labels}
         times = _time({label: function for label, (function, _) in passes.items()})
         return {label: {**times[label], "share": share} for label, (_, share) in passes.items()}
     if what == "full":
-        return _time({label: _passes(label if label == "nn.LSTM" else f"mrnn_full {label}", hidden, layers=1)[0] for label in ("nn.LSTM", *ENGINES[:2])})
+        return _time(
+            {
+                label: _passes(label if label == "nn.LSTM" else f"mrnn_full {label}", hidden, layers=1)[0]
+                for label in ("nn.LSTM", *ENGINES[:2])
+            }
+        )
     if what == "memory":
-        _passes(names[0], 8)[0]()                   # loads what the first pass of a process loads
+        _passes(names[0], 8)[0]()  # loads what the first pass of a process loads
         function, _ = _passes(names[0], hidden)
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         function()
@@ -145,8 +219,12 @@ def main(what: str, threads: str, hidden: str, *names: str) -> dict:
         return {"MiB": (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024}
     if what == "linear":
         sizes = [(T, B), (2 * T, B), (4 * T, B), (T, 2 * B), (T, 4 * B)]
-        times = _time({f"T={length}, B={batch}": _passes("gru fused", hidden, batch, length)[0] for length, batch in sizes})
-        return {label: 1000 * one["ms"] / (length * batch) for (label, one), (length, batch) in zip(times.items(), sizes)}
+        times = _time(
+            {f"T={length}, B={batch}": _passes("gru fused", hidden, batch, length)[0] for length, batch in sizes}
+        )
+        return {
+            label: 1000 * one["ms"] / (length * batch) for (label, one), (length, batch) in zip(times.items(), sizes)
+        }
     return _sampling(hidden)
 
 
@@ -157,6 +235,7 @@ def _sampling(hidden: int) -> dict:
     from pipeline.datasets.space import Symbols
     from pipeline.models.recurrent import RecurrentNetwork
     from pipeline.models.stepping import Stepper
+
     network = RecurrentNetwork(Symbols(V), LSTM, 2, hidden, None, 0.0, False, 0.0, False).eval()
     lstm, readout, rows = torch.nn.LSTM(V, hidden, 2).eval(), torch.nn.Linear(hidden, V), torch.eye(V)
 
@@ -170,6 +249,7 @@ def _sampling(hidden: int) -> dict:
         for index in range(count):
             x, state = lstm(rows[index % V][None, None], state)
             readout(x[0])
+
     with torch.no_grad():
         times = _time({"nn.LSTM": lambda: library(200), "ours": lambda: ours(200)})
     return {label: 200_000 / one["ms"] for label, one in times.items()}

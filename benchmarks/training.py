@@ -1,4 +1,5 @@
-"""What the whole pipeline costs over a bare loop: `pipeline.train` beside a loop in plain PyTorch over the same model and data."""
+"""What the whole pipeline costs over a bare loop: `pipeline.train` beside a loop
+in plain PyTorch over the same model and data."""
 
 import statistics
 import tempfile
@@ -11,6 +12,7 @@ STEPS, ROUNDS = 150, 5
 def measure() -> str:
     """A Markdown section."""
     import torch
+
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         overrides = _prepared(Path(folder))
@@ -20,13 +22,26 @@ def measure() -> str:
             for round in range(ROUNDS + 1):
                 chosen = [*overrides, f"model={model}", "model.layers=2", f"seed={round}"]
                 bare, whole = _bare(chosen), _whole(chosen)
-                if round:                                       # the first one warms up
+                if round:  # the first one warms up
                     ratios.append((whole / bare, bare))
-            rows.append((model, statistics.median(ratio for ratio, _ in ratios), statistics.median(bare for _, bare in ratios)))
+            rows.append(
+                (model, statistics.median(ratio for ratio, _ in ratios), statistics.median(bare for _, bare in ratios))
+            )
     lines = [f"| `{model}` 2 x 128 | {1000 * bare:.1f} | {ratio:.3f} |" for model, ratio, bare in rows]
-    return "\n".join(["## The pipeline beside a bare loop", "", f"{STEPS} training steps, B=50, T=50, RMSProp, clipping by value; median of {ROUNDS} "
-                      "pairs of runs in turn. Training time alone on both sides: no validation, no samples.", "",
-                      "| | bare loop, ms a step | `pipeline.train` / bare |", "|---|---:|---:|", *lines, "", "Wanted: 1.03 or less."])
+    return "\n".join(
+        [
+            "## The pipeline beside a bare loop",
+            "",
+            f"{STEPS} training steps, B=50, T=50, RMSProp, clipping by value; median of {ROUNDS} "
+            "pairs of runs in turn. Training time alone on both sides: no validation, no samples.",
+            "",
+            "| | bare loop, ms a step | `pipeline.train` / bare |",
+            "|---|---:|---:|",
+            *lines,
+            "",
+            "Wanted: 1.03 or less.",
+        ]
+    )
 
 
 def _composed(overrides: list[str]):
@@ -34,6 +49,7 @@ def _composed(overrides: list[str]):
     from hydra.core.global_hydra import GlobalHydra
 
     from pipeline.verb import CONF
+
     GlobalHydra.instance().clear()
     with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
         return compose("config", overrides=overrides)
@@ -45,12 +61,26 @@ def _prepared(folder: Path) -> list[str]:
     from hydra.utils import instantiate
 
     from pipeline.corpora import preparation, sources
+
     draw = random.Random(0)
-    (folder / "text.txt").write_text("".join(draw.choice("abcdefghijklmnopqrstuvwxyz ABCDEFGHIJKLMNOPQRSTUVWXYZ,.!?'\n") for _ in range(600_000)))
-    overrides = ["data=text", f"data.path={folder}/text.txt", f"paths.raw={folder}/raw", f"paths.prepared={folder}/prepared",
-                 f"paths.runs={folder}/runs", "tracking.uri=null", f"trainer.steps={STEPS}", "trainer.validate_every=100000",
-                 "trainer.validation_symbols=2000", "trainer.sample.every=100000", "trainer.sample.at=[]", "trainer.accelerator=cpu",
-                 "trainer.progress=lines"]
+    (folder / "text.txt").write_text(
+        "".join(draw.choice("abcdefghijklmnopqrstuvwxyz ABCDEFGHIJKLMNOPQRSTUVWXYZ,.!?'\n") for _ in range(600_000))
+    )
+    overrides = [
+        "data=text",
+        f"data.path={folder}/text.txt",
+        f"paths.raw={folder}/raw",
+        f"paths.prepared={folder}/prepared",
+        f"paths.runs={folder}/runs",
+        "tracking.uri=null",
+        f"trainer.steps={STEPS}",
+        "trainer.validate_every=100000",
+        "trainer.validation_symbols=2000",
+        "trainer.sample.every=100000",
+        "trainer.sample.at=[]",
+        "trainer.accelerator=cpu",
+        "trainer.progress=lines",
+    ]
     corpus = instantiate(_composed(overrides).data)
     sources.fetch(corpus, folder / "raw", None)
     preparation.prepare(corpus, folder / "raw")
@@ -63,6 +93,7 @@ def _whole(overrides: list[str]) -> float:
     from pipeline.runs.directory import RunDirectory
     from pipeline.runs.identity import identify
     from pipeline.train import train
+
     cfg = _composed(overrides)
     train(cfg)
     return RunDirectory(identify(cfg, load(cfg.data.prepared)).directory).facts["seconds"] / STEPS
@@ -76,6 +107,7 @@ def _bare(overrides: list[str]) -> float:
     from pipeline.datasets.streams import Streams
     from pipeline.recurrence.engines import choose
     from pipeline.runs.session import initial_network
+
     cfg = _composed(overrides)
     prepared = load(cfg.data.prepared)
     network, streams = initial_network(cfg, prepared), Streams(prepared.train, len(prepared.vocabulary), 50, 50)

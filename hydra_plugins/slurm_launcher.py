@@ -4,13 +4,16 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
+
+if TYPE_CHECKING:
+    from slurm.queue import Job, Training
 
 
 class Asked(NamedTuple):
@@ -24,8 +27,8 @@ class Asked(NamedTuple):
 class SlurmLauncher(Launcher):
     """Submits the runs that have not ended and that no job has in the queue already, and waits for all of them.
 
-    So a sweep that is asked for again, after an interruption or by `dvc repro`, takes up the jobs that it left behind. Its
-    arguments are those of conf/hydra/launcher/slurm.yaml.
+    So a sweep that is asked for again, after an interruption or by `dvc repro`, takes up the jobs that it left behind.
+    Its arguments are those of conf/hydra/launcher/slurm.yaml.
     """
 
     def __init__(self, **profile: object):
@@ -35,10 +38,11 @@ class SlurmLauncher(Launcher):
         self.context, self.config = hydra_context, config
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """The runs' best validation losses. Refusal: nonsense, before anything is submitted; or, in the end, that some runs failed."""
+        """The runs' best validation losses. Refusal: nonsense, before anything is submitted;
+        or, in the end, that some runs failed."""
         from pipeline.verb import Refusal
-
         from slurm.queue import folder, outcome, queued, submit, submitted
+
         asked = self._asked(job_overrides, initial_job_idx)
         runs = {one.run: one.training for one in asked}
         kept = folder(asked[0].cfg)
@@ -48,31 +52,41 @@ class SlurmLauncher(Launcher):
         missing = {run: training for run, training in left.items() if run not in jobs}
         if missing:
             jobs |= {job.run: job for job in submit(self.profile, kept, missing)}
-        print(f"{len(runs)} runs: {len(runs) - len(left)} ended before, {len(left) - len(missing)} in SLURM's queue already, "
-              f"{len(missing)} submitted; logs in {kept}", flush=True)
+        print(
+            f"{len(runs)} runs: {len(runs) - len(left)} ended before, {len(left) - len(missing)} in SLURM's queue "
+            f"already, {len(missing)} submitted; logs in {kept}",
+            flush=True,
+        )
         if self.profile.wait:
             try:
                 failed = _wait(jobs)
             except KeyboardInterrupt:
-                print(f"the jobs go on; the same command waits for them again, python -m slurm.cancel study={kept.name} ends them",
-                      flush=True)
+                print(
+                    "the jobs go on; the same command waits for them again, "
+                    f"python -m slurm.cancel study={kept.name} ends them",
+                    flush=True,
+                )
                 raise
             for job in failed:
                 end = "".join(f"    {line}\n" for line in job.tail())
                 print(f"failed: {job.run.name} (job {job.id}), the end of {job.log}:\n{end}", flush=True)
             if failed:
-                raise Refusal(f"{len(failed)} of {len(runs)} runs failed, see above or python -m slurm.status study={kept.name}; the same command "
-                              f"takes them up again")
-        return [JobReturn(overrides=overrides, cfg=one.cfg, status=JobStatus.COMPLETED, _return_value=outcome(one.run))
-                for overrides, one in zip(job_overrides, asked, strict=True)]
+                raise Refusal(
+                    f"{len(failed)} of {len(runs)} runs failed, see above or python -m slurm.status "
+                    f"study={kept.name}; the same command takes them up again"
+                )
+        return [
+            JobReturn(overrides=overrides, cfg=one.cfg, status=JobStatus.COMPLETED, _return_value=outcome(one.run))
+            for overrides, one in zip(job_overrides, asked, strict=True)
+        ]
 
     def _asked(self, job_overrides: Sequence[Sequence[str]], first: int) -> list[Asked]:
         """The sweep's runs. Refusal: one that no job could train."""
         from pipeline.runs import scheduler
         from pipeline.runs.identity import directory_of
         from pipeline.train import refuse_nonsense
-
         from slurm.queue import Training
+
         asked = []
         for number, overrides in enumerate(job_overrides):
             whole = self.context.config_loader.load_sweep_config(self.config, list(overrides))
@@ -91,12 +105,13 @@ class SlurmLauncher(Launcher):
 def _wait(jobs: dict[Path, "Job"]) -> list["Job"]:
     """Waits until no job is in the queue any more, saying what changes; returns those whose run has not ended."""
     from slurm.queue import outcome, queued
+
     waiting, failed, said, pause = dict(jobs), [], None, 1.0
     while waiting:
         time.sleep(pause)
         pause = min(15.0, 1.2 * pause)
         places = queued()
-        if places is None:      # the controller is away for a while
+        if places is None:  # the controller is away for a while
             continue
         for run, job in list(waiting.items()):
             if job.id in places:
@@ -105,7 +120,8 @@ def _wait(jobs: dict[Path, "Job"]) -> list["Job"]:
             if outcome(run) is None:
                 failed.append(job)
         states = Counter("wait" if places[job.id].state == "PENDING" else "run" for job in waiting.values())
-        line = f"{states['wait']} wait, {states['run']} run, {len(jobs) - len(waiting) - len(failed)} finished, {len(failed)} failed"
+        finished = len(jobs) - len(waiting) - len(failed)
+        line = f"{states['wait']} wait, {states['run']} run, {finished} finished, {len(failed)} failed"
         if line != said:
             print(line, flush=True)
             said, pause = line, 1.0

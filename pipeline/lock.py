@@ -14,8 +14,8 @@ from pathlib import Path
 
 import psutil
 
-BEAT = 5.0       # seconds between renewals
-SILENCE = 30.0   # an owner on another machine that has not renewed its lock for so long is dead
+BEAT = 5.0  # seconds between renewals
+SILENCE = 30.0  # an owner on another machine that has not renewed its lock for so long is dead
 
 
 class Held(Exception):
@@ -27,13 +27,14 @@ class Lock:
 
     def __init__(self, path: Path):
         self.path = Path(path)
-        self.mine: str | None = None        # what the file says while this object holds the lock
+        self.mine: str | None = None  # what the file says while this object holds the lock
 
     def acquire(self) -> None:
         """Takes the lock. Held: its owner is alive.
 
-        An owner that died is replaced; that takes SILENCE seconds where it was on another machine. So is, dead or alive, what
-        this SLURM job was before it was put back into the queue: a node that SLURM has lost may still be at work.
+        An owner that died is replaced; that takes SILENCE seconds where it was on another machine. So is, dead or
+        alive, what this SLURM job was before it was put back into the queue:
+        a node that SLURM has lost may still be at work.
         """
         self.path.parent.mkdir(parents=True, exist_ok=True)
         while not self._create():
@@ -44,7 +45,7 @@ class Lock:
                     raise Held(_who(json.loads(owner)))
                 self._remove(owner)
                 if before:
-                    time.sleep(2 * BEAT)        # in which it notices
+                    time.sleep(2 * BEAT)  # in which it notices
         self._ended = threading.Event()
         threading.Thread(target=self._renew, daemon=True).start()
 
@@ -78,7 +79,8 @@ class Lock:
             whole.unlink()
 
     def _remove(self, content: str) -> None:
-        """Removes the lock file if it says `content`: no other one, even if another process replaces it at this moment."""
+        """Removes the lock file if it says `content`: no other one,
+        even if another process replaces it at this moment."""
         aside = self.path.with_name(f"{self.path.name}.{os.urandom(8).hex()}")
         if _read(self.path) != content:
             return
@@ -100,7 +102,7 @@ class Lock:
                     continue
             except FileNotFoundError:
                 pass
-            except OSError:         # a file system that is away for a while: ask again
+            except OSError:  # a file system that is away for a while: ask again
                 continue
             if not self._ended.is_set():
                 print(f"error: {self.path}: another process has taken this lock over: this one ends", flush=True)
@@ -109,8 +111,14 @@ class Lock:
 
 def _self() -> dict:
     """Who this process is, by what cannot be mistaken for another one."""
-    return {"host": socket.gethostname(), "machine": _machine(), "process": os.getpid(), "started": psutil.Process().create_time(),
-            "job": os.environ.get("SLURM_JOB_ID"), "restarts": int(os.environ.get("SLURM_RESTART_COUNT") or 0)}
+    return {
+        "host": socket.gethostname(),
+        "machine": _machine(),
+        "process": os.getpid(),
+        "started": psutil.Process().create_time(),
+        "job": os.environ.get("SLURM_JOB_ID"),
+        "restarts": int(os.environ.get("SLURM_RESTART_COUNT") or 0),
+    }
 
 
 def _was_this_job(owner: dict) -> bool:
@@ -142,7 +150,7 @@ def _alive(path: Path, content: str) -> bool:
     for _ in range(round(SILENCE)):
         time.sleep(1)
         if _read(path) != content:
-            return False        # given back, or another's by now: look again
+            return False  # given back, or another's by now: look again
         if _stamp(path) != first:
             return True
     return False
@@ -150,7 +158,7 @@ def _alive(path: Path, content: str) -> bool:
 
 def _stamp(path: Path) -> int | None:
     try:
-        with open(path) as file:        # opening makes a network file system ask its server
+        with open(path) as file:  # opening makes a network file system ask its server
             return os.fstat(file.fileno()).st_mtime_ns
     except FileNotFoundError:
         return None

@@ -1,4 +1,5 @@
-"""Writes one static page from every results/studies/<study>.json and the runs they name: `python -m pipeline.report`."""
+"""Writes one static page from every results/studies/<study>.json and the runs they name:
+`python -m pipeline.report`."""
 
 import json
 import math
@@ -11,10 +12,10 @@ from pipeline.runs.files import read_lines, write_atomically
 from pipeline.verb import Refusal, verb
 
 TEMPLATES = Path(__file__).with_name("report_page")
-MEASURES = {"nats per character": "test_loss", "bits per character": "test_bits"}   # unit of published numbers
-MOST_CURVES = 8          # groups in one figure
-FEW_CURVES = 6           # in each of several figures
-MOST_SAMPLES = 5         # moments shown of a run
+MEASURES = {"nats per character": "test_loss", "bits per character": "test_bits"}  # unit of published numbers
+MOST_CURVES = 8  # groups in one figure
+FEW_CURVES = 6  # in each of several figures
+MOST_SAMPLES = 5  # moments shown of a run
 NOTHING = "\N{EM DASH}"
 
 
@@ -25,7 +26,8 @@ def report(cfg: DictConfig) -> None:
 
 
 def write_report(results: Path) -> Path:
-    """Path of the page, results/report/index.html, made from every results/studies/<study>.json and the runs' directories.
+    """Path of the page, results/report/index.html, made from every results/studies/<study>.json
+    and the runs' directories.
 
     The page holds its style and figures; it needs no network and no other file. What a run's directory lacks is said
     on the page. Raises Refusal if there are no results or a file is not as evaluate writes it.
@@ -35,8 +37,13 @@ def write_report(results: Path) -> Path:
     studies = [read_study(path) for path in sorted((results / "studies").glob("*.json"))]
     if not studies:
         raise Refusal(f"{results} holds no results: make them with `python -m pipeline.evaluate study=NAME`")
-    templates = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True,
-                                   lstrip_blocks=True, undefined=jinja2.StrictUndefined)
+    templates = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
     templates.filters |= {"loss": loss, "spread": spread, "difference": difference, "count": count, "visible": visible}
     text = templates.get_template("index.html").render(studies=[present(study) for study in studies])
     page = results / "report" / "index.html"
@@ -49,14 +56,17 @@ def read_study(path: Path) -> dict:
     try:
         study = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise Refusal(f"{path} is not JSON ({error}): write it again with "
-                         f"`python -m pipeline.evaluate study={path.stem}`") from None
+        raise Refusal(
+            f"{path} is not JSON ({error}): write it again with `python -m pipeline.evaluate study={path.stem}`"
+        ) from None
     missing = {"study", "scale", "question", "runs", "groups"} - set(study)
     if not missing:
         missing = {key for group in study["groups"] for key in {"size", "unit", "test_loss"} - set(group)}
     if missing:
-        raise Refusal(f"{path} is not the result of a study, it lacks {', '.join(sorted(missing))}: write it again "
-                         f"with `python -m pipeline.evaluate study={path.stem}` or move it away")
+        raise Refusal(
+            f"{path} is not the result of a study, it lacks {', '.join(sorted(missing))}: write it again "
+            f"with `python -m pipeline.evaluate study={path.stem}` or move it away"
+        )
     return study
 
 
@@ -71,8 +81,15 @@ def present(study: dict) -> dict:
     rows = []
     for group in study["groups"]:
         runs = sorted((run for run in study["runs"] if run["hash"] == group["hash"]), key=lambda run: run["seed"])
-        rows.append({"diverged": 0} | group | {"runs": runs, "symbols": runs[0]["symbols"],
-                             "seconds": sum(run["seconds"] or 0 for run in runs) / len(runs)})
+        rows.append(
+            {"diverged": 0}
+            | group
+            | {
+                "runs": runs,
+                "symbols": runs[0]["symbols"],
+                "seconds": sum(run["seconds"] or 0 for run in runs) / len(runs),
+            }
+        )
     sections = compare(rows)
     for row in rows:
         row["name"] = row["label"].removeprefix(row["data"] + " ") if len(sections) > 1 else row["label"]
@@ -80,9 +97,13 @@ def present(study: dict) -> dict:
         for row in section["rows"]:
             for place, run in enumerate(row["runs"]):
                 run["open"] = place == 0 and (len(rows) <= MOST_CURVES or row["best"])
-    return study | {"sections": sections, "figures": figures(study["study"], sections),
-                    "findings": findings(study, sections),
-                    "pairs": pair(study) if study.get("published") else [], "claims": study.get("claims") or []}
+    return study | {
+        "sections": sections,
+        "figures": figures(study["study"], sections),
+        "findings": findings(study, sections),
+        "pairs": pair(study) if study.get("published") else [],
+        "claims": study.get("claims") or [],
+    }
 
 
 def compare(rows: list[dict]) -> list[dict]:
@@ -97,12 +118,15 @@ def compare(rows: list[dict]) -> list[dict]:
         section.sort(key=lambda row: row["test_loss"]["mean"] if known(row["test_loss"]["mean"]) else math.inf)
         for place, row in enumerate(section):
             row["best"] = place == 0 and len(section) > 1 and known(row["test_loss"]["mean"])
-    return [{"data": data, "symbols": symbols, "split": split, "unit": unit, "rows": section}
-            for (data, symbols, split, unit), section in sections.items()]
+    return [
+        {"data": data, "symbols": symbols, "split": split, "unit": unit, "rows": section}
+        for (data, symbols, split, unit), section in sections.items()
+    ]
 
 
 def figures(study: str, sections: list[dict]) -> list[dict]:
-    """Loss curves, {"title", "svg"} each: a study in one figure or, if too many, a data set in figures of a few neighbours in rank."""
+    """Loss curves, {"title", "svg"} each: a study in one figure or,
+    if too many, a data set in figures of a few neighbours in rank."""
     from pipeline.runs.figures import loss_curves, svg
 
     rows = [row for section in sections for row in section["rows"]]
@@ -113,49 +137,84 @@ def figures(study: str, sections: list[dict]) -> list[dict]:
         for section in sections:
             ranked = section["rows"]
             for first in range(0, len(ranked), FEW_CURVES):
-                panel = ranked[first:first + FEW_CURVES]
+                panel = ranked[first : first + FEW_CURVES]
                 rank = f", ranks {first + 1} to {first + len(panel)}" if len(ranked) > FEW_CURVES else ""
                 panels.append((f"{study}, {ranked[0]['data']}, {ranked[0]['split']}{rank}", panel))
     drawn = []
     for name, panel in panels:
         name_of = "label" if len({row["data"] for row in panel}) > 1 else "name"
         curves = [(row[name_of], run["metrics"]) for row in panel for run in row["runs"] if run["metrics"]]
-        if any(len(records) > 2 for _, records in curves):      # else no curve: learned in one pass
+        if any(len(records) > 2 for _, records in curves):  # else no curve: learned in one pass
             title = f"Loss while training: {name}"
             drawn.append({"title": title, "svg": svg(loss_curves(curves, text=panel[0]["unit"] != "RMSE"), title)})
     return drawn
 
 
 def findings(study: dict, sections: list[dict]) -> list[dict]:
-    """What the study is about beside losses, {"title", "about", "svg"} each: loss by parameters or settings, forecasts of a series, bits that are
-    carried."""
+    """What the study is about beside losses, {"title", "about", "svg"} each: loss by parameters or settings, forecasts
+    of a series, bits that are carried."""
     from pipeline.runs.figures import against_parameters, against_settings, carried, forecasts, svg
 
     drawn, name = [], study["study"]
     for section in sections if study.get("versus") == "parameters" else ():
-        points = [(row["name"], row["parameters"], row["test_loss"]["mean"]) for row in section["rows"] if known(row["test_loss"]["mean"])]
+        points = [
+            (row["name"], row["parameters"], row["test_loss"]["mean"])
+            for row in section["rows"]
+            if known(row["test_loss"]["mean"])
+        ]
         title = f"Test loss by parameters: {name}, {section['data']}"
         drawn.append({"title": title, "about": "Mean over seeds.", "svg": svg(against_parameters(points), title)})
     for section in sections if study.get("versus") == "settings" else ():
-        points = [(settings(row["name"]), run["test_loss"]) for row in section["rows"] for run in row["runs"] if known(run["test_loss"])]
+        points = [
+            (settings(row["name"]), run["test_loss"])
+            for row in section["rows"]
+            for run in row["runs"]
+            if known(run["test_loss"])
+        ]
         title = f"Test loss by settings: {name}, {section['data']}"
-        drawn.append({"title": title, "about": "A point a run; the line joins the best of each value, whatever the other settings.",
-                      "svg": svg(against_settings(points), title)})
+        drawn.append(
+            {
+                "title": title,
+                "about": "A point a run; the line joins the best of each value, whatever the other settings.",
+                "svg": svg(against_settings(points), title),
+            }
+        )
     for section in sections:
-        shown = [(row["name"], run["forecast"]) for row in section["rows"] for run in row["runs"][:1] if run.get("forecast")]
+        shown = [
+            (row["name"], run["forecast"]) for row in section["rows"] for run in row["runs"][:1] if run.get("forecast")
+        ]
         if shown:
             best = f"The {FEW_CURVES} best of {len(shown)} models. " if len(shown) > FEW_CURVES else ""
             title = f"Forecasts: {name}, {section['data']}"
-            drawn.append({"title": title, "about": f"{best}Each reads its own forecasts from the beginning of the test part on; one seed. Channel 1, "
-                          "as models read it.", "svg": svg(forecasts(shown[:FEW_CURVES]), title)})
-    runs = [(row, run) for section in sections for row in section["rows"] for run in row["runs"] if known(run.get("carried_bits"))]
+            drawn.append(
+                {
+                    "title": title,
+                    "about": f"{best}Each reads its own forecasts from the beginning of the test part on; one seed. "
+                    "Channel 1, as models read it.",
+                    "svg": svg(forecasts(shown[:FEW_CURVES]), title),
+                }
+            )
+    runs = [
+        (row, run)
+        for section in sections
+        for row in section["rows"]
+        for run in row["runs"]
+        if known(run.get("carried_bits"))
+    ]
     if runs:
         points = [(row["name"], run["message_bits"], run["carried_bits"]) for row, run in runs]
         bounds = {row["name"]: math.log2(int(row["size"])) for row, _ in runs if row["model"] == "hmm"}
         title = f"Bits carried: {name}"
-        drawn.append({"title": title, "about": "Bits of a message that reach its recall, in the mean over episodes: a point a seed, the line joins the best. "
-                      "Dashes: log2 N, what N states carry at most; dots: a perfect memory. Below zero: guesses worse than of one who forgot the "
-                      "message and knows where it ends.", "svg": svg(carried(points, bounds), title)})
+        drawn.append(
+            {
+                "title": title,
+                "about": "Bits of a message that reach its recall, in the mean over episodes: "
+                "a point a seed, the line joins the best. "
+                "Dashes: log2 N, what N states carry at most; dots: a perfect memory. Below zero: guesses worse than "
+                "of one who forgot the message and knows where it ends.",
+                "svg": svg(carried(points, bounds), title),
+            }
+        )
     return drawn
 
 
@@ -173,8 +232,10 @@ def pair(study: dict) -> list[dict]:
     """
     published = study["published"]
     if published["unit"] not in MEASURES:
-        raise Refusal(f"study {study['study']}: published unit {published['unit']!r} is unknown, use one of "
-                         + ", ".join(MEASURES))
+        raise Refusal(
+            f"study {study['study']}: published unit {published['unit']!r} is unknown, use one of "
+            + ", ".join(MEASURES)
+        )
     measure = MEASURES[published["unit"]]
     tables: dict[str, list[dict]] = {}
     for row in published["rows"]:
@@ -192,8 +253,10 @@ def moments(samples: list[dict]) -> list[dict]:
     steps = evenly(sorted({sample["step"] for sample in samples}), MOST_SAMPLES)
     words = ["at first", *["train more"] * (len(steps) - 2), "at last"] if len(steps) > 1 else ["at first and at last"]
     shown = [[sample for sample in samples if sample["step"] == step] for step in steps]
-    return [{"words": word, "step": step, "symbols": some[0]["symbols"], "samples": some}
-            for word, step, some in zip(words, steps, shown)]
+    return [
+        {"words": word, "step": step, "symbols": some[0]["symbols"], "samples": some}
+        for word, step, some in zip(words, steps, shown)
+    ]
 
 
 def evenly(steps: list[int], most: int) -> list[int]:
@@ -217,7 +280,9 @@ def known(number: float | None) -> bool:
 
 def loss(number: float | None) -> str:
     """A loss with three decimals, a small one with two digits, an em dash if unknown."""
-    return NOTHING if not known(number) else f"{number:.3f}" if abs(number) >= 0.0095 or number == 0 else f"{number:.2g}"
+    return (
+        NOTHING if not known(number) else f"{number:.3f}" if abs(number) >= 0.0095 or number == 0 else f"{number:.2g}"
+    )
 
 
 def spread(number: float | None) -> str:

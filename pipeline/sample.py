@@ -1,10 +1,12 @@
-"""Text from a trained run, as it comes: python -m pipeline.sample run=NAME [prompt=TEXT] [length=500] [temperature=0.7] [seed=0]
+"""Text from a trained run, as it comes:
+python -m pipeline.sample run=NAME [prompt=TEXT] [length=500] [temperature=0.7] [seed=0]
 
 run          a run's directory, or a part of its name that only one run has; default: the run trained last
-prompt       read first and printed; symbols that the run's vocabulary lacks are read as unknown, with a warning; empty: the text
-             starts as after a line break; of any length
+prompt       read first and printed; symbols that the run's vocabulary lacks are read as unknown, with a warning; empty:
+             the text starts as after a line break; of any length
 length       symbols to write, from 0
-temperature  0: always the most likely symbol; below 1: safer than the model's own distribution; 1: as it is; above: wilder
+temperature  0: always the most likely symbol; below 1: safer than the model's own distribution; 1: as it is;
+             above: wilder
 seed         of the random numbers: the same seed writes the same text
 runs         folder with the studies' runs, default runs
 """
@@ -32,13 +34,19 @@ def sample(run: str, prompt: str, length: int, temperature: float, seed: int, ru
     if length < 0:
         raise Refusal(f"length={length}: take a number of symbols from 0")
     if not 0 <= temperature < float("inf"):
-        raise Refusal(f"temperature={temperature}: take a number from 0 (0: the most likely symbol, 1: the model's own distribution)")
+        raise Refusal(
+            f"temperature={temperature}: take a number from 0 "
+            "(0: the most likely symbol, 1: the model's own distribution)"
+        )
     directory = RunDirectory(find_run(run, Path(runs)))
     cfg = directory.config()
     torch.set_num_threads(cfg.trainer.threads)
     data = load_data(cfg.data)
     if not isinstance(data.space, Symbols):
-        raise Refusal(f"{directory.path} models {cfg.data.name}, a series of numbers, and writes no text: its forecast is in the report")
+        raise Refusal(
+            f"{directory.path} models {cfg.data.name}, a series of numbers, "
+            "and writes no text: its forecast is in the report"
+        )
     network = load_network(directory, data)
     unknown = "".join(dict.fromkeys(c for c in prompt if (data.vocabulary.encode(c) == len(data.vocabulary)).any()))
     if unknown:
@@ -55,12 +63,16 @@ def find_run(run: str, runs: Path) -> Path:
     """The directory of the run called `run`. Raises Refusal when none or several are meant."""
     if run and (Path(run) / "run.json").exists():
         return Path(run)
-    paths = sorted((file.parent for file in runs.glob("*/*/run.json")), key=lambda path: (path / "run.json").stat().st_mtime)
+    paths = sorted(
+        (file.parent for file in runs.glob("*/*/run.json")), key=lambda path: (path / "run.json").stat().st_mtime
+    )
     meant = [path for path in paths if run in str(path)]
     if not paths:
         raise Refusal(f"{runs}/ holds no runs: train one, e.g. python -m pipeline.train model=lstm")
     if not meant:
-        raise Refusal(f"run={run}: no run is called so; the last ones are {', '.join(path.name for path in paths[-3:])}")
+        raise Refusal(
+            f"run={run}: no run is called so; the last ones are {', '.join(path.name for path in paths[-3:])}"
+        )
     if run and len(meant) > 1:
         raise Refusal(f"run={run} means {len(meant)} runs, e.g. {meant[0]} and {meant[1]}: give more of the name")
     return meant[-1]
@@ -72,7 +84,9 @@ def read_arguments(words: list[str]) -> dict:
     for word in words:
         key, equals, value = word.partition("=")
         if not equals or key not in DEFAULTS:
-            raise Refusal(f"{word!r}: give key=value with a key of {', '.join(DEFAULTS)} (and quotes around a prompt with spaces)")
+            raise Refusal(
+                f"{word!r}: give key=value with a key of {', '.join(DEFAULTS)} (and quotes around a prompt with spaces)"
+            )
         try:
             values[key] = type(DEFAULTS[key])(value)
         except ValueError:

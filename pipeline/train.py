@@ -1,4 +1,5 @@
-"""Trains one run, or with -m a study's: `python -m pipeline.train model=lstm data=shakespeare optimizer=rmsprop seed=0`.
+"""Trains one run, or with -m a study's:
+`python -m pipeline.train model=lstm data=shakespeare optimizer=rmsprop seed=0`.
 
 A run that exists goes on from its last checkpoint; one that has finished is not run again (fresh=true starts it over).
 """
@@ -25,7 +26,11 @@ def train(cfg: DictConfig) -> float:
     run = RunDirectory(identity.directory)
     cfg.fresh = cfg.fresh and not scheduler.began(run.facts)
     if run.finished and not cfg.fresh:
-        print(f"{run.path}  has finished already: validation {run.facts['validation']:{data.space.digits}} {data.space.unit} (fresh=true starts it over)", flush=True)
+        print(
+            f"{run.path}  has finished already: validation {run.facts['validation']:{data.space.digits}} "
+            f"{data.space.unit} (fresh=true starts it over)",
+            flush=True,
+        )
         return run.facts["validation"]
 
     if run.facts.get("status") == "diverged" and not cfg.fresh:
@@ -33,6 +38,7 @@ def train(cfg: DictConfig) -> float:
 
     from pipeline.runs.recorder import Diverged
     from pipeline.runs.session import run_session
+
     try:
         return run_session(cfg, data, identity, run)
     except Diverged as reason:
@@ -40,7 +46,8 @@ def train(cfg: DictConfig) -> float:
 
 
 def _diverged(message: str) -> float:
-    """A run by itself ends with the message as an error. In a sweep it is a result like others: no loss, and the sweep goes on."""
+    """A run by itself ends with the message as an error. In a sweep it is a result like others:
+    no loss, and the sweep goes on."""
     if not in_sweep():
         raise Refusal(message)
     print(f"diverged: {message}", flush=True)
@@ -50,14 +57,21 @@ def _diverged(message: str) -> float:
 def refuse_nonsense(cfg: DictConfig) -> None:
     """Refusal: a value that no run can have, or a sweep where one run is asked for."""
     from hydra.core.hydra_config import HydraConfig
+
     if HydraConfig.initialized():
         sweep = in_sweep()
         if "question" in cfg.study and not sweep:
-            raise Refusal(f"study={cfg.study.name} is a sweep of several runs: add -m (python -m pipeline.train -m study={cfg.study.name})")
+            raise Refusal(
+                f"study={cfg.study.name} is a sweep of several runs: "
+                f"add -m (python -m pipeline.train -m study={cfg.study.name})"
+            )
         if sweep and cfg.trainer.devices * cfg.trainer.nodes > 1:
-            raise Refusal(f"trainer.devices={cfg.trainer.devices} x nodes={cfg.trainer.nodes} in a multirun: one process group trains one "
-                          f"configuration; leave out -m, or sweep with devices=1")
+            raise Refusal(
+                f"trainer.devices={cfg.trainer.devices} x nodes={cfg.trainer.nodes} in a multirun: one process group "
+                "trains one configuration; leave out -m, or sweep with devices=1"
+            )
     from pipeline.models.build import refuse_other_rules
+
     refuse_other_rules(cfg)
     if not isinstance(cfg.seed, int) or cfg.seed < 0:
         raise Refusal(f"seed={cfg.seed}: take a whole number from 0")
@@ -68,7 +82,10 @@ def refuse_nonsense(cfg: DictConfig) -> None:
     if not isinstance(cfg.optimizer.get("passes", 1), int) or cfg.optimizer.get("passes", 1) < 1:
         raise Refusal(f"optimizer.passes={cfg.optimizer.passes}: take a whole number from 1")
     if cfg.trainer.seconds is not None and cfg.optimizer.get("rule") in ("ridge", "count"):
-        raise Refusal(f"trainer.seconds={cfg.trainer.seconds}: optimizer={cfg.optimizer.name} has nothing before its one pass is over: leave it out")
+        raise Refusal(
+            f"trainer.seconds={cfg.trainer.seconds}: "
+            f"optimizer={cfg.optimizer.name} has nothing before its one pass is over: leave it out"
+        )
     for key in ("layers", "hidden", "taps"):
         if key in cfg.model and (not isinstance(cfg.model[key], int) or cfg.model[key] < 1):
             raise Refusal(f"model.{key}={cfg.model[key]}: take a whole number from 1")

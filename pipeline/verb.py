@@ -26,25 +26,28 @@ def in_sweep() -> bool:
 
 
 def verb(task: Callable[[DictConfig], object]) -> Callable[[], None]:
-    """The command-line entry of `task`: composes the configuration, runs, prints a refusal as one line and exits with 1.
+    """The command-line entry of `task`: composes the configuration, runs,
+    prints a refusal as one line and exits with 1.
 
     Ctrl-C exits with 130. Any other exception is a defect and shows its traceback.
     """
+
     @functools.wraps(task)
     def alone(cfg: DictConfig) -> object:
         try:
             return task(cfg)
         except Refusal as refusal:
-            if in_sweep():      # the other runs go on; Hydra hands the refusal on at the end
+            if in_sweep():  # the other runs go on; Hydra hands the refusal on at the end
                 raise
             sys.exit(f"error: {refusal}")
 
     def main() -> None:
-        os.environ.setdefault("HYDRA_FULL_ERROR", "1")      # Hydra hands exceptions on instead of printing them
+        os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra hands exceptions on instead of printing them
         try:
             hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(alone)()
         except (Refusal, HydraException, OmegaConfBaseException) as refusal:
             sys.exit(f"error: {refusal}")
         except KeyboardInterrupt:
             sys.exit(130)
+
     return main

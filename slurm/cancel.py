@@ -14,9 +14,9 @@ def cancel(cfg: DictConfig) -> None:
     """Cancels what is in the queue of the composed study's runs; of a single run when the study is none."""
     from pipeline.runs.identity import directory_of
     from pipeline.verb import Refusal
-
     from slurm import queue
     from slurm.status import runs_of_study
+
     asked = runs_of_study(cfg) or [directory_of(cfg)]
     places = queue.queued() or {}
     ids = [job.id for job in queue.submitted(queue.folder(cfg)) if job.run in asked and job.id in places]

@@ -1,6 +1,7 @@
 """Runs as jobs: putting them into SLURM's queue, and knowing which job is which run.
 
-What was submitted is kept in <runs>/.slurm/<study>/: a file a submission with the run of each of its jobs, and their logs.
+What was submitted is kept in <runs>/.slurm/<study>/: a file a submission with the run of each of its jobs,
+and their logs.
 """
 
 import contextlib
@@ -19,8 +20,8 @@ from pipeline.runs.directory import RunDirectory
 from pipeline.runs.files import write_json
 from pipeline.verb import Refusal
 
-
-NOISE = ("submitit INFO", "srun: launch/slurm", "Error executing job with overrides")     # lines of a log that say nothing of the run
+# Lines of a log that say nothing of the run.
+NOISE = ("submitit INFO", "srun: launch/slurm", "Error executing job with overrides")
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,7 @@ class Training:
 
     def __call__(self) -> None:
         from pipeline.train import main
+
         sys.argv = ["pipeline.train", *self.arguments]
         main()
 
@@ -60,30 +62,54 @@ def folder(cfg: DictConfig) -> Path:
     return (Path(cfg.paths.runs) / ".slurm" / cfg.study.name).absolute()
 
 
-def submit(profile: DictConfig, folder: Path, runs: dict[Path, Training], devices: int = 1, nodes: int = 1) -> list[Job]:
-    """One job for each run, in one array, with the resources of the `profile` (conf/hydra/launcher/slurm.yaml) for each device.
+def submit(
+    profile: DictConfig, folder: Path, runs: dict[Path, Training], devices: int = 1, nodes: int = 1
+) -> list[Job]:
+    """One job for each run, in one array, with the resources of the `profile`
+    (conf/hydra/launcher/slurm.yaml) for each device.
 
     Refusal: they make no sense, or SLURM does not want the job.
     """
     import submitit
+
     if profile.notice >= 60 * profile.time:
-        raise Refusal(f"hydra.launcher.notice={profile.notice} seconds before the limit of hydra.launcher.time={profile.time} minutes "
-                      f"leave no time to train")
+        raise Refusal(
+            f"hydra.launcher.notice={profile.notice} seconds before the limit of "
+            f"hydra.launcher.time={profile.time} minutes leave no time to train"
+        )
     executor = submitit.SlurmExecutor(folder)
     executor.update_parameters(
-        job_name=folder.name, time=profile.time, nodes=nodes, ntasks_per_node=devices, cpus_per_task=profile.cpus,
-        mem=f"{round(1024 * profile.memory * devices)}M", gpus_per_node=profile.gpus * devices or None, partition=profile.partition,
-        account=profile.account, qos=profile.qos, constraint=profile.constraint, array_parallelism=profile.at_once, stderr_to_stdout=True,
+        job_name=folder.name,
+        time=profile.time,
+        nodes=nodes,
+        ntasks_per_node=devices,
+        cpus_per_task=profile.cpus,
+        mem=f"{round(1024 * profile.memory * devices)}M",
+        gpus_per_node=profile.gpus * devices or None,
+        partition=profile.partition,
+        account=profile.account,
+        qos=profile.qos,
+        constraint=profile.constraint,
+        array_parallelism=profile.at_once,
+        stderr_to_stdout=True,
         setup=[f"export RESTARTS={profile.restarts}", *profile.setup, f". {Path(__file__).with_name('job.sh')}"],
         srun_args=["--kill-on-bad-exit=1", f"--cpus-per-task={profile.cpus}"],
-        additional_parameters={"signal": f"USR1@{profile.notice}", "requeue": True, **OmegaConf.to_container(profile.more)})
+        additional_parameters={
+            "signal": f"USR1@{profile.notice}",
+            "requeue": True,
+            **OmegaConf.to_container(profile.more),
+        },
+    )
     try:
-        with contextlib.redirect_stderr(io.StringIO()), executor.batch():       # sbatch's complaint is in the error as well
+        with contextlib.redirect_stderr(io.StringIO()), executor.batch():  # sbatch's complaint is in the error as well
             submitted = [executor.submit(training) for training in runs.values()]
         ids = [job.job_id for job in submitted]
     except submitit.core.utils.FailedJobError as error:
         reason = str(error).replace("sbatch: error: ", "").strip().splitlines()
-        raise Refusal(f"SLURM refuses the job: {' '.join(line.strip() for line in reason)[-300:]}: see conf/hydra/launcher/slurm.yaml") from error
+        raise Refusal(
+            f"SLURM refuses the job: {' '.join(line.strip() for line in reason)[-300:]}: see "
+            "conf/hydra/launcher/slurm.yaml"
+        ) from error
     jobs = [Job(id, run, folder) for id, run in zip(ids, runs, strict=True)]
     write_json(folder / f"{ids[0].split('_')[0]}.json", {job.id: str(job.run) for job in jobs})
     return jobs
@@ -108,9 +134,15 @@ class Place:
 def queued() -> dict[str, Place] | None:
     """The user's jobs in the queue by their ids; None when SLURM does not answer. Refusal: there is no SLURM here."""
     if shutil.which("squeue") is None:
-        raise Refusal("there is no SLURM on this machine (no squeue): submit where there is one, or take hydra/launcher=local_pool")
-    done = subprocess.run(["squeue", "--user", str(os.getuid()), "--array", "--noheader", "--format=%i|%T|%r|%N|%M"],
-                          capture_output=True, text=True)
+        raise Refusal(
+            "there is no SLURM on this machine (no squeue): "
+            "submit where there is one, or take hydra/launcher=local_pool"
+        )
+    done = subprocess.run(
+        ["squeue", "--user", str(os.getuid()), "--array", "--noheader", "--format=%i|%T|%r|%N|%M"],
+        capture_output=True,
+        text=True,
+    )
     if done.returncode:
         return None
     rows = [line.split("|") for line in done.stdout.splitlines()]
@@ -121,4 +153,3 @@ def outcome(run: Path) -> float | None:
     """The best validation loss of a run that has ended, infinity if it diverged; None for one that has not ended."""
     facts = RunDirectory(run).facts
     return {"finished": facts.get("validation"), "diverged": float("inf")}.get(facts.get("status"))
-

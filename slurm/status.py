@@ -1,17 +1,23 @@
-"""Where a study's runs are: `python -m slurm.status study=zoo`, with the options it was submitted with; without study, runs by themselves."""
+"""Where a study's runs are: `python -m slurm.status study=zoo`, with the options it was submitted with;
+without study, runs by themselves."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
 from pipeline.verb import verb
 
+if TYPE_CHECKING:
+    from slurm.queue import Job
+
 
 def status(cfg: DictConfig) -> None:
-    """Prints a line a run, those of the study first and then what else was submitted, and the ends of the failed ones' logs."""
+    """Prints a line a run, those of the study first and then what else was submitted,
+    and the ends of the failed ones' logs."""
     from pipeline.verb import Refusal
-
     from slurm import queue
+
     places = queue.queued()
     if places is None:
         raise Refusal("SLURM does not answer (squeue): ask again in a while")
@@ -35,6 +41,7 @@ def runs_of_study(cfg: DictConfig) -> list[Path]:
     """The directories of the study's runs; none for runs by themselves."""
     from pipeline.runs.identity import directory_of
     from pipeline.runs.study import runs_of
+
     if "question" not in cfg.study:
         return []
     return [directory_of(run) for run in runs_of(cfg)]
@@ -44,6 +51,7 @@ def row(run: Path, job: "Job | None", places: dict) -> tuple[str, str, str, "Job
     """A run's name, its state in a word, what there is to say of it, and its last job."""
     from pipeline.runs.directory import RunDirectory
     from pipeline.runs.files import read_lines
+
     directory = RunDirectory(run)
     facts = directory.facts
     records = read_lines(directory.metrics)
@@ -52,8 +60,11 @@ def row(run: Path, job: "Job | None", places: dict) -> tuple[str, str, str, "Job
     place = places.get(job.id) if job else None
     if place is not None:
         since = f", {reached} so far" if records else ""
-        state, what = ("waiting", f"job {job.id}: {place.reason}{since}") if place.state == "PENDING" else (
-            "running", f"job {job.id} on {place.nodes} for {place.time}, {reached}")
+        state, what = (
+            ("waiting", f"job {job.id}: {place.reason}{since}")
+            if place.state == "PENDING"
+            else ("running", f"job {job.id} on {place.nodes} for {place.time}, {reached}")
+        )
     elif known == "finished":
         state, what = known, f"validation {facts['validation']:.4f}"
     elif known == "diverged":

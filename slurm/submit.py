@@ -1,4 +1,5 @@
-"""Submits one run, on as many nodes and devices as it wants: `python -m slurm.submit model=lstm trainer.nodes=2 trainer.devices=4`.
+"""Submits one run, on as many nodes and devices as it wants:
+`python -m slurm.submit model=lstm trainer.nodes=2 trainer.devices=4`.
 
 The resources of each device are those of conf/hydra/launcher/slurm.yaml, or of hydra/launcher=<your cluster's file>.
 """
@@ -11,14 +12,16 @@ from pipeline.verb import verb
 
 
 def submit(cfg: DictConfig) -> None:
-    """Puts the composed run into SLURM's queue and returns. Refusal: it is nonsense, there already, or not wanted by SLURM."""
+    """Puts the composed run into SLURM's queue and returns.
+    Refusal: it is nonsense, there already, or not wanted by SLURM."""
     from hydra.core.hydra_config import HydraConfig
+
     from pipeline.runs import scheduler
     from pipeline.runs.identity import directory_of
     from pipeline.train import refuse_nonsense
     from pipeline.verb import Refusal
-
     from slurm import queue
+
     refuse_nonsense(cfg)
     run = directory_of(cfg)
     kept, places = queue.folder(cfg), queue.queued() or {}

@@ -6,9 +6,12 @@ from pathlib import Path
 
 os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
-for name in [name for name in os.environ if name == "MLFLOW_TRACKING_URI" or name.startswith("SLURM_")]:    # as if in no job
+# As if in no job.
+for name in [name for name in os.environ if name == "MLFLOW_TRACKING_URI" or name.startswith("SLURM_")]:
     del os.environ[name]
 
+# The rest is imported only now: torch, MLflow and pipeline.runs.scheduler read the environment as they are imported.
+# ruff: noqa: E402
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
@@ -19,14 +22,19 @@ from pipeline.verb import CONF
 
 ROOT = CONF.parent
 SHARED = ROOT.parent / "shared" / "data"
-needs_steps = pytest.mark.skipif(native.library() is None, reason="steps.cpp was not compiled: there was no C++ compiler at installation")
+needs_steps = pytest.mark.skipif(
+    native.library() is None, reason="steps.cpp was not compiled: there was no C++ compiler at installation"
+)
 
 
 def words(count: int, seed: int = 0) -> str:
     """A text of made-up lines, the same for the same seed."""
     draw = random.Random(seed)
     vocabulary = ["the", "king", "is", "not", "here", "and", "my", "lord", "says", "so", "O", "fool", "thou"]
-    return "\n".join(" ".join(draw.choice(vocabulary) for _ in range(8)) + draw.choice(".!?,") for _ in range(count // 8)) + "\n"
+    return (
+        "\n".join(" ".join(draw.choice(vocabulary) for _ in range(8)) + draw.choice(".!?,") for _ in range(count // 8))
+        + "\n"
+    )
 
 
 def composed(*overrides: str):
@@ -39,9 +47,17 @@ def composed(*overrides: str):
 def prepared_text(folder: Path, text: str, name: str = "text") -> list[str]:
     """Prepares `text` below `folder`; returns the overrides that let a run use it and stay in the folder."""
     from pipeline.corpora import preparation, sources
+
     (folder / f"{name}.txt").write_text(text)
-    overrides = ["data=text", f"data.name={name}", f"data.path={folder / name}.txt", f"paths.raw={folder / 'raw'}",
-                 f"paths.prepared={folder / 'prepared'}", f"paths.runs={folder / 'runs'}", f"paths.results={folder / 'results'}"]
+    overrides = [
+        "data=text",
+        f"data.name={name}",
+        f"data.path={folder / name}.txt",
+        f"paths.raw={folder / 'raw'}",
+        f"paths.prepared={folder / 'prepared'}",
+        f"paths.runs={folder / 'runs'}",
+        f"paths.results={folder / 'results'}",
+    ]
     corpus = instantiate(composed(*overrides).data)
     sources.fetch(corpus, folder / "raw", None)
     preparation.prepare(corpus, folder / "raw")
@@ -65,6 +81,7 @@ def trained(*overrides: str):
     from pipeline.runs.directory import RunDirectory
     from pipeline.runs.identity import identify
     from pipeline.train import train
+
     cfg = composed(*overrides)
     train(cfg)
     return RunDirectory(identify(cfg, load_data(cfg.data)).directory)

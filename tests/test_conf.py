@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-import torch
 import yaml
 
 from pipeline.corpora.prepared import load
@@ -19,9 +18,14 @@ def choices(group: str) -> list[str]:
     return sorted(file.stem for file in (CONF / group).glob("*.yaml"))
 
 
-IN_PASSES = {"em": "hmm", "ridge": "echo_state", "count": "ngram"}          # rule -> a model that learns text by it
-GROUPS = [(group, choice) for group in ("model", "optimizer", "initialization", "schedule", "trainer") for choice in choices(group)]
-SHORT = {False: ["trainer.steps=2"], True: ["optimizer.passes=1", "trainer.batch=4", "trainer.length=2000"]}      # two windows, by gradient or in passes
+IN_PASSES = {"em": "hmm", "ridge": "echo_state", "count": "ngram"}  # rule -> a model that learns text by it
+GROUPS = [
+    (group, choice)
+    for group in ("model", "optimizer", "initialization", "schedule", "trainer")
+    for choice in choices(group)
+]
+# Two windows, by gradient or in passes.
+SHORT = {False: ["trainer.steps=2"], True: ["optimizer.passes=1", "trainer.batch=4", "trainer.length=2000"]}
 
 
 @pytest.mark.parametrize("group, choice", GROUPS)
@@ -41,29 +45,60 @@ def test_entry_trains_two_steps_is_read_back_and_writes(run_in, small, tmp_path,
 
 
 def _lds_trains_and_forecasts(tmp_path, overrides):
-    overrides = [*overrides, "data=sine", "data.length=20000", "scale=smoke", "tracking.uri=null", f"paths.runs={tmp_path}/runs"]
+    overrides = [
+        *overrides,
+        "data=sine",
+        "data.length=20000",
+        "scale=smoke",
+        "tracking.uri=null",
+        f"paths.runs={tmp_path}/runs",
+    ]
     run = trained(*overrides)
     assert [record["step"] for record in read_lines(run.metrics)] == [2]
     data = load_data(composed(*overrides).data)
     assert len(forecast(load_network(run, data), data, 30)["forecast"]) == 30
 
 
-@pytest.mark.parametrize("model, data", [(model, data) for model in ("delay_taps", "hmm", "lds", "echo_state", "lstm", "mut1")
-                                         for data in ("sine", "mackey_glass", "sunspots") if (model, data) != ("hmm", "sine")])     # nothing drives an HMM
+# Nothing drives an HMM.
+@pytest.mark.parametrize(
+    "model, data",
+    [
+        (model, data)
+        for model in ("delay_taps", "hmm", "lds", "echo_state", "lstm", "mut1")
+        for data in ("sine", "mackey_glass", "sunspots")
+        if (model, data) != ("hmm", "sine")
+    ],
+)
 def test_models_of_series_learn_and_forecast(tmp_path, model, data):
     overrides = [f"data={data}", f"model={model}", "scale=smoke", "tracking.uri=null", f"paths.runs={tmp_path}/runs"]
-    overrides += [] if "passes" in composed(*overrides).optimizer else ["optimizer=adam", "optimizer.lr=0.01", "trainer.steps=100"]
+    overrides += (
+        []
+        if "passes" in composed(*overrides).optimizer
+        else ["optimizer=adam", "optimizer.lr=0.01", "trainer.steps=100"]
+    )
     run = trained(*overrides)
     series = load_data(composed(*overrides).data)
     found = forecast(load_network(run, series), series, 20)
-    assert np.isfinite(found["forecast"]).all() and np.shape(found["forecast"]) == np.shape(found["observed"]) == (20, 1)
+    assert np.isfinite(found["forecast"]).all() and np.shape(found["forecast"]) == np.shape(found["observed"]) == (
+        20,
+        1,
+    )
     nothing = np.var(series.part("train")[0])
-    assert run.facts["validation"] < (3 if data == "sunspots" else 0.9) * nothing        # the sun was livelier in the validation years
+    # The sun was livelier in the validation years.
+    assert run.facts["validation"] < (3 if data == "sunspots" else 0.9) * nothing
 
 
 @pytest.mark.parametrize("choice", sorted(set(choices("optimizer")) - set(IN_PASSES)))
 def test_every_optimizer_learns(run_in, choice):
-    records = read_lines(run_in(f"optimizer={choice}", "trainer.steps=400", "trainer.record_every=20", "trainer.validate_every=400", "model=gru").metrics)
+    records = read_lines(
+        run_in(
+            f"optimizer={choice}",
+            "trainer.steps=400",
+            "trainer.record_every=20",
+            "trainer.validate_every=400",
+            "model=gru",
+        ).metrics
+    )
     assert records[-1]["train"] < 0.8 * records[0]["train"]
 
 
@@ -96,7 +131,8 @@ def test_study_has_a_grid_at_every_scale(study, scale):
     assert cfg.study.name == study and cfg.study.question.endswith("?") and scale in cfg.study.at
 
 
-LONG = {"zoo", "memory_bits", "no_memory_vs_memory", "ngram_orders", "signals", "echo_search"}      # what params.yaml leaves to be asked for
+# What params.yaml leaves to be asked for.
+LONG = {"zoo", "memory_bits", "no_memory_vs_memory", "ngram_orders", "signals", "echo_search"}
 
 
 def test_the_pipelines_studies_and_corpora_exist():

@@ -26,11 +26,17 @@ def test_from_a_mirror_to_a_card(tmp_path):
     assert {path.name for path in (tmp_path / "raw/own").iterdir()} == {"files", "card.json", "SHA256SUMS"}
 
 
-@pytest.mark.parametrize("choices, environment, line", [
-    (["data=text"], {}, "error: data=text needs data.path=<file or folder>"),
-    (["data=tiny_shakespeare"], {"PIPELINE_MIRROR": "/no/mirror"}, "error: the mirror /no/mirror is no folder: "
-     "correct PIPELINE_MIRROR or paths.mirror, or unset it"),
-])
+@pytest.mark.parametrize(
+    "choices, environment, line",
+    [
+        (["data=text"], {}, "error: data=text needs data.path=<file or folder>"),
+        (
+            ["data=tiny_shakespeare"],
+            {"PIPELINE_MIRROR": "/no/mirror"},
+            "error: the mirror /no/mirror is no folder: correct PIPELINE_MIRROR or paths.mirror, or unset it",
+        ),
+    ],
+)
 def test_refusals_are_one_line(tmp_path, choices, environment, line):
     done = run("fetch", *choices, f"paths.raw={tmp_path}", **environment)
     assert done.returncode == 1 and done.stderr.strip() == line
@@ -40,12 +46,19 @@ def test_help_is_quick():
     began = time.perf_counter()
     assert run("fetch", "--help").returncode == 0
     assert time.perf_counter() - began < 5  # about 1 s on an idle machine
-    loaded = subprocess.run([sys.executable, "-c", "import pipeline.fetch, pipeline.prepare, sys; print(*sys.modules)"],
-                            cwd=ROOT, capture_output=True, text=True).stdout.split()
+    loaded = subprocess.run(
+        [sys.executable, "-c", "import pipeline.fetch, pipeline.prepare, sys; print(*sys.modules)"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    ).stdout.split()
     assert not {"torch", "numpy", "requests", "mlflow"} & set(loaded)
 
 
 @pytest.mark.parametrize("verb", ["fetch", "prepare"])
 def test_what_is_made_on_the_spot_is_not_fetched(verb):
     done = run(verb, "data=sine")
-    assert done.returncode == 1 and done.stderr == "error: data=sine is made where it is used: there is nothing to fetch or prepare\n"
+    assert (
+        done.returncode == 1
+        and done.stderr == "error: data=sine is made where it is used: there is nothing to fetch or prepare\n"
+    )

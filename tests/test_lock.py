@@ -10,7 +10,10 @@ from pipeline import lock as module
 from pipeline.lock import Held, Lock
 from tests.conftest import ROOT
 
-TAKE = "import sys, time; from pipeline.lock import Lock; Lock(sys.argv[1]).acquire(); print('held', flush=True); time.sleep(60)"
+TAKE = (
+    "import sys, time; from pipeline.lock import Lock; "
+    "Lock(sys.argv[1]).acquire(); print('held', flush=True); time.sleep(60)"
+)
 
 
 @pytest.fixture
@@ -23,7 +26,17 @@ def file(tmp_path, monkeypatch):
 def elsewhere(file) -> str:
     """The lock of a process of another machine."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    content = json.dumps({**module._self(), "host": "n7", "machine": "another", "process": 4, "job": "12", "since": time.time() - 600, "token": "a"})
+    content = json.dumps(
+        {
+            **module._self(),
+            "host": "n7",
+            "machine": "another",
+            "process": 4,
+            "job": "12",
+            "since": time.time() - 600,
+            "token": "a",
+        }
+    )
     file.write_text(content)
     return content
 
@@ -57,13 +70,14 @@ def test_an_owner_on_another_machine_is_believed_while_it_renews_its_lock(file):
     def renew():
         while not ended.wait(0.1):
             file.touch()
+
     renewing = threading.Thread(target=renew)
     renewing.start()
     with pytest.raises(Held, match="^process 4 on n7, SLURM job 12 for 10 min$"):
         Lock(file).acquire()
     ended.set()
     renewing.join()
-    Lock(file).acquire()        # now it is silent
+    Lock(file).acquire()  # now it is silent
     assert json.loads(file.read_text())["host"] != "n7"
 
 
@@ -71,7 +85,7 @@ def test_a_job_that_comes_back_from_the_queue_replaces_what_it_was_before(file, 
     monkeypatch.setenv("SLURM_JOB_ID", "12")
     file.parent.mkdir()
     before = Lock(file)
-    before._create()                        # alive, on a node that SLURM has lost
+    before._create()  # alive, on a node that SLURM has lost
     with pytest.raises(Held):
         Lock(file).acquire()
     monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
@@ -89,6 +103,7 @@ def test_many_who_find_a_dead_owner_become_one_owner(file):
             got.append(lock)
         except Held:
             pass
+
     threads = [threading.Thread(target=take, args=(lock,)) for lock in locks]
     for thread in threads:
         thread.start()

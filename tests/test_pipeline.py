@@ -11,8 +11,11 @@ import yaml
 
 from tests.conftest import ROOT, SHARED
 
-ENVIRONMENT = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-               **({"PIPELINE_MIRROR": str(SHARED)} if SHARED.exists() else {})}
+ENVIRONMENT = {
+    **os.environ,
+    "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+    **({"PIPELINE_MIRROR": str(SHARED)} if SHARED.exists() else {}),
+}
 
 
 def run(checkout, *words, check=True):
@@ -25,7 +28,9 @@ def run(checkout, *words, check=True):
 def checkout(tmp_path_factory):
     """A commit of the tree as it stands, at scale smoke, after its first `dvc repro`."""
     folder = tmp_path_factory.mktemp("checkout")
-    files = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    files = subprocess.run(
+        ["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
     for name in files.split("\n")[:-1]:
         if (ROOT / name).exists() and not name.startswith("dvc.lock"):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -50,7 +55,12 @@ def test_the_line_ends_in_a_report_and_leaves_the_checkout_clean(checkout):
     page = (checkout / "results" / "report" / "index.html").read_text()
     for study in yaml.safe_load((checkout / "params.yaml").read_text())["studies"]:
         assert f'id="{study}"' in page
-    assert {path.parent.name for path in trained(checkout)} == {"min_char_rnn", "corpora", "architectures", "karpathy_2015"}
+    assert {path.parent.name for path in trained(checkout)} == {
+        "min_char_rnn",
+        "corpora",
+        "architectures",
+        "karpathy_2015",
+    }
     assert (checkout / "mlflow.db").exists()
     assert run(checkout, "git", "status", "--porcelain").stdout == "?? dvc.lock\n"
 
@@ -76,7 +86,14 @@ def test_touching_one_study_trains_only_its_missing_runs(checkout):
     file.write_text(file.read_text().replace("smoke: {seeds: '0,1'}", "smoke: {seeds: '0,1,2'}"))
     done = run(checkout, "dvc", "repro").stdout
     assert [line.split("'")[1] for line in done.splitlines() if line.startswith("Running stage")] == [
-        "train@architectures", "evaluate@architectures", "report"]
+        "train@architectures",
+        "evaluate@architectures",
+        "report",
+    ]
     after = trained(checkout)
     assert {path: stamp for path, stamp in after.items() if path in before} == before
-    assert sorted(path.name.split("-")[1] + path.name[-3:] for path in after.keys() - before.keys()) == ["gru-s2", "lstm-s2", "rnn-s2"]
+    assert sorted(path.name.split("-")[1] + path.name[-3:] for path in after.keys() - before.keys()) == [
+        "gru-s2",
+        "lstm-s2",
+        "rnn-s2",
+    ]

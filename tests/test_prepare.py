@@ -22,8 +22,15 @@ def run(verb: str, *choices: str) -> subprocess.CompletedProcess:
 
 def test_from_text_to_arrays(tmp_path):
     (tmp_path / "own.txt").write_bytes(b"my own text\r\n" * 9)
-    choices = ["data=text", "data.name=own", f"data.path={tmp_path}/own.txt", "data.split=95-5", "data.symbols=bytes",
-               f"paths.raw={tmp_path}/raw", f"paths.prepared={tmp_path}/prepared"]
+    choices = [
+        "data=text",
+        "data.name=own",
+        f"data.path={tmp_path}/own.txt",
+        "data.split=95-5",
+        "data.symbols=bytes",
+        f"paths.raw={tmp_path}/raw",
+        f"paths.prepared={tmp_path}/prepared",
+    ]
     refused = run("prepare", *choices)
     assert refused.returncode == 1 and refused.stderr.startswith(f"error: nothing fetched in {tmp_path}/raw/own: run ")
     assert refused.stderr.count("\n") == 1
@@ -34,7 +41,9 @@ def test_from_text_to_arrays(tmp_path):
     assert prepared.vocabulary.decode([*prepared.train, *prepared.validation]) == "my own text\r\n" * 9
 
 
-@pytest.mark.parametrize("name", sorted(path.stem for path in (ROOT / "conf/data").glob("*.yaml") if "base/" in path.read_text()))
+@pytest.mark.parametrize(
+    "name", sorted(path.stem for path in (ROOT / "conf/data").glob("*.yaml") if "base/" in path.read_text())
+)
 def test_every_corpus_composes_and_lists_its_originals(name):
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         data = compose("config", [f"data={name}"] + ["data.path=x"] * (name == "text")).data

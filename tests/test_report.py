@@ -17,6 +17,7 @@ VOID = {"meta", "br", "link", "img", "input", "hr"}
 
 # ---- synthetic studies, in the form that evaluate and train write ----
 
+
 def make_study(root, name, cells, seeds=(0,), published=None, scale="laptop", steps=3000, samples=5, text=None):
     """A study under `root`: cells are (data, model, layers, hidden, final loss). Returns the results as written."""
     random.seed(name)
@@ -25,9 +26,17 @@ def make_study(root, name, cells, seeds=(0,), published=None, scale="laptop", st
         label = f"{model} {layers}x{hidden}"
         if len({cell[0] for cell in cells}) > 1:
             label = f"{data} {label}"
-        common = {"hash": f"{len(groups):08x}", "label": label, "data": data, "model": model, "optimizer": "rmsprop",
-                  "size": f"{layers}x{hidden}", "unit": "nats/char", "parameters": 4 * layers * hidden * (hidden + 65),
-                  "split": "80-10-10"}
+        common = {
+            "hash": f"{len(groups):08x}",
+            "label": label,
+            "data": data,
+            "model": model,
+            "optimizer": "rmsprop",
+            "size": f"{layers}x{hidden}",
+            "unit": "nats/char",
+            "parameters": 4 * layers * hidden * (hidden + 65),
+            "split": "80-10-10",
+        }
         of_group = []
         for seed in seeds:
             directory = root / "runs" / name / f"{data}-{model}-{layers}x{hidden}-rmsprop-{common['hash']}-s{seed}"
@@ -37,37 +46,90 @@ def make_study(root, name, cells, seeds=(0,), published=None, scale="laptop", st
             lines = []
             for step in range(10, steps + 1, 10):
                 falling = loss + (4.17 - loss) / (1 + 30 * step / steps) + random.gauss(0, 0.01)
-                lines.append({"step": step, "symbols": 2500 * step, "seconds": seconds * step / steps, "rate": 0.002,
-                              "train": falling, "smoothed": falling})
+                lines.append(
+                    {
+                        "step": step,
+                        "symbols": 2500 * step,
+                        "seconds": seconds * step / steps,
+                        "rate": 0.002,
+                        "train": falling,
+                        "smoothed": falling,
+                    }
+                )
                 if step % (steps // 10) == 0:
                     lines[-1]["validation"] = falling + 0.08
             write_lines(directory / "metrics.jsonl", lines)
             moments = sorted({round(steps ** (i / (samples - 1))) for i in range(samples)})
-            write_lines(directory / "samples.jsonl", [{
-                "step": step, "symbols": 2500 * step, "prompt": "", "temperature": 0.7,
-                "text": (text or "{step}\n\nKING:\n\tWhat, so many & no more?").format(step=step)} for step in moments])
-            (directory / "run.json").write_text(json.dumps({
-                "name": directory.name, "study": name, "hash": common["hash"], "seed": seed, "status": "finished",
-                "mlflow_run_id": "0" * 32, "created": "2026-11-03T10:00:00+00:00", "vocabulary": 65,
-                "code": {"commit": "0123456789abcdef" * 2, "dirty": seed == 1}, "data": "fedcba9876543210" * 4,
-                "parameters": common["parameters"]}))
-            of_group.append(common | {
-                "name": directory.name, "directory": str(directory), "seed": seed, "vocabulary": 65,
-                "symbols": "characters", "steps": steps, "symbols_read": read, "seconds": seconds,
-                "symbols_per_second": read / seconds,
-                "validation_loss": loss + 0.08, "test_loss": loss + 0.1, "test_bits": (loss + 0.1) / math.log(2),
-                "test_symbols": 100_000, "unknown_symbols": 0,
-                "completions": [{"prompt": "The meaning of life is", "temperature": 0.7,
-                                 "text": " the <b>king</b> & crown."}]})
+            write_lines(
+                directory / "samples.jsonl",
+                [
+                    {
+                        "step": step,
+                        "symbols": 2500 * step,
+                        "prompt": "",
+                        "temperature": 0.7,
+                        "text": (text or "{step}\n\nKING:\n\tWhat, so many & no more?").format(step=step),
+                    }
+                    for step in moments
+                ],
+            )
+            (directory / "run.json").write_text(
+                json.dumps(
+                    {
+                        "name": directory.name,
+                        "study": name,
+                        "hash": common["hash"],
+                        "seed": seed,
+                        "status": "finished",
+                        "mlflow_run_id": "0" * 32,
+                        "created": "2026-11-03T10:00:00+00:00",
+                        "vocabulary": 65,
+                        "code": {"commit": "0123456789abcdef" * 2, "dirty": seed == 1},
+                        "data": "fedcba9876543210" * 4,
+                        "parameters": common["parameters"],
+                    }
+                )
+            )
+            of_group.append(
+                common
+                | {
+                    "name": directory.name,
+                    "directory": str(directory),
+                    "seed": seed,
+                    "vocabulary": 65,
+                    "symbols": "characters",
+                    "steps": steps,
+                    "symbols_read": read,
+                    "seconds": seconds,
+                    "symbols_per_second": read / seconds,
+                    "validation_loss": loss + 0.08,
+                    "test_loss": loss + 0.1,
+                    "test_bits": (loss + 0.1) / math.log(2),
+                    "test_symbols": 100_000,
+                    "unknown_symbols": 0,
+                    "completions": [
+                        {"prompt": "The meaning of life is", "temperature": 0.7, "text": " the <b>king</b> & crown."}
+                    ],
+                }
+            )
         summary = {}
         for key in ("test_loss", "test_bits", "validation_loss", "symbols_per_second"):
             values = [run[key] for run in of_group]
-            summary[key] = {"mean": statistics.fmean(values),
-                            "std": statistics.stdev(values) if len(values) > 1 else None}
+            summary[key] = {
+                "mean": statistics.fmean(values),
+                "std": statistics.stdev(values) if len(values) > 1 else None,
+            }
         groups.append(common | {"seeds": list(seeds)} | summary)
         runs += of_group
-    study = {"study": name, "scale": scale, "question": f"What does {name} tell?", "description": "One paragraph.",
-             "runs": runs, "groups": groups, "published": published}
+    study = {
+        "study": name,
+        "scale": scale,
+        "question": f"What does {name} tell?",
+        "description": "One paragraph.",
+        "runs": runs,
+        "groups": groups,
+        "published": published,
+    }
     results = root / "results"
     (results / "studies").mkdir(parents=True, exist_ok=True)
     (results / "studies" / f"{name}.json").write_text(json.dumps(study))
@@ -80,27 +142,58 @@ def write_lines(path, records):
 
 def karpathy_table():
     """Forty rows in the form of the published table; values are made up, in order, so that each is unique."""
-    rows = [{"data": data, "model": model, "size": f"{layers}x{hidden}"}
-            for data in ("war_and_peace", "linux") for model in ("lstm", "rnn", "gru")
-            for hidden in (64, 128) for layers in (1, 2, 3)]
+    rows = [
+        {"data": data, "model": model, "size": f"{layers}x{hidden}"}
+        for data in ("war_and_peace", "linux")
+        for model in ("lstm", "rnn", "gru")
+        for hidden in (64, 128)
+        for layers in (1, 2, 3)
+    ]
     rows += [{"data": data, "model": "ngram", "size": "20"} for data in ("war_and_peace", "linux")]
-    return {"source": "A paper & its table", "unit": "nats per character", "note": "80/10/10.",
-            "rows": [row | {"value": 1.5 - 0.01 * place} for place, row in enumerate(rows)]}
+    return {
+        "source": "A paper & its table",
+        "unit": "nats per character",
+        "note": "80/10/10.",
+        "rows": [row | {"value": 1.5 - 0.01 * place} for place, row in enumerate(rows)],
+    }
 
 
 def make_all(root):
     """The four studies of the project in small."""
-    return {study["study"]: study for study in (
-        make_study(root, "architectures", [("shakespeare", "rnn", 2, 128, 1.5), ("shakespeare", "lstm", 2, 128, 1.3),
-                                           ("shakespeare", "gru", 2, 128, 1.4)], seeds=(0, 1, 2)),
-        make_study(root, "corpora", [(data, "lstm", 2, 128, final) for data, final in
-                                     (("shakespeare", 1.4), ("linux", 1.0), ("latex", 1.2))]),
-        make_study(root, "min_char_rnn", [("tiny_shakespeare", "rnn", 1, 100, 1.9)], samples=40),
-        make_study(root, "karpathy_2015", [("linux", "lstm", 1, 128, 1.2), ("linux", "gru", 1, 128, 1.3)],
-                   published=karpathy_table()))}
+    return {
+        study["study"]: study
+        for study in (
+            make_study(
+                root,
+                "architectures",
+                [
+                    ("shakespeare", "rnn", 2, 128, 1.5),
+                    ("shakespeare", "lstm", 2, 128, 1.3),
+                    ("shakespeare", "gru", 2, 128, 1.4),
+                ],
+                seeds=(0, 1, 2),
+            ),
+            make_study(
+                root,
+                "corpora",
+                [
+                    (data, "lstm", 2, 128, final)
+                    for data, final in (("shakespeare", 1.4), ("linux", 1.0), ("latex", 1.2))
+                ],
+            ),
+            make_study(root, "min_char_rnn", [("tiny_shakespeare", "rnn", 1, 100, 1.9)], samples=40),
+            make_study(
+                root,
+                "karpathy_2015",
+                [("linux", "lstm", 1, 128, 1.2), ("linux", "gru", 1, 128, 1.3)],
+                published=karpathy_table(),
+            ),
+        )
+    }
 
 
 # ---- reading the page ----
+
 
 class Node:
     def __init__(self, tag, attributes):
@@ -109,8 +202,9 @@ class Node:
     def find(self, tag, **attributes):
         for child in self.children:
             if isinstance(child, Node):
-                if child.tag == tag and all(child.attributes.get(key.rstrip("_")) == value
-                                            for key, value in attributes.items()):
+                if child.tag == tag and all(
+                    child.attributes.get(key.rstrip("_")) == value for key, value in attributes.items()
+                ):
                     yield child
                 yield from child.find(tag, **attributes)
 
@@ -154,8 +248,14 @@ def section(root, name):
 
 def table(node, kind):
     """Rows of cell texts of each table of the class, heads left out."""
-    return [[[cell.text.strip() for cell in row.children if isinstance(cell, Node)] for body in found.find("tbody")
-             for row in body.find("tr")] for found in node.find("table", class_=kind)]
+    return [
+        [
+            [cell.text.strip() for cell in row.children if isinstance(cell, Node)]
+            for body in found.find("tbody")
+            for row in body.find("tr")
+        ]
+        for found in node.find("table", class_=kind)
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -167,6 +267,7 @@ def page(tmp_path_factory):
 
 # ---- what the page says ----
 
+
 def test_comparison_holds_the_numbers_sorted_by_test_loss(page):
     studies, root = page
     study = studies["architectures"]
@@ -176,13 +277,24 @@ def test_comparison_holds_the_numbers_sorted_by_test_loss(page):
     for model in ("rnn", "lstm", "gru"):
         runs = [run for run in study["runs"] if run["model"] == model]
         nats = [run["test_loss"] for run in runs]
-        expected.append((statistics.fmean(nats), [
-            f"{model} 2x128", "2 × 128", f"{runs[0]['parameters']:,}",
-            f"{statistics.fmean(nats):.3f}", f"± {statistics.stdev(nats):.3f}", "3",
-            f"{statistics.fmean(nats) / math.log(2):.3f}", f"± {statistics.stdev(nats) / math.log(2):.3f}",
-            f"{statistics.fmean(run['validation_loss'] for run in runs):.3f}",
-            f"{statistics.fmean(run['symbols_per_second'] for run in runs):,.0f}",
-            f"{statistics.fmean(run['seconds'] for run in runs):,.0f}"]))
+        expected.append(
+            (
+                statistics.fmean(nats),
+                [
+                    f"{model} 2x128",
+                    "2 × 128",
+                    f"{runs[0]['parameters']:,}",
+                    f"{statistics.fmean(nats):.3f}",
+                    f"± {statistics.stdev(nats):.3f}",
+                    "3",
+                    f"{statistics.fmean(nats) / math.log(2):.3f}",
+                    f"± {statistics.stdev(nats) / math.log(2):.3f}",
+                    f"{statistics.fmean(run['validation_loss'] for run in runs):.3f}",
+                    f"{statistics.fmean(run['symbols_per_second'] for run in runs):,.0f}",
+                    f"{statistics.fmean(run['seconds'] for run in runs):,.0f}",
+                ],
+            )
+        )
     expected = [row for _, row in sorted(expected)]
     expected[0][0] += " best"
     assert rows == expected
@@ -205,8 +317,10 @@ def test_splits_are_never_compared(tmp_path):
         part["split"] = "90-10"
     path.write_text(json.dumps(study))
     (rows,) = table(read(tmp_path / "results"), "comparison")
-    assert [row[0] for row in rows if len(row) == 1] == ["shakespeare characters, split 80-10-10, nats",
-                                                         "shakespeare characters, split 90-10, nats"]
+    assert [row[0] for row in rows if len(row) == 1] == [
+        "shakespeare characters, split 80-10-10, nats",
+        "shakespeare characters, split 90-10, nats",
+    ]
     assert not any("best" in row[0] for row in rows)
 
 
@@ -244,8 +358,12 @@ def test_published_numbers_stand_beside_ours(page):
 
 
 def test_published_bits_are_compared_with_bits(tmp_path):
-    published = {"source": "S", "unit": "bits per character", "note": None,
-                 "rows": [{"data": "linux", "model": "lstm", "size": "1x8", "value": 2.5}]}
+    published = {
+        "source": "S",
+        "unit": "bits per character",
+        "note": None,
+        "rows": [{"data": "linux", "model": "lstm", "size": "1x8", "value": 2.5}],
+    }
     study = make_study(tmp_path, "bits", [("linux", "lstm", 1, 8, 1.2)], published=published)
     (((*_, ours, _, gap),),) = table(read(tmp_path / "results"), "published")
     bits = study["runs"][0]["test_loss"] / math.log(2)
@@ -258,8 +376,8 @@ def test_published_bits_are_compared_with_bits(tmp_path):
 
 def test_samples_go_from_first_to_last(page):
     _, root = page
-    run, = section(root, "min_char_rnn").find("details", class_="run")
-    moments = list(next(run.find("ol", class_="moments")).find("li"))[:-1]   # the last holds the completions
+    (run,) = section(root, "min_char_rnn").find("details", class_="run")
+    moments = list(next(run.find("ol", class_="moments")).find("li"))[:-1]  # the last holds the completions
     steps = [next(moment.find("p", class_="when")).text for moment in moments]
     steps = [int(re.match(r"step ([\d,]+), ", step)[1].replace(",", "")) for step in steps]
     words = [next(moment.find("h4")).text for moment in moments]
@@ -313,6 +431,7 @@ def test_page_needs_nothing_else(page):
             if isinstance(child, Node):
                 yield child
                 yield from every(child)
+
     nodes = list(every(root))
     targets = {node.attributes["id"] for node in nodes if "id" in node.attributes}
     assert len(targets) == sum("id" in node.attributes for node in nodes), "an id twice"
@@ -329,12 +448,19 @@ def test_figures_hold_every_label_and_split_when_many(tmp_path, page):
     figures = list(section(root, "architectures").find("svg"))
     assert len(figures) == 1
     assert all(f"{model} 2x128" in figures[0].text for model in ("rnn", "lstm", "gru"))
-    cells = [(data, model, layers, 8, final) for data in ("linux", "latex")
-             for model, final in (("rnn", 1.2), ("gru", 1.5)) for layers in range(1, 6)]
+    cells = [
+        (data, model, layers, 8, final)
+        for data in ("linux", "latex")
+        for model, final in (("rnn", 1.2), ("gru", 1.5))
+        for layers in range(1, 6)
+    ]
     make_study(tmp_path, "many", cells)
     study = section(read(tmp_path / "results"), "many")
     assert [figure.attributes["aria-label"] for figure in study.find("svg")] == [
-        f"Loss while training: many, {data}, 80-10-10, ranks {ranks}" for data in ("linux", "latex") for ranks in ("1 to 6", "7 to 10")]
+        f"Loss while training: many, {data}, 80-10-10, ranks {ranks}"
+        for data in ("linux", "latex")
+        for ranks in ("1 to 6", "7 to 10")
+    ]
 
 
 def test_provenance(page):
@@ -348,14 +474,17 @@ def test_provenance(page):
 
 # ---- what may be missing ----
 
+
 def test_missing_directories_are_said(tmp_path):
     study = make_study(tmp_path, "architectures", [("shakespeare", "rnn", 1, 8, 1.2)])
     study["runs"][0]["directory"] = "runs/gone"
     (tmp_path / "results" / "studies" / "architectures.json").write_text(json.dumps(study))
     root = read(tmp_path / "results")
     notes = [note.text for note in root.find("p", class_="note")]
-    assert notes == ["None to draw: the runs learned in one pass over the data, or their directories hold no losses.",
-                     "No samples: runs/gone/samples.jsonl is missing or empty."]
+    assert notes == [
+        "None to draw: the runs learned in one pass over the data, or their directories hold no losses.",
+        "No samples: runs/gone/samples.jsonl is missing or empty.",
+    ]
     assert table(next(root.find("footer")), "provenance") == [[["runs/gone", "no run.json here"]]]
 
 
@@ -381,12 +510,17 @@ def test_the_page_is_the_same_each_time_and_nothing_else_is_left(tmp_path):
     assert [path.name for path in (tmp_path / "results" / "report").iterdir()] == ["index.html"]
 
 
-@pytest.mark.parametrize("steps, shown", [
-    ([], []), ([7], [7]), ([1, 2, 3, 4, 5], [1, 2, 3, 4, 5]),
-    ([0, 1, 10, 100, 500, 1000], [0, 1, 10, 100, 1000]),
-    (list(range(100, 10001, 100)), [100, 300, 1000, 3200, 10000]),
-    ([1, 996, 997, 998, 999, 1000], [1, 996, 997, 998, 1000]),
-])
+@pytest.mark.parametrize(
+    "steps, shown",
+    [
+        ([], []),
+        ([7], [7]),
+        ([1, 2, 3, 4, 5], [1, 2, 3, 4, 5]),
+        ([0, 1, 10, 100, 500, 1000], [0, 1, 10, 100, 1000]),
+        (list(range(100, 10001, 100)), [100, 300, 1000, 3200, 10000]),
+        ([1, 996, 997, 998, 999, 1000], [1, 996, 997, 998, 1000]),
+    ],
+)
 def test_evenly(steps, shown):
     assert evenly(steps, 5) == shown
 
@@ -399,11 +533,31 @@ def test_visible():
 
 def test_claims_stand_with_their_evidence(tmp_path):
     study = make_study(tmp_path, "zoo", [("shakespeare", "lstm", 1, 8, 1.2), ("shakespeare", "gru", 1, 8, 1.1)])
-    study["claims"] = [{"source": "A <2015>", "claim": "gates help", "model": "lstm", "than": "rnn", "relation": "better",
-                        "difference": 0.1234, "error": 0.01, "verdict": "holds"},
-                       {"source": "B", "claim": "more gates hurt", "model": "gru", "than": "lstm", "relation": "no_worse",
-                        "difference": None, "error": None, "verdict": "not tried"}]
+    study["claims"] = [
+        {
+            "source": "A <2015>",
+            "claim": "gates help",
+            "model": "lstm",
+            "than": "rnn",
+            "relation": "better",
+            "difference": 0.1234,
+            "error": 0.01,
+            "verdict": "holds",
+        },
+        {
+            "source": "B",
+            "claim": "more gates hurt",
+            "model": "gru",
+            "than": "lstm",
+            "relation": "no_worse",
+            "difference": None,
+            "error": None,
+            "verdict": "not tried",
+        },
+    ]
     (tmp_path / "results" / "studies" / "zoo.json").write_text(json.dumps(study))
     (rows,) = table(read(tmp_path / "results"), "claims")
-    assert rows == [["A <2015>", "gates help", "lstm and rnn", "+0.123", "0.010", "holds"],
-                    ["B", "more gates hurt", "gru and lstm", "—", "—", "was not tried"]]
+    assert rows == [
+        ["A <2015>", "gates help", "lstm and rnn", "+0.123", "0.010", "holds"],
+        ["B", "more gates hurt", "gru and lstm", "—", "—", "was not tried"],
+    ]

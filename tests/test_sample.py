@@ -42,8 +42,14 @@ def test_unknown_symbols_are_named_and_an_empty_or_long_prompt_works(run, capsys
         assert captured.err == "" and len(captured.out) == len(prompt) + 31
 
 
-@pytest.mark.parametrize("given, message", [({"length": -1}, "length=-1"), ({"temperature": -0.1}, "temperature=-0.1"),
-                                            ({"temperature": float("nan")}, "temperature=nan")])
+@pytest.mark.parametrize(
+    "given, message",
+    [
+        ({"length": -1}, "length=-1"),
+        ({"temperature": -0.1}, "temperature=-0.1"),
+        ({"temperature": float("nan")}, "temperature=nan"),
+    ],
+)
 def test_nonsense_is_refused(run, given, message):
     with pytest.raises(Refusal, match=re.escape(message)):
         sample(**arguments(run, **given))
@@ -65,16 +71,27 @@ def test_a_run_is_found_by_path_by_part_of_its_name_and_by_being_the_last(run, r
 
 def test_arguments_are_key_value_words():
     assert read_arguments(["prompt=a=b, c", "length=7"]) | {} == {**read_arguments([]), "prompt": "a=b, c", "length": 7}
-    for word, message in (("lenght=3", "give key=value"), ("hello", "give key=value"), ("length=3.5", "length=3.5: take a number")):
+    for word, message in (
+        ("lenght=3", "give key=value"),
+        ("hello", "give key=value"),
+        ("length=3.5", "length=3.5: take a number"),
+    ):
         with pytest.raises(Refusal, match=message):
             read_arguments([word])
 
 
 def test_on_the_command_line(run):
     def said(*words):
-        return subprocess.run([sys.executable, "-m", "pipeline.sample", *words], cwd=ROOT, capture_output=True, text=True)
+        return subprocess.run(
+            [sys.executable, "-m", "pipeline.sample", *words], cwd=ROOT, capture_output=True, text=True
+        )
+
     done = said(f"run={run.path}", "prompt=the king", "length=5")
     assert done.returncode == 0 and len(done.stdout) == len("the king") + 5 + 1
     done = said("prompt")
-    assert done.returncode == 1 and done.stderr.startswith("error: 'prompt': give key=value") and done.stderr.count("\n") == 1
+    assert (
+        done.returncode == 1
+        and done.stderr.startswith("error: 'prompt': give key=value")
+        and done.stderr.count("\n") == 1
+    )
     assert "temperature" in said("--help").stdout

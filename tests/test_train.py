@@ -17,8 +17,14 @@ from tests.conftest import ROOT, needs_steps, trained
 
 
 def command(*arguments: str, verb: str = "train", **options):
-    return subprocess.Popen([sys.executable, "-m", f"pipeline.{verb}", *arguments], cwd=ROOT, text=True, stdout=subprocess.PIPE,
-                            stderr=subprocess.PIPE, **options)
+    return subprocess.Popen(
+        [sys.executable, "-m", f"pipeline.{verb}", *arguments],
+        cwd=ROOT,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        **options,
+    )
 
 
 def finish(process) -> tuple[int, str, str]:
@@ -31,23 +37,29 @@ def runs_in(folder):
 
 
 def test_help_does_not_import_what_is_heavy():
-    code = ("import sys; sys.argv = ['train', '--help']\ntry:\n    from pipeline.train import main; main()\nexcept SystemExit: pass\n"
-            "assert not {'torch', 'pytorch_lightning', 'mlflow', 'matplotlib'} & set(sys.modules)")
+    code = (
+        "import sys; sys.argv = ['train', '--help']\n"
+        "try:\n    from pipeline.train import main; main()\nexcept SystemExit: pass\n"
+        "assert not {'torch', 'pytorch_lightning', 'mlflow', 'matplotlib'} & set(sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "optimizer: adagrad, adam, adamw, count, em, momentum, nesterov, ridge, rmsprop, sgd" in done.stdout
 
 
-@pytest.mark.parametrize("override, message", [
-    ("model.layers=0", "model.layers=0: take a whole number from 1"),
-    ("model.hidden=2.5", "model.hidden=2.5: take a whole number from 1"),
-    ("seed=-1", "seed=-1: take a whole number from 0"),
-    ("trainer.steps=0", "trainer.steps=0: take a whole number from 1"),
-    ("trainer.batch=50000", "trainer.batch=50000 x trainer.length=16"),
-    ("trainer.dtype=float7", "trainer.dtype=float7: take"),
-    ("optimizer.lr=-1", "optimizer=rmsprop: Invalid learning rate: -1"),
-    ("data.name=nowhere", "python -m pipeline.fetch data="),
-])
+@pytest.mark.parametrize(
+    "override, message",
+    [
+        ("model.layers=0", "model.layers=0: take a whole number from 1"),
+        ("model.hidden=2.5", "model.hidden=2.5: take a whole number from 1"),
+        ("seed=-1", "seed=-1: take a whole number from 0"),
+        ("trainer.steps=0", "trainer.steps=0: take a whole number from 1"),
+        ("trainer.batch=50000", "trainer.batch=50000 x trainer.length=16"),
+        ("trainer.dtype=float7", "trainer.dtype=float7: take"),
+        ("optimizer.lr=-1", "optimizer=rmsprop: Invalid learning rate: -1"),
+        ("data.name=nowhere", "python -m pipeline.fetch data="),
+    ],
+)
 def test_nonsense_is_refused_before_any_work(run_in, tmp_path, override, message):
     with pytest.raises(Refusal, match=re.escape(message)) as refusal:
         run_in(override)
@@ -78,8 +90,15 @@ def test_a_finished_run_is_not_run_again_and_fresh_starts_over(run_in, capsys):
 
 def test_a_loss_that_is_not_finite_or_explodes_stops_the_run_and_says_what_to_try(run_in, tmp_path):
     with pytest.raises(Refusal, match=r"at step 20.*optimizer\.lr.*clip_norm"):
-        run_in("optimizer=sgd", "optimizer.lr=1e4", "trainer.clip_value=null", "trainer.record_every=20", "trainer.validate_every=40",
-               "trainer.sample.at=[]", "trainer.steps=60")
+        run_in(
+            "optimizer=sgd",
+            "optimizer.lr=1e4",
+            "trainer.clip_value=null",
+            "trainer.record_every=20",
+            "trainer.validate_every=40",
+            "trainer.sample.at=[]",
+            "trainer.steps=60",
+        )
     [path] = runs_in(tmp_path)
     assert json.loads((path / "run.json").read_text())["status"] == "diverged"
     with pytest.raises(Refusal, match="nan nats"):
@@ -89,14 +108,22 @@ def test_a_loss_that_is_not_finite_or_explodes_stops_the_run_and_says_what_to_tr
 
 
 def test_early_stop_waits_as_long_as_patience_says(run_in):
-    run = run_in("trainer.patience=2", "optimizer=sgd", "optimizer.lr=1e-12", "trainer.steps=200", "trainer.validate_every=5",
-                 "trainer.dtype=float32")
+    run = run_in(
+        "trainer.patience=2",
+        "optimizer=sgd",
+        "optimizer.lr=1e-12",
+        "trainer.steps=200",
+        "trainer.validate_every=5",
+        "trainer.dtype=float32",
+    )
     losses = [record["validation"] for record in read_lines(run.metrics) if "validation" in record]
     best = losses.index(min(losses))
     assert len(losses) == best + 3 < 40 and run.finished
 
 
-@pytest.mark.parametrize("ending", [["trainer.patience=1", "optimizer.lr=1e-12"], ["trainer.seconds=0.5"], ["trainer.steps=20"]])
+@pytest.mark.parametrize(
+    "ending", [["trainer.patience=1", "optimizer.lr=1e-12"], ["trainer.seconds=0.5"], ["trainer.steps=20"]]
+)
 def test_a_run_killed_between_its_last_step_and_its_end_trains_no_further(run_in, ending):
     overrides = ["optimizer=sgd", "trainer.steps=100000", "trainer.validate_every=5", *ending]
     run = run_in(*overrides)
@@ -108,8 +135,15 @@ def test_a_run_killed_between_its_last_step_and_its_end_trains_no_further(run_in
 
 
 def test_the_best_validation_is_kept_not_the_last(run_in):
-    run = run_in("trainer.steps=60", "optimizer=sgd", "optimizer.lr=20", "trainer.validate_every=5", "trainer.clip_norm=1", "model=gru",
-                 "trainer.explode=100")
+    run = run_in(
+        "trainer.steps=60",
+        "optimizer=sgd",
+        "optimizer.lr=20",
+        "trainer.validate_every=5",
+        "trainer.clip_norm=1",
+        "model=gru",
+        "trainer.explode=100",
+    )
     validated = [(record["validation"], record["step"]) for record in read_lines(run.metrics) if "validation" in record]
     best, last = torch.load(run.best), torch.load(run.last, weights_only=False)
     assert (best["validation"], best["step"]) == min(validated) and run.facts["validation"] == min(validated)[0]
@@ -118,7 +152,13 @@ def test_the_best_validation_is_kept_not_the_last(run_in):
 
 @pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 130)])
 def test_a_signal_stops_cleanly_and_the_same_command_goes_on(small, tmp_path, number, code):
-    overrides = [*small, "trainer.steps=100000", "trainer.record_every=10", "trainer.validate_every=50000", "trainer.sample.at=[]"]
+    overrides = [
+        *small,
+        "trainer.steps=100000",
+        "trainer.record_every=10",
+        "trainer.validate_every=50000",
+        "trainer.sample.at=[]",
+    ]
     process = command(*overrides)
     while not list(tmp_path.glob("runs/*/*/metrics.jsonl")) and process.poll() is None:
         time.sleep(0.1)
@@ -150,14 +190,23 @@ def test_a_multirun_in_the_pool_trains_each_run_once_and_survives_a_bad_one(smal
 
 @pytest.mark.parametrize("model", [["model=lstm"], ["model=mut1", "model.learned_initial_state=true"]])
 def test_two_ranks_learn_what_one_process_learns(small, tmp_path, model):
-    overrides = [*small, *model, "trainer.dtype=float64", "trainer.steps=90", "trainer.length=50", "trainer.accelerator=cpu"]
+    overrides = [
+        *small,
+        *model,
+        "trainer.dtype=float64",
+        "trainer.steps=90",
+        "trainer.length=50",
+        "trainer.accelerator=cpu",
+    ]
     alone = trained(*overrides)
     overrides.append(f"paths.runs={tmp_path}/runs2")
     code, out, err = finish(command(*overrides, "trainer.devices=2"))
     assert code == 0, err
     [path] = (file.parent for file in tmp_path.glob("runs2/*/*/run.json"))
     assert path.name == alone.path.name
-    ours, theirs = (torch.load(folder / "checkpoints" / "last.ckpt", weights_only=False) for folder in (path, alone.path))
+    ours, theirs = (
+        torch.load(folder / "checkpoints" / "last.ckpt", weights_only=False) for folder in (path, alone.path)
+    )
     for name, value in theirs["state_dict"].items():
         torch.testing.assert_close(ours["state_dict"][name], value, rtol=1e-8, atol=1e-10)
     for part, expected in zip(ours["carried"], theirs["carried"], strict=True):
@@ -176,7 +225,11 @@ def test_a_time_budget_ends_the_run_with_a_validation(run_in):
 
 @needs_steps
 def test_the_engine_is_chosen_and_said_and_can_be_forced(run_in, capsys):
-    for overrides, engine in ((["model=lstm"], "fused"), (["model=mut1", "trainer.engine=deferred"], "deferred"), (["model=mut2", "trainer.engine=reference"], "reference")):
+    for overrides, engine in (
+        (["model=lstm"], "fused"),
+        (["model=mut1", "trainer.engine=deferred"], "deferred"),
+        (["model=mut2", "trainer.engine=reference"], "reference"),
+    ):
         run_in(*overrides, "trainer.steps=2")
         assert f"{engine} recurrence (trainer.engine)" in capsys.readouterr().out
     with pytest.raises(Refusal, match="PyTorch has no kernel for this cell"):

@@ -18,8 +18,9 @@ Product = Callable[[str, Tensor], Tensor]
 class Cell(nn.Module):
     """state_t = step(x_t, state_{t-1}), in terms of projections of the input and products with the state.
 
-    A projection is W x_t + b: it needs no state, so all time steps are projected at once. A product is W a_t, a_t a function of the
-    state; where it has a projection's name the projection is added to it. `step` alternates products and pointwise functions.
+    A projection is W x_t + b: it needs no state, so all time steps are projected at once. A product is W a_t, a_t a
+    function of the state; where it has a projection's name the projection is added to it.
+    `step` alternates products and pointwise functions.
 
     inputs       D, or V where symbols are given
     hidden       H
@@ -28,24 +29,36 @@ class Cell(nn.Module):
     state        name -> width; the first one is the output h
     recurrent_bias  every product has a bias too, as in char-rnn and PyTorch
 
-    Parameters: input_weight [sum R, D], input_bias [sum R of the biased], recurrent.<name> [R, C], recurrent_bias.<name> [R]; all
-    start uniform in +-1/sqrt(H), as PyTorch's do.
+    Parameters: input_weight [sum R, D], input_bias [sum R of the biased], recurrent.<name> [R, C],
+    recurrent_bias.<name> [R]; all start uniform in +-1/sqrt(H), as PyTorch's do.
     """
 
-    library: str | None = None      # the torch kernel that computes this cell: "lstm", "gru", "rnn_tanh" or "rnn_relu"
+    library: str | None = None  # the torch kernel that computes this cell: "lstm", "gru", "rnn_tanh" or "rnn_relu"
     chosen_by: dict[str, str] = {}  # product with a matrix for each symbol, [D, R, C] -> the name of the symbols in x
 
-    def __init__(self, inputs: int, hidden: int, projections: dict[str, int], products: dict[str, tuple[int, int]], state: dict[str, int],
-                 recurrent_bias: bool = False, unbiased: tuple[str, ...] = ()):
+    def __init__(
+        self,
+        inputs: int,
+        hidden: int,
+        projections: dict[str, int],
+        products: dict[str, tuple[int, int]],
+        state: dict[str, int],
+        recurrent_bias: bool = False,
+        unbiased: tuple[str, ...] = (),
+    ):
         super().__init__()
         self.inputs, self.hidden, self.state = inputs, hidden, state
-        self.projections = dict(sorted(projections.items(), key=lambda item: item[0] in unbiased))      # the biased ones first
+        # The biased ones first.
+        self.projections = dict(sorted(projections.items(), key=lambda item: item[0] in unbiased))
         self.products = products
         self.input_weight = nn.Parameter(torch.empty(sum(projections.values()), inputs))
-        self.input_bias = nn.Parameter(torch.empty(sum(rows for name, rows in projections.items() if name not in unbiased)))
+        self.input_bias = nn.Parameter(
+            torch.empty(sum(rows for name, rows in projections.items() if name not in unbiased))
+        )
         self.recurrent = nn.ParameterDict({name: nn.Parameter(torch.empty(shape)) for name, shape in products.items()})
-        self.recurrent_bias = nn.ParameterDict({name: nn.Parameter(torch.empty(rows)) for name, (rows, _) in products.items()}
-                                               if recurrent_bias else {})
+        self.recurrent_bias = nn.ParameterDict(
+            {name: nn.Parameter(torch.empty(rows)) for name, (rows, _) in products.items()} if recurrent_bias else {}
+        )
 
     def reset_parameters(self) -> None:
         """Every parameter ~ U(-1/sqrt(H), 1/sqrt(H))."""
@@ -60,32 +73,37 @@ class Cell(nn.Module):
         rows = list(self.projections.values())
         biases = F.pad(self.input_bias, (0, len(self.input_weight) - len(self.input_bias))).split(rows)
         parts = zip(self.projections, self.input_weight.split(rows), biases, strict=True)
-        return {name: linear(x, weight, bias) for name, weight, bias in parts}      # one by one: cutting their sum costs a copy of it
+        # One by one: cutting their sum would cost a copy of it.
+        return {name: linear(x, weight, bias) for name, weight, bias in parts}
 
     def constants(self, batch: int) -> dict[str, Tensor]:
-        """Parameters that a step uses pointwise, expanded over the batch, name -> [B, ...]: a step finds them in x, and sums over the
-        batch stay out of the loop."""
+        """Parameters that a step uses pointwise, expanded over the batch, name -> [B, ...]: a step finds them in x, and
+        sums over the batch stay out of the loop."""
         return {}
 
     def multiply(self, name: str, weight: Tensor, operand: Tensor, x: dict[str, Tensor]) -> Tensor:
-        """What `product(name, operand)` gives a step: the product and what is added to it, x[name]; [B, C] -> [B, R]. Overridden together with
-        `multiplier`."""
+        """What `product(name, operand)` gives a step: the product and what is added to it, x[name]; [B, C] -> [B, R].
+        Overridden together with `multiplier`."""
         return torch.addmm(x[name], operand, weight.t())
 
     def multiplier(self, weight: Tensor, batch: int) -> Callable[[Tensor, dict[str, Tensor]], Tensor]:
-        """operand [B, C], x of its step -> weight operand [B, R], for many steps; the weight with its last two dimensions exchanged gives
-        the transpose of the same."""
+        """operand [B, C], x of its step -> weight operand [B, R], for many steps; the weight with its last two
+        dimensions exchanged gives the transpose of the same."""
         multiply = ready(weight, batch)
         return lambda operand, x: multiply(operand)
 
-    def product_gradients(self, weight: Tensor, gradient: Tensor, operand: Tensor, x: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-        """The weight's gradient, sum over all steps and sequences of gradient operand^T, from [T, B, R] and [T, B, C]; and the gradients
-        of what else of x the product reads."""
+    def product_gradients(
+        self, weight: Tensor, gradient: Tensor, operand: Tensor, x: dict[str, Tensor]
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The weight's gradient, sum over all steps and sequences of gradient operand^T, from [T, B, R] and [T, B, C];
+        and the gradients of what else of x the product reads."""
         return product(gradient.flatten(0, 1).t(), operand.flatten(0, 1).t()), {}
 
     def step(self, x: dict[str, Tensor], state: tuple[Tensor, ...], product: Product) -> tuple[Tensor, ...]:
-        """One time step: projections [B, R], state [B, width] each, `product(name, operand)`, once for each name -> the next state.
+        """One time step: projections [B, R], state [B, width] each,
+        `product(name, operand)`, once for each name -> the next state.
 
-        It is recorded once, so attributes that are no tensors are read once; parameters are read in `project`, `constants` and products alone.
+        It is recorded once, so attributes that are no tensors are read once; parameters are read in `project`,
+        `constants` and products alone.
         """
         raise NotImplementedError

@@ -11,8 +11,14 @@ class GRU(Cell):
     (Cho et al. 2014). 3 H (D + H + 1) parameters."""
 
     def __init__(self, inputs: int, hidden: int, recurrent_bias: bool = False):
-        super().__init__(inputs, hidden, {"gates": 2 * hidden, "candidate": hidden},
-                         {"gates": (2 * hidden, hidden), "candidate": (hidden, hidden)}, {"h": hidden}, recurrent_bias)
+        super().__init__(
+            inputs,
+            hidden,
+            {"gates": 2 * hidden, "candidate": hidden},
+            {"gates": (2 * hidden, hidden), "candidate": (hidden, hidden)},
+            {"h": hidden},
+            recurrent_bias,
+        )
         self.reset_parameters()
 
     def step(self, x: dict[str, Tensor], state: tuple[Tensor, ...], product: Product) -> tuple[Tensor, ...]:
@@ -24,12 +30,15 @@ class GRU(Cell):
 
 class ResetAfterGRU(Cell):
     """r, z = s(W x_t + U h_{t-1} + b + b'), h~ = tanh(Wxh x_t + b + r (Whh h_{t-1} + b')); h_t = z h_{t-1} + (1 - z) h~
-    (PyTorch's and cuDNN's form, after Cho et al. 2014). 3 H (D + H + 2) parameters, rows in the order r, z, h~ as in PyTorch."""
+    (PyTorch's and cuDNN's form, after Cho et al. 2014). 3 H (D + H + 2) parameters,
+    rows in the order r, z, h~ as in PyTorch."""
 
     library = "gru"
 
     def __init__(self, inputs: int, hidden: int):
-        super().__init__(inputs, hidden, {"input": 3 * hidden}, {"state": (3 * hidden, hidden)}, {"h": hidden}, recurrent_bias=True)
+        super().__init__(
+            inputs, hidden, {"input": 3 * hidden}, {"state": (3 * hidden, hidden)}, {"h": hidden}, recurrent_bias=True
+        )
         self.reset_parameters()
 
     def step(self, x: dict[str, Tensor], state: tuple[Tensor, ...], product: Product) -> tuple[Tensor, ...]:

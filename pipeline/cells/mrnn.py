@@ -9,7 +9,8 @@ from pipeline.cells.cell import Cell, Product
 
 
 class MultiplicativeRNN(Cell):
-    """f_t = (Wfx x_t) (Wfh h_{t-1}), h_t = tanh(Whf f_t + Whx x_t + b)  (Sutskever, Martens & Hinton 2011, their equations 7 and 8).
+    """f_t = (Wfx x_t) (Wfh h_{t-1}), h_t = tanh(Whf f_t + Whx x_t + b)
+    (Sutskever, Martens & Hinton 2011, their equations 7 and 8).
 
     The matrix that x_t chooses is Whf diag(Wfx x_t) Wfh, of rank at most `factors` (default H).
     F (D + H) + H (F + D + 1) parameters.
@@ -17,8 +18,15 @@ class MultiplicativeRNN(Cell):
 
     def __init__(self, inputs: int, hidden: int, recurrent_bias: bool = False, factors: int | None = None):
         factors = factors or hidden
-        super().__init__(inputs, hidden, {"h": hidden, "factor": factors}, {"state": (factors, hidden), "h": (hidden, factors)},
-                         {"h": hidden}, recurrent_bias, unbiased=("factor",))
+        super().__init__(
+            inputs,
+            hidden,
+            {"h": hidden, "factor": factors},
+            {"state": (factors, hidden), "h": (hidden, factors)},
+            {"h": hidden},
+            recurrent_bias,
+            unbiased=("factor",),
+        )
         self.reset_parameters()
 
     def step(self, x: dict[str, Tensor], state: tuple[Tensor, ...], product: Product) -> tuple[Tensor, ...]:
@@ -57,25 +65,41 @@ class FullMultiplicativeRNN(Cell):
                 return torch.einsum("bd,dij,bj->bi", chooses, weight, operand)
             chosen = torch.bmm(weight[chooses.clamp(max=self.inputs - 1)], operand.unsqueeze(-1)).squeeze(-1)
             return torch.where((chooses < self.inputs).unsqueeze(-1), chosen, 0.0)
+
         return product
 
-    def product_gradients(self, weight: Tensor, gradient: Tensor, operand: Tensor, x: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+    def product_gradients(
+        self, weight: Tensor, gradient: Tensor, operand: Tensor, x: dict[str, Tensor]
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         chooses, gradient, operand = (part.flatten(0, 1) for part in (x["chooses"], gradient, operand))
         if chooses.is_floating_point():
             by_choice = torch.einsum("ni,dij,nj->nd", gradient, weight, operand)
-            return torch.einsum("nd,ni,nj->dij", chooses, gradient, operand), {"chooses": by_choice.view_as(x["chooses"])}
+            return torch.einsum("nd,ni,nj->dij", chooses, gradient, operand), {
+                "chooses": by_choice.view_as(x["chooses"])
+            }
         order, counts = chooses.argsort(stable=True), torch.bincount(chooses, minlength=self.inputs + 1).tolist()
-        parts = list(zip(gradient[order].split(counts), operand[order].split(counts)))[:-1]      # those of unknown symbols come last
+        # Without the last ones, those of unknown symbols.
+        parts = list(zip(gradient[order].split(counts), operand[order].split(counts)))[:-1]
         return torch.stack([one.t() @ other for one, other in parts]), {}
 
 
 class MultiplicativeLSTM(Cell):
-    """m_t = (Wmx x_t) (Wmh h_{t-1}); i, f, o = s(W x_t + U m_t + b), g = tanh(W x_t + U m_t + b); c_t = f c_{t-1} + i g,
-    h_t = o tanh(c_t)  (Krause et al. 2016). H (D + H) + 4 H (D + H + 1) parameters, rows in the order i, f, o, g."""
+    """m_t = (Wmx x_t) (Wmh h_{t-1}); i, f, o = s(W x_t + U m_t + b), g = tanh(W x_t + U m_t + b);
+    c_t = f c_{t-1} + i g, h_t = o tanh(c_t)  (Krause et al. 2016).
+
+    H (D + H) + 4 H (D + H + 1) parameters, rows in the order i, f, o, g.
+    """
 
     def __init__(self, inputs: int, hidden: int, recurrent_bias: bool = False):
-        super().__init__(inputs, hidden, {"gates": 4 * hidden, "factor": hidden}, {"state": (hidden, hidden), "gates": (4 * hidden, hidden)},
-                         {"h": hidden, "c": hidden}, recurrent_bias, unbiased=("factor",))
+        super().__init__(
+            inputs,
+            hidden,
+            {"gates": 4 * hidden, "factor": hidden},
+            {"state": (hidden, hidden), "gates": (4 * hidden, hidden)},
+            {"h": hidden, "c": hidden},
+            recurrent_bias,
+            unbiased=("factor",),
+        )
         self.reset_parameters()
 
     def step(self, x: dict[str, Tensor], state: tuple[Tensor, ...], product: Product) -> tuple[Tensor, ...]:

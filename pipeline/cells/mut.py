@@ -1,6 +1,7 @@
 """The three best architectures that Jozefowicz, Zaremba & Sutskever (2015) found by mutation.
 
-In these formulas a bare x is an input of size H. Where D differs from H it is projected: x stands for P x_t, P of shape [H, D].
+In these formulas a bare x is an input of size H. Where D differs from H it is projected:
+x stands for P x_t, P of shape [H, D].
 """
 
 import torch
@@ -11,9 +12,17 @@ from pipeline.recurrence.products import linear
 
 
 class _Mutation(Cell):
-    """What the three have in common: `bare`, the input that their formulas write as x, projected where D differs from H."""
+    """What the three have in common: `bare`, the input that their formulas write as x,
+    projected where D differs from H."""
 
-    def __init__(self, inputs: int, hidden: int, projections: dict[str, int], products: dict[str, tuple[int, int]], recurrent_bias: bool):
+    def __init__(
+        self,
+        inputs: int,
+        hidden: int,
+        projections: dict[str, int],
+        products: dict[str, tuple[int, int]],
+        recurrent_bias: bool,
+    ):
         super().__init__(inputs, hidden, projections, products, {"h": hidden}, recurrent_bias)
         self.bare_weight = nn.Parameter(torch.empty(hidden, inputs)) if inputs != hidden else None
 
@@ -21,7 +30,11 @@ class _Mutation(Cell):
         """[T, B, D] or symbols [T, B] -> [T, B, H]."""
         if self.bare_weight is not None:
             return linear(x, self.bare_weight)
-        return x if x.is_floating_point() else torch.eye(self.inputs + 1, self.inputs, dtype=self.input_weight.dtype, device=x.device)[x]
+        return (
+            x
+            if x.is_floating_point()
+            else torch.eye(self.inputs + 1, self.inputs, dtype=self.input_weight.dtype, device=x.device)[x]
+        )
 
 
 class MUT1(_Mutation):
@@ -31,7 +44,9 @@ class MUT1(_Mutation):
     """
 
     def __init__(self, inputs: int, hidden: int, recurrent_bias: bool = False):
-        super().__init__(inputs, hidden, {"z": hidden, "r": hidden}, {"r": (hidden, hidden), "h": (hidden, hidden)}, recurrent_bias)
+        super().__init__(
+            inputs, hidden, {"z": hidden, "r": hidden}, {"r": (hidden, hidden), "h": (hidden, hidden)}, recurrent_bias
+        )
         self.candidate_bias = nn.Parameter(torch.empty(hidden))
         self.reset_parameters()
 
@@ -51,7 +66,13 @@ class MUT2(_Mutation):
     """
 
     def __init__(self, inputs: int, hidden: int, recurrent_bias: bool = False):
-        super().__init__(inputs, hidden, {"z": hidden, "h": hidden}, {"zr": (2 * hidden, hidden), "h": (hidden, hidden)}, recurrent_bias)
+        super().__init__(
+            inputs,
+            hidden,
+            {"z": hidden, "h": hidden},
+            {"zr": (2 * hidden, hidden), "h": (hidden, hidden)},
+            recurrent_bias,
+        )
         self.reset_bias = nn.Parameter(torch.empty(hidden))
         self.reset_parameters()
 
@@ -73,8 +94,14 @@ class MUT3(Cell):
 
     def __init__(self, inputs: int, hidden: int, recurrent_bias: bool = False):
         square = (hidden, hidden)
-        super().__init__(inputs, hidden, {"z": hidden, "r": hidden, "h": hidden}, {"z": square, "r": square, "h": square}, {"h": hidden},
-                         recurrent_bias)
+        super().__init__(
+            inputs,
+            hidden,
+            {"z": hidden, "r": hidden, "h": hidden},
+            {"z": square, "r": square, "h": square},
+            {"h": hidden},
+            recurrent_bias,
+        )
         self.reset_parameters()
 
     def step(self, x: dict[str, Tensor], state: tuple[Tensor, ...], product: Product) -> tuple[Tensor, ...]:

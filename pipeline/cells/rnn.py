@@ -29,9 +29,11 @@ class SigmoidRNN(TanhRNN):
 
 
 class ReluRNN(TanhRNN):
-    """h_t = max(0, Wxh x_t + Whh h_{t-1} + b), Whh `identity` times the identity and b zero at first (IRNN, Le, Jaitly & Hinton 2015).
+    """h_t = max(0, Wxh x_t + Whh h_{t-1} + b), Whh `identity` times the identity and b zero at first
+    (IRNN, Le, Jaitly & Hinton 2015).
 
-    identity  1 keeps what it has seen for ever and explodes at high learning rates; smaller for shorter memory (their section 4.4: 0.01)
+    identity  1 keeps what it has seen for ever and explodes at high learning rates; smaller for shorter memory
+              (their section 4.4: 0.01)
     """
 
     library = "rnn_relu"

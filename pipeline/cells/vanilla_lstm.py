@@ -1,4 +1,5 @@
-"""The LSTM with peepholes and the eight variants of Greff et al. 2015, "LSTM: a search space odyssey" (their section II)."""
+"""The LSTM with peepholes and the eight variants of Greff et al. 2015,
+"LSTM: a search space odyssey" (their section II)."""
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +11,8 @@ class VanillaLSTM(Cell):
     """z = tanh(W x_t + R h_{t-1} + b); i, f = s(W x_t + R h_{t-1} + p c_{t-1} + b); c_t = z i + c_{t-1} f;
     o = s(W x_t + R h_{t-1} + p c_t + b), h_t = tanh(c_t) o, p the peepholes (Gers & Schmidhuber 2000).
 
-    4 H (D + H + 1) + 3 H parameters, rows in the order i, f, o, z. A variant lists the gates it has, those that see c_{t-1} before `o`.
+    4 H (D + H + 1) + 3 H parameters, rows in the order i, f, o, z.
+    A variant lists the gates it has, those that see c_{t-1} before `o`.
     """
 
     gates: tuple[str, ...] = ("i", "f", "o")
@@ -20,7 +22,9 @@ class VanillaLSTM(Cell):
 
     def __init__(self, inputs: int, hidden: int, recurrent_bias: bool = False):
         rows = (len(self.gates) + 1) * hidden
-        super().__init__(inputs, hidden, {"block": rows}, {"block": (rows, hidden)}, {"h": hidden, "c": hidden}, recurrent_bias)
+        super().__init__(
+            inputs, hidden, {"block": rows}, {"block": (rows, hidden)}, {"h": hidden, "c": hidden}, recurrent_bias
+        )
         if self.peepholes:
             self.peephole = nn.Parameter(torch.empty(len(self.gates), hidden))
         self.reset_parameters()
@@ -42,6 +46,7 @@ class VanillaLSTM(Cell):
 
         def gate(a: Tensor, p: Tensor | None, c: Tensor) -> Tensor:
             return torch.sigmoid(a if p is None else torch.addcmul(a, p, c.unsqueeze(1)))
+
         values = gate(sees_before, p[0], c)
         gates = dict(zip(self.gates, values.unbind(1)))
         c = self.remember(c, self.input_activation(z.squeeze(1)), gates)
@@ -107,18 +112,26 @@ class NoPeepholes(VanillaLSTM):
 
 
 class FullGateRecurrence(VanillaLSTM):
-    """FGR: every gate's sum also has R' [i, f, o]_{t-1}, as in the LSTM of 1997. 9 H^2 parameters more; the state holds the gates too."""
+    """FGR: every gate's sum also has R' [i, f, o]_{t-1}, as in the LSTM of 1997.
+    9 H^2 parameters more; the state holds the gates too."""
 
     def __init__(self, inputs: int, hidden: int, recurrent_bias: bool = False):
         rows, gates = 4 * hidden, 3 * hidden
-        Cell.__init__(self, inputs, hidden, {"block": rows}, {"block": (rows, hidden), "gates": (gates, gates)},
-                      {"h": hidden, "c": hidden, "gates": gates}, recurrent_bias)
+        Cell.__init__(
+            self,
+            inputs,
+            hidden,
+            {"block": rows},
+            {"block": (rows, hidden), "gates": (gates, gates)},
+            {"h": hidden, "c": hidden, "gates": gates},
+            recurrent_bias,
+        )
         self.peephole = nn.Parameter(torch.empty(3, hidden))
         self.reset_parameters()
 
     def step(self, x: dict[str, Tensor], state: tuple[Tensor, ...], product: Product) -> tuple[Tensor, ...]:
         h, c, gates = state
         a = product("block", h)
-        a = torch.cat([a[:, :3 * self.hidden] + product("gates", gates), a[:, 3 * self.hidden:]], dim=-1)
+        a = torch.cat([a[:, : 3 * self.hidden] + product("gates", gates), a[:, 3 * self.hidden :]], dim=-1)
         h, c, values = self.block(a, c, x)
         return h, c, values.flatten(1)

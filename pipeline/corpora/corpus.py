@@ -1,9 +1,10 @@
 """What a corpus states about itself: its name, how it is read, and where its originals are published."""
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable, Protocol
+from typing import Protocol
 
 from omegaconf import DictConfig
 
@@ -17,7 +18,7 @@ class CorpusError(Refusal):
 class Getter(Protocol):
     """A way to bring an original here."""
 
-    kind: str   # "official", "pip", "apt" or "path"
+    kind: str  # "official", "pip", "apt" or "path"
     where: str  # address, package or path
 
     def get(self, folder: Path) -> tuple[Path, str | None]:
@@ -33,10 +34,10 @@ class Original:
 
     licence: str
     place: Callable[[Path, Path], list[str]]
-    name: str | None = None     # its file name in a mirror; None: a mirror cannot hold it
+    name: str | None = None  # its file name in a mirror; None: a mirror cannot hold it
     getter: Getter | None = None  # None: only a mirror can hold it
     version: str | None = None  # None: the getter tells
-    bytes: int | None = None    # size and checksum of the original, where known
+    bytes: int | None = None  # size and checksum of the original, where known
     sha256: str | None = None
 
 
@@ -44,9 +45,9 @@ class Original:
 class Corpus:
     """A corpus as conf/data states it. A new corpus is a subclass that lists `originals`."""
 
-    name: str      # folder name below data/raw and data/prepared
-    symbols: str   # "characters" or "bytes"
-    split: str     # "80-10-10", "95-5" or "90-10"
+    name: str  # folder name below data/raw and data/prepared
+    symbols: str  # "characters" or "bytes"
+    split: str  # "80-10-10", "95-5" or "90-10"
     prepared: str  # where `prepare` puts the symbol arrays
     prompts: list[str]  # beginnings that evaluate lets a trained model complete
 
@@ -70,6 +71,7 @@ class Corpus:
 def corpus_of(data: DictConfig) -> Corpus:
     """The corpus to fetch and prepare. Raises CorpusError for data that are made on the spot."""
     import hydra.utils
+
     if "prepared" not in data:
         raise CorpusError(f"data={data.name} is made where it is used: there is nothing to fetch or prepare")
     return hydra.utils.instantiate(data)

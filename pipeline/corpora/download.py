@@ -10,8 +10,8 @@ from tqdm import tqdm
 from .corpus import CorpusError
 
 TIMEOUT = (5, 30)  # seconds to connect, and between two pieces of the answer
-PIECE = 1 << 16    # bytes written at once; a cut loses the piece it falls into
-CUTS = 5           # cuts with progress between them before giving up
+PIECE = 1 << 16  # bytes written at once; a cut loses the piece it falls into
+CUTS = 5  # cuts with progress between them before giving up
 
 
 @dataclass(frozen=True)
@@ -69,9 +69,10 @@ def transfer(url: str, part: Path) -> None:
             offset = 0
             keep_validator(part, answer.headers)
         length = int(answer.headers.get("Content-Length", 0)) + offset or None
-        with part.open("ab" if goes_on else "wb") as file, tqdm(
-            desc=part.stem, total=length, initial=offset, unit="B", unit_scale=True, disable=None
-        ) as bar:
+        with (
+            part.open("ab" if goes_on else "wb") as file,
+            tqdm(desc=part.stem, total=length, initial=offset, unit="B", unit_scale=True, disable=None) as bar,
+        ):
             for piece in answer.iter_content(PIECE):
                 file.write(piece)
                 bar.update(len(piece))

@@ -22,6 +22,7 @@ def chapters(makefile: str) -> list[str]:
 
 def place_stacks(path: Path, folder: Path) -> list[str]:
     """The chapters in the order of the Makefile; preamble, licence and index are left out."""
+
     def choose(member: str) -> str | None:
         inner = member.partition("/")[2]
         return inner if inner == "Makefile" or re.fullmatch(r"[^/]+\.tex", inner) else None
@@ -50,8 +51,15 @@ class Latex(Corpus):
     def originals(self) -> list[Original]:
         version = f"stacks-project@{COMMIT[:8]}"
         return [
-            Original("GFDL 1.2+", one_file, "stacks_10mb.tex", None, version + ", first 30 chapters", 9_766_688,
-                     "bdf03e1e7eb2ff8636e082246a18b8da2c397d7a6ae75d04c269f7a5d8f949d3"),
+            Original(
+                "GFDL 1.2+",
+                one_file,
+                "stacks_10mb.tex",
+                None,
+                version + ", first 30 chapters",
+                9_766_688,
+                "bdf03e1e7eb2ff8636e082246a18b8da2c397d7a6ae75d04c269f7a5d8f949d3",
+            ),
             Original("GFDL 1.2+", place_stacks, f"stacks-project-{COMMIT}.tar.gz", Official(URL), version),
             Original("GPL-2+", place_pari, getter=Apt("pari-doc")),
         ]

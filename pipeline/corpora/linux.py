@@ -44,10 +44,18 @@ class Linux(Corpus):
     def originals(self) -> list[Original]:
         if self.subset not in SUBSETS:
             raise CorpusError(f"data.subset={self.subset}: choose one of {', '.join(SUBSETS)}")
-        joined = Original("GPL-2.0", one_file, "linux_kernel_dir.txt", None, "6.1.192", 6_171_055,
-                          "e06a43584e9af3e350ec0a8b583bc17f03df7ec1e849c3897c1be2b37c5c3152")
-        return [joined][:self.subset == "kernel"] + [
-            Original("GPL-2.0", partial(place_tar, self.subset), "linux-6.1.tar.xz", Official(URL), "6.1",
-                     sha256=SHA256),
+        joined = Original(
+            "GPL-2.0",
+            one_file,
+            "linux_kernel_dir.txt",
+            None,
+            "6.1.192",
+            6_171_055,
+            "e06a43584e9af3e350ec0a8b583bc17f03df7ec1e849c3897c1be2b37c5c3152",
+        )
+        return [joined][: self.subset == "kernel"] + [
+            Original(
+                "GPL-2.0", partial(place_tar, self.subset), "linux-6.1.tar.xz", Official(URL), "6.1", sha256=SHA256
+            ),
             Original("GPL-2.0", partial(place_deb, self.subset), getter=Apt("linux-source-6.1")),
         ]

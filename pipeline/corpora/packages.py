@@ -49,10 +49,30 @@ class Pip:
             build_system.mkdir()
             (build_system / "__init__.py").touch()
             (build_system / "build_meta.py").write_text(BUILD_SYSTEM.format(name=self.name, version=self.version))
-            run([sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--retries", "1",
-                 "--timeout", "15", "--no-deps", "--no-binary", ":all:", "--no-build-isolation", "--require-hashes",
-                 "--requirement", str(pin), "--dest", str(target)],
-                environment={"PYTHONPATH": scratch, "PIP_USE_PEP517": "1"})
+            run(
+                [
+                    sys.executable,
+                    "-m",
+                    "pip",
+                    "download",
+                    "--quiet",
+                    "--disable-pip-version-check",
+                    "--retries",
+                    "1",
+                    "--timeout",
+                    "15",
+                    "--no-deps",
+                    "--no-binary",
+                    ":all:",
+                    "--no-build-isolation",
+                    "--require-hashes",
+                    "--requirement",
+                    str(pin),
+                    "--dest",
+                    str(target),
+                ],
+                environment={"PYTHONPATH": scratch, "PIP_USE_PEP517": "1"},
+            )
         return next(target.iterdir()), self.version
 
 
@@ -66,8 +86,15 @@ class Apt:
     def get(self, folder: Path) -> tuple[Path, str]:
         target = folder / "apt"
         target.mkdir(exist_ok=True)
-        apt = ["apt-get", "-o", "Acquire::Retries=1", "-o", "Acquire::http::Timeout=15",
-               "-o", "Acquire::https::Timeout=15"]
+        apt = [
+            "apt-get",
+            "-o",
+            "Acquire::Retries=1",
+            "-o",
+            "Acquire::http::Timeout=15",
+            "-o",
+            "Acquire::https::Timeout=15",
+        ]
         try:
             run([*apt, "download", self.where], target)
         except CorpusError as first:
@@ -82,11 +109,19 @@ class Apt:
         return package, package.name.split("_")[1].replace("%3a", ":")
 
 
-def run(command: list[str], folder: Path | None = None, environment: dict[str, str] = {}) -> None:
+def run(command: list[str], folder: Path | None = None, environment: dict[str, str] | None = None) -> None:
     """Runs a package client, its progress on standard error. CorpusError: its error lines in one, or it is missing."""
     try:
-        done = subprocess.run(command, cwd=folder, env=os.environ | {"LC_ALL": "C"} | environment,
-                              stdin=subprocess.DEVNULL, stdout=2, stderr=subprocess.PIPE, text=True, errors="replace")
+        done = subprocess.run(
+            command,
+            cwd=folder,
+            env=os.environ | {"LC_ALL": "C"} | (environment or {}),
+            stdin=subprocess.DEVNULL,
+            stdout=2,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+        )
     except FileNotFoundError as error:
         raise CorpusError(f"{command[0]} is not installed") from error
     if done.returncode:

@@ -65,9 +65,16 @@ def prepare(corpus: Corpus, raw: Path) -> dict:
         (folder / "vocabulary.json").write_text(vocabulary.to_json())
         unknown, fingerprint = write(paths, vocabulary, vocabulary.table(max(first) + 1), ends, folder, tally["bytes"])
         prepared = {
-            "corpus": corpus.name, "symbols": corpus.symbols, "split": corpus.split, "vocabulary": len(vocabulary),
-            "counts": {part: end - start for part, (start, end) in ends.items()}, "unknown": unknown,
-            "crlf": tally["crlf"], "not_utf8": tally["not_utf8"], "fingerprint": fingerprint, "raw": card,
+            "corpus": corpus.name,
+            "symbols": corpus.symbols,
+            "split": corpus.split,
+            "vocabulary": len(vocabulary),
+            "counts": {part: end - start for part, (start, end) in ends.items()},
+            "unknown": unknown,
+            "crlf": tally["crlf"],
+            "not_utf8": tally["not_utf8"],
+            "fingerprint": fingerprint,
+            "raw": card,
         }
         (folder / "card.json").write_text(json.dumps(prepared, indent=2) + "\n")
     print(f"{corpus.name}: {total:,} {corpus.symbols}, {len(vocabulary)} symbols in the training part, in {directory}")
@@ -105,8 +112,14 @@ def scan(paths: list[str], symbols: str) -> tuple[dict[int, int], int, Counter]:
     return first, total, tally
 
 
-def write(paths: list[str], vocabulary: Vocabulary, table: np.ndarray, ends: dict[str, tuple[int, int]], folder: Path,
-          size: int) -> tuple[dict[str, int], str]:
+def write(
+    paths: list[str],
+    vocabulary: Vocabulary,
+    table: np.ndarray,
+    ends: dict[str, tuple[int, int]],
+    folder: Path,
+    size: int,
+) -> tuple[dict[str, int], str]:
     """Writes <part>.npy for each part; returns the number of unknown symbols of each part and the fingerprint.
 
     The fingerprint is the sha256 of the vocabulary, the arrays' type and borders, and their values in order.
@@ -123,7 +136,7 @@ def write(paths: list[str], vocabulary: Vocabulary, table: np.ndarray, ends: dic
             indices = table.take(codes)
             checksum.update(indices)
             for part, (start, end) in ends.items():
-                inside = indices[max(start - position, 0):max(end - position, 0)]
+                inside = indices[max(start - position, 0) : max(end - position, 0)]
                 files[part].write(inside)
                 if part != "train":
                     unknown[part] += int(np.count_nonzero(inside == len(vocabulary)))

@@ -47,14 +47,17 @@ def load(directory: Path | str, local: Path | str | None = None) -> Prepared:
     directory = Path(directory)
     if not (directory / "card.json").exists():
         corpus = directory.parent.name
-        raise Refusal(f"no prepared corpus in {directory}: run `python -m pipeline.fetch data={corpus}` and "
-                      f"`python -m pipeline.prepare data={corpus}`")
+        raise Refusal(
+            f"no prepared corpus in {directory}: run `python -m pipeline.fetch data={corpus}` and "
+            f"`python -m pipeline.prepare data={corpus}`"
+        )
     card = json.loads((directory / "card.json").read_text())
     if local is not None:
         directory = _copied(directory, Path(local), card["fingerprint"])
     parts = {part: np.load(directory / f"{part}.npy", mmap_mode="r") for part in card["counts"]}
-    return Prepared(parts["train"], parts["validation"], parts.get("test"),
-                    Vocabulary.read(directory / "vocabulary.json"), card)
+    return Prepared(
+        parts["train"], parts["validation"], parts.get("test"), Vocabulary.read(directory / "vocabulary.json"), card
+    )
 
 
 def _copied(directory: Path, local: Path, fingerprint: str) -> Path:
@@ -65,6 +68,9 @@ def _copied(directory: Path, local: Path, fingerprint: str) -> Path:
             if not copy.exists():
                 with landing(copy, local) as folder:
                     shutil.copytree(directory, folder, dirs_exist_ok=True)
-    except OSError as error:        # a full disk, a folder that cannot be written
-        raise Refusal(f"paths.local={local}: {error}: name a folder on this node's own disk with room for the corpus, or leave it out") from error
+    except OSError as error:  # a full disk, a folder that cannot be written
+        raise Refusal(
+            f"paths.local={local}: {error}: "
+            "name a folder on this node's own disk with room for the corpus, or leave it out"
+        ) from error
     return copy

@@ -2,7 +2,7 @@
 
 import codecs
 from collections import Counter
-from typing import Iterable, Iterator
+from collections.abc import Iterable, Iterator
 
 PIECE = 1 << 18  # bytes read at once
 BLOCK = 1 << 18  # characters joined at least, so that many small files cost no more than one large
@@ -17,7 +17,7 @@ class Latin1:
         if not isinstance(error, UnicodeDecodeError):
             raise error
         self.count += error.end - error.start
-        return error.object[error.start:error.end].decode("latin-1"), error.end
+        return error.object[error.start : error.end].decode("latin-1"), error.end
 
 
 latin1 = Latin1()
@@ -49,7 +49,7 @@ def pieces(path: str, symbols: str, tally: Counter) -> Iterator[str]:
                 text = held + text
                 tally["not_utf8"] += latin1.count - before
                 held = "\r" if text.endswith("\r") and not last else ""
-                text = text[:len(text) - len(held)]
+                text = text[: len(text) - len(held)]
                 if "\r" in text:
                     tally["crlf"] += text.count("\r\n")
                     text = text.replace("\r\n", "\n")

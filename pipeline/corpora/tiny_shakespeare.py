@@ -13,6 +13,13 @@ class TinyShakespeare(Corpus):
 
     def originals(self) -> list[Original]:
         return [
-            Original("public domain", one_file, "tinyshakespeare.txt", Official(URL), f"karpathy/char-rnn@{COMMIT[:8]}",
-                     1_115_394, "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"),
+            Original(
+                "public domain",
+                one_file,
+                "tinyshakespeare.txt",
+                Official(URL),
+                f"karpathy/char-rnn@{COMMIT[:8]}",
+                1_115_394,
+                "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed",
+            ),
         ]

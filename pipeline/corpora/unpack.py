@@ -5,8 +5,9 @@ import shutil
 import subprocess
 import tarfile
 import zlib
+from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO, Callable
+from typing import BinaryIO
 
 from tqdm import tqdm
 
@@ -37,8 +38,12 @@ def from_deb(path: Path, folder: Path, choose: Choose, inside: str | None = None
             names = from_stream(process.stdout, folder, choose, path.name)
         else:
             with tarfile.open(fileobj=process.stdout, mode="r|") as package:
-                names = [name for member in package if member.name == inside
-                         for name in from_stream(package.extractfile(member), folder, choose, inside)]
+                names = [
+                    name
+                    for member in package
+                    if member.name == inside
+                    for name in from_stream(package.extractfile(member), folder, choose, inside)
+                ]
         process.stdout.read()  # to the end, so that dpkg-deb can end well
     if process.returncode:
         raise CorpusError(f"dpkg-deb cannot read {path.name}")

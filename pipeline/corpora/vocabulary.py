@@ -14,7 +14,7 @@ class Vocabulary:
 
     def __init__(self, symbols: str, codes: list[int]):
         self.symbols = symbols  # "characters" or "bytes"
-        self.codes = codes      # code points or byte values, ascending
+        self.codes = codes  # code points or byte values, ascending
         self.dtype = np.dtype("uint8" if len(codes) < 256 else "uint16" if len(codes) < 65536 else "uint32")
 
     def __len__(self) -> int:

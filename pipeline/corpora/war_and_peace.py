@@ -12,8 +12,16 @@ class WarAndPeace(Corpus):
 
     def originals(self) -> list[Original]:
         return [
-            Original("public domain (US)", one_file, "war_and_peace.txt", None, "warpeace_input.txt with LF line ends",
-                     3_196_231, "e9d70cc7d26da7bb53c09a90844647f75cd2ef081b6aa358290a8cf7184d889b"),
-            Original("public domain (US)", one_file, "warpeace_input.txt", Official(URL), "warpeace_input.txt",
-                     3_258_250),
+            Original(
+                "public domain (US)",
+                one_file,
+                "war_and_peace.txt",
+                None,
+                "warpeace_input.txt with LF line ends",
+                3_196_231,
+                "e9d70cc7d26da7bb53c09a90844647f75cd2ef081b6aa358290a8cf7184d889b",
+            ),
+            Original(
+                "public domain (US)", one_file, "warpeace_input.txt", Official(URL), "warpeace_input.txt", 3_258_250
+            ),
         ]

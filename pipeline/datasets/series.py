@@ -22,8 +22,8 @@ class Series:
 
     values  [N, D] float64;  inputs  [N, U] float64, U = 0: nothing drives it
     split   per cent of training, validation and test part, such as "80-10-10"
-    standardize  models read (y - mean) / std, mean and std [D] those of the training part; a channel that is constant there has std 1.
-                 What drives the series is read as it is.
+    standardize  models read (y - mean) / std, mean and std [D] those of the training part; a channel that is constant
+                 there has std 1. What drives the series is read as it is.
     Raises Refusal for a split that is none, and for a part of less than two elements.
     """
 
@@ -77,7 +77,9 @@ class Series:
         checksum.update(np.ascontiguousarray(self.inputs))
         return {"corpus": self.name, "split": self.split, "counts": counts, "fingerprint": checksum.hexdigest()}
 
-    def streams(self, batch: int, length: int, rank: int = 0, world: int = 1, dtype: torch.dtype = torch.float32) -> "SeriesStreams":
+    def streams(
+        self, batch: int, length: int, rank: int = 0, world: int = 1, dtype: torch.dtype = torch.float32
+    ) -> "SeriesStreams":
         """The training part as windows of `batch` streams over `length` steps; this rank's share of them."""
         return SeriesStreams(*self.part("train"), batch, length, rank, world, dtype)
 
@@ -94,26 +96,37 @@ def split_borders(length: int, split: str, setting: str = "data.length") -> dict
     found = {part: slice(start, end) for part, start, end in zip(PARTS, ends, ends[1:])}
     for part, border in found.items():
         if border.stop - border.start < 2:
-            raise Refusal(f"{setting}={length}: too few for data.split={split}, the {part} part would have {border.stop - border.start} of them: "
-                          "take more")
+            raise Refusal(
+                f"{setting}={length}: too few for data.split={split}, the {part} part would have "
+                f"{border.stop - border.start} of them: take more"
+            )
     return found
 
 
 class SeriesStreams(Contiguous):
-    """Windows of `batch` streams over a series, `length` steps each; this rank's share of them. pipeline.datasets.streams.Streams for values:
-    N elements give N - 1 targets, every target is read once an epoch, rank r reads streams r*B/world .. (r+1)*B/world - 1.
+    """Windows of `batch` streams over a series, `length` steps each; this rank's share of them.
+    pipeline.datasets.streams.Streams for values: N elements give N - 1 targets, every target is read once an epoch,
+    rank r reads streams r*B/world .. (r+1)*B/world - 1.
 
     values, inputs  [N, D], [N, U];  dtype  of the windows
-    A window has inputs [T, B, D + U] = [y_t, u_{t+1}], targets y_{t+1} [T, B, D], NaN (not scored) where a stream has ended or nothing was
-    observed; positions [T, B] of y_t; count: values (steps times D) that are targets, over all ranks.
-    Raises Refusal when the series does not fill one window, or when world does not divide batch.
+    A window has inputs [T, B, D + U] = [y_t, u_{t+1}], targets y_{t+1} [T, B, D], NaN (not scored) where a stream has
+    ended or nothing was observed; positions [T, B] of y_t; count: values (steps times D) that are targets, over all
+    ranks. Raises Refusal when the series does not fill one window, or when world does not divide batch.
     """
 
-    def __init__(self, values: np.ndarray, inputs: np.ndarray, batch: int, length: int, rank: int = 0, world: int = 1,
-                 dtype: torch.dtype = torch.float32):
+    def __init__(
+        self,
+        values: np.ndarray,
+        inputs: np.ndarray,
+        batch: int,
+        length: int,
+        rank: int = 0,
+        world: int = 1,
+        dtype: torch.dtype = torch.float32,
+    ):
         super().__init__(len(values), "values", "series", batch, length, rank, world)
         self.values, self.inputs, self.dtype = values, inputs, dtype
-        self.nothing = float(np.nanvar(values, axis=0).mean())      # the loss of knowing nothing but the mean
+        self.nothing = float(np.nanvar(values, axis=0).mean())  # the loss of knowing nothing but the mean
 
     def window(self, step: int) -> Window:
         at_TB, inside_TB, reset = self.places(step)
@@ -121,5 +134,10 @@ class SeriesStreams(Contiguous):
         count = int(np.count_nonzero(~np.isnan(targets)))
         own_TB = at_TB[:, self.own]
         inputs = np.concatenate([self.values[own_TB], self.inputs[own_TB + 1]], axis=-1)
-        return Window(torch.from_numpy(inputs).to(self.dtype), torch.from_numpy(targets[:, self.own]).to(self.dtype), count, reset,
-                      torch.from_numpy(own_TB))
+        return Window(
+            torch.from_numpy(inputs).to(self.dtype),
+            torch.from_numpy(targets[:, self.own]).to(self.dtype),
+            count,
+            reset,
+            torch.from_numpy(own_TB),
+        )

@@ -12,14 +12,15 @@ class Symbols:
     """
 
     count: int
-    unit: ClassVar[str] = "nats/char"       # of the loss
+    unit: ClassVar[str] = "nats/char"  # of the loss
     element: ClassVar[str] = "char"
-    digits: ClassVar[str] = ".4f"           # how a loss is written
+    digits: ClassVar[str] = ".4f"  # how a loss is written
 
 
 @dataclass(frozen=True)
 class Reals:
-    """y_t in R^D, perhaps driven by u_t in R^U; a model reads [y_t, u_{t+1}] [T, B, D + U] and gives the mean of y_{t+1} [T, B, D].
+    """y_t in R^D, perhaps driven by u_t in R^U; a model reads [y_t, u_{t+1}] [T, B, D + U]
+    and gives the mean of y_{t+1} [T, B, D].
 
     observed  D >= 1;  driving  U >= 0
     """

@@ -19,12 +19,23 @@ class GradientLearning(Learning):
     network     a model whose parameters ask for gradients
     optimizer   parameters -> torch optimizer;  schedule  (step, steps=, epoch=) -> factor on its learning rate
     loss        "mean" over the window's targets, or "sum" over its steps, mean over streams (min-char-rnn)
-    clip_value  each gradient entry clamped to +-clip_value;  clip_norm  then the gradient's 2-norm to at most clip_norm; None: off
+    clip_value  each gradient entry clamped to +-clip_value;  clip_norm  then the gradient's 2-norm
+                to at most clip_norm; None: off
     seed        of dropout's random numbers
     """
 
-    def __init__(self, network: SequenceModel, streams: Contiguous, optimizer: Callable, schedule: Callable, steps: int, loss: str,
-                 clip_value: float | None, clip_norm: float | None, seed: int):
+    def __init__(
+        self,
+        network: SequenceModel,
+        streams: Contiguous,
+        optimizer: Callable,
+        schedule: Callable,
+        steps: int,
+        loss: str,
+        clip_value: float | None,
+        clip_norm: float | None,
+        seed: int,
+    ):
         super().__init__(network, streams)
         if loss not in ("mean", "sum"):
             raise Refusal(f"trainer.loss={loss}: take mean or sum")
@@ -48,12 +59,13 @@ class GradientLearning(Learning):
         seed = ((self.seed << 40) + (self.global_step << 12) + self.global_rank) % 2**63
         if self.device.type == "cuda":
             torch.cuda.manual_seed(seed)
-        else:                               # torch.manual_seed notes a traceback for a GPU that is not in use, at every call
+        else:  # torch.manual_seed notes a traceback for a GPU that is not in use, at every call
             torch.default_generator.manual_seed(seed)
         self.start_window(window)
         prediction, state = self.network(window.inputs, self.state)
         self.state = tuple(part.detach() for part in state)
-        # A rank's share of the whole window's loss: the ranks' gradients are averaged, so each share counts world times.
+        # A rank's share of the whole window's loss: the ranks' gradients are averaged,
+        # so each share counts world times.
         loss = total_loss(prediction, window.targets) * self.trainer.world_size
         self.record(loss.detach().double(), window.count)
         return loss / (window.count if self.loss == "mean" else self.streams.batch)

@@ -13,8 +13,8 @@ from pipeline.models.model import SequenceModel
 class Learning(lightning.LightningModule):
     """Reads windows of `streams` in their order, the state carried from window to window.
 
-    Losses are those of pipeline.learning.losses, a target. `smoothed` is min-char-rnn's: s <- 0.999 s + 0.001 loss, from the loss of
-    knowing nothing.
+    Losses are those of pipeline.learning.losses, a target. `smoothed` is min-char-rnn's: s <- 0.999 s + 0.001 loss,
+    from the loss of knowing nothing.
     """
 
     def __init__(self, network: SequenceModel, streams: Contiguous):
@@ -66,5 +66,5 @@ class Learning(lightning.LightningModule):
 
     def _of_all_ranks(self, part: Tensor) -> Tensor:
         """[L, B of this rank, ...] -> [L, B, ...]."""
-        gathered = self.all_gather(part)                # one rank: as it is; else [world, L, B of a rank, ...]
+        gathered = self.all_gather(part)  # one rank: as it is; else [world, L, B of a rank, ...]
         return gathered if self.trainer.world_size == 1 else torch.cat(list(gathered), dim=1)

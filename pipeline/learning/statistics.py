@@ -1,8 +1,8 @@
 """Learning in passes: sums over the data, then new parameters from the sums."""
 
 import torch
-from torch import Tensor
 from pytorch_lightning.strategies import DDPStrategy
+from torch import Tensor
 
 from pipeline.datasets.streams import Contiguous, Window
 from pipeline.learning.learning import Learning
@@ -12,11 +12,11 @@ from pipeline.models.model import StatisticsModel
 class StatisticsLearning(Learning):
     """s = sum over windows of s(window; parameters); parameters <- update(s) after each pass.
 
-    Expectation-maximization, ridge regression by normal equations and counting are of this form. Every statistic is a sum, so ranks add
-    theirs up at the end of a pass and get the parameters that one process gets, up to rounding.
+    Expectation-maximization, ridge regression by normal equations and counting are of this form. Every statistic is a
+    sum, so ranks add theirs up at the end of a pass and get the parameters that one process gets, up to rounding.
     """
 
-    rate = None     # no learning rate
+    rate = None  # no learning rate
 
     def __init__(self, network: StatisticsModel, streams: Contiguous):
         super().__init__(network, streams)
@@ -56,7 +56,7 @@ class StatisticsLearning(Learning):
     def on_train_start(self) -> None:
         super().on_train_start()
         self.sums = {name: part.to(self.device) for name, part in self.sums.items()}
-        if self.global_rank > 0:            # what was saved holds all ranks' sums: the first rank goes on with them
+        if self.global_rank > 0:  # what was saved holds all ranks' sums: the first rank goes on with them
             self._set_to_zero()
 
 

@@ -10,17 +10,23 @@ from pipeline.recurrence.products import linear
 
 
 class DelayTaps(SequenceModel):
-    """prediction_{t+1} = b + sum_{k=0}^{K-1} W_k x_{t-k}, x a one-hot symbol (a prediction is then the next one's logits) or a vector of values.
+    """prediction_{t+1} = b + sum_{k=0}^{K-1} W_k x_{t-k}, x a one-hot symbol (a prediction is then the next one's
+    logits) or a vector of values.
 
     space  of the sequences; unknown symbols, and what lies before a sequence, are read as zeros
     taps   K >= 1
-    Parameters: weight [out, K, in], bias [out]; K in out + out numbers, all zero at first. Source: Yule 1927 for the autoregression of a series.
+    Parameters: weight [out, K, in], bias [out]; K in out + out numbers, all zero at first. Source: Yule 1927 for the
+    autoregression of a series.
     """
 
     def __init__(self, space: Symbols | Reals, taps: int):
         super().__init__()
         self.space, self.taps = space, taps
-        inputs, outputs = (space.count, space.count) if isinstance(space, Symbols) else (space.observed + space.driving, space.observed)
+        inputs, outputs = (
+            (space.count, space.count)
+            if isinstance(space, Symbols)
+            else (space.observed + space.driving, space.observed)
+        )
         self.weight = nn.Parameter(torch.zeros(outputs, taps, inputs))
         self.bias = nn.Parameter(torch.zeros(outputs))
 

@@ -1,7 +1,7 @@
 """Echo state network: a driven random reservoir with a linear readout fitted by ridge regression.
 
-Shapes: T time, B batch, D observed, U driving, V symbols, I inputs, N units, O outputs, P what the readout sees and a one (N + 1, or N + I + 1 with
-a direct connection), C steps of a chunk.
+Shapes: T time, B batch, D observed, U driving, V symbols, I inputs, N units, O outputs, P what the readout sees and a
+one (N + 1, or N + I + 1 with a direct connection), C steps of a chunk.
 """
 
 from collections.abc import Iterator
@@ -17,36 +17,53 @@ from pipeline.models.model import State, StatisticsModel
 from pipeline.models.reservoir import Reservoir
 from pipeline.verb import Refusal
 
-CHUNK = 1024            # rows of the normal equations that are built at once: C B, about
-NOISE_PERIOD = 2 ** 16  # positions after which the noise repeats
-EPSILON = 2.0 ** -52    # of float64
+CHUNK = 1024  # rows of the normal equations that are built at once: C B, about
+NOISE_PERIOD = 2**16  # positions after which the noise repeats
+EPSILON = 2.0**-52  # of float64
 
 
 class EchoState(StatisticsModel):
     """x_{t+1} = (1 - a) x_t + a tanh(W x_t + W_in v_t + b), prediction_{t+1} = W_out [x_{t+1}; v_t] + c   (Jaeger 2001;
     Lukosevicius 2012, equations 2 to 4).
 
-    Series: v_t = [y_t, u_{t+1}]; the prediction is the mean of y_{t+1}. That y_t is the observed one is what the literature calls teacher forcing;
-    `free_run` reads its own predictions instead. Symbols: v_t is one-hot (unknown: zero) and so are the targets, which makes the readout the
-    least-squares estimate of p(x_{t+1} | x_{<=t}); raised to `floor` at least and normalized, its logarithms are the logits.
+    Series: v_t = [y_t, u_{t+1}]; the prediction is the mean of y_{t+1}. That y_t is the observed one is what the
+    literature calls teacher forcing; `free_run` reads its own predictions instead. Symbols: v_t is one-hot (unknown:
+    zero) and so are the targets, which makes the readout the least-squares estimate of p(x_{t+1} | x_{<=t}); raised to
+    `floor` at least and normalized, its logarithms are the logits.
 
     units, spectral_radius, connectivity, leak, bias_scale   of the reservoir, pipeline.models.reservoir.Reservoir
     feedback_scale     of the columns of W_in that read y_t, or the symbol;  input_scale  of those that read u_{t+1}
     direct_connection  whether the readout sees v_t beside x_{t+1}; without, predictions are bounded, for |x| <= 1
     washout            steps after a start that are not learned from, >= 0: the state is still that of the start
-    ridge              lambda >= 0: sum |prediction - target|^2 + lambda |W_out|^2 is least; c is free. At 0, of all W_out that fit equally well
-                       (fewer steps than P, units that agree) the smallest, directions weaker than 1e-16 of all taken as none
-    noise              standard deviation of what is added to each y_t while learning, a function of its position (with period 2^16): the readout
-                       then holds a course that its own errors disturb, which makes free running stable (Jaeger 2001). For series
+    ridge              lambda >= 0: sum |prediction - target|^2 + lambda |W_out|^2 is least; c is free. At 0, of all
+                       W_out that fit equally well (fewer steps than P, units that agree) the smallest, directions
+                       weaker than 1e-16 of all taken as none
+    noise              standard deviation of what is added to each y_t while learning, a function of its position (with
+                       period 2^16): the readout then holds a course that its own errors disturb, which makes free
+                       running stable (Jaeger 2001). For series
     floor              least probability before normalizing, in (0, 1/V). For symbols
-    Learned: readout.weight [O, P - 1], readout.bias [O]; zero at first. The statistic is one sum over steps, rows [x; v; 1; target] times
-    themselves, in float64: memory (P + O)^2 and CHUNK rows, whatever the length.
+    Learned: readout.weight [O, P - 1], readout.bias [O]; zero at first. The statistic is one sum over steps, rows [x;
+    v; 1; target] times themselves, in float64: memory (P + O)^2 and CHUNK rows, whatever the length.
     """
 
     rule = "ridge"
 
-    def __init__(self, space: Symbols | Reals, units: int, spectral_radius: float, connectivity: float, leak: float, feedback_scale: float,
-                 input_scale: float, bias_scale: float, direct_connection: bool, washout: int, ridge: float, noise: float, floor: float):
+    def __init__(
+        self,
+        space: Symbols | Reals,
+        units: int,
+        spectral_radius: float,
+        connectivity: float,
+        leak: float,
+        feedback_scale: float,
+        input_scale: float,
+        bias_scale: float,
+        direct_connection: bool,
+        washout: int,
+        ridge: float,
+        noise: float,
+        floor: float,
+    ):
         super().__init__()
         if units < 1:
             raise Refusal(f"model.units={units}: take a whole number from 1")
@@ -54,13 +71,22 @@ class EchoState(StatisticsModel):
             raise Refusal(f"model.ridge={ridge}, model.washout={washout}, model.noise={noise}: take 0 or more")
         if isinstance(space, Symbols):
             if not 0 < floor < 1 / space.count:
-                raise Refusal(f"model.floor={floor}: take more than 0 and less than 1/{space.count}, the probability of {space.count} symbols alike")
+                raise Refusal(
+                    f"model.floor={floor}: take more than 0 and less than 1/{space.count}, "
+                    f"the probability of {space.count} symbols alike"
+                )
             if noise:
                 raise Refusal(f"model.noise={noise}: is added to values, not to symbols: take 0")
             scales, outputs = [feedback_scale] * space.count, space.count
         else:
             scales, outputs = [feedback_scale] * space.observed + [input_scale] * space.driving, space.observed
-        self.space, self.direct_connection, self.washout, self.ridge, self.floor = space, direct_connection, washout, ridge, floor
+        self.space, self.direct_connection, self.washout, self.ridge, self.floor = (
+            space,
+            direct_connection,
+            washout,
+            ridge,
+            floor,
+        )
         self.reservoir = Reservoir(units, scales, spectral_radius, connectivity, leak, bias_scale)
         self.readout = nn.Linear(units + direct_connection * len(scales), outputs).requires_grad_(False)
         nn.init.zeros_(self.readout.weight)
@@ -69,21 +95,25 @@ class EchoState(StatisticsModel):
 
     def start(self, batch: int) -> State:
         """No activity [1, B, N], and no step read [1, B, 1]."""
-        return self.readout.weight.new_zeros(1, batch, self.reservoir.units), self.readout.weight.new_zeros(1, batch, 1, dtype=torch.int64)
+        return self.readout.weight.new_zeros(1, batch, self.reservoir.units), self.readout.weight.new_zeros(
+            1, batch, 1, dtype=torch.int64
+        )
 
     @torch.no_grad()
     def forward(self, x: Tensor, state: State) -> tuple[Tensor, State]:
-        """Symbols [T, B] or [y_t, u_{t+1}] [T, B, D + U], and the state before them -> log-probabilities [T, B, V] or means [T, B, D], and the state
-        after."""
+        """Symbols [T, B] or [y_t, u_{t+1}] [T, B, D + U], and the state before them -> log-probabilities [T, B, V] or
+        means [T, B, D], and the state after."""
         predictions = []
-        for rows, state in self._read(x, state):
+        for chunk in self._read(x, state):
+            rows, state = chunk
             predictions.append(self._predict(rows).to(self.readout.weight.dtype))
         return torch.cat(predictions), state
 
     @torch.no_grad()
     def free_run(self, y: Tensor, driving: Tensor, state: State) -> tuple[Tensor, State]:
-        """The last observation y_t [B, D], the state before it was read, and u_{t+1} .. u_{t+S} [S, B, U] (U = 0 where nothing drives) ->
-        predictions of y_{t+1} .. y_{t+S} [S, B, D], each read in the place of an observation, and the state after.
+        """The last observation y_t [B, D], the state before it was read, and u_{t+1} .. u_{t+S} [S, B, U] (U = 0 where
+        nothing drives) -> predictions of y_{t+1} .. y_{t+S} [S, B, D],
+        each read in the place of an observation, and the state after.
 
         Refusal: they run away, which the direct connection allows."""
         predictions = []
@@ -91,7 +121,10 @@ class EchoState(StatisticsModel):
             prediction, state = self(torch.cat([y, u], dim=-1)[None], state)
             y = prediction[0]
             if not y.isfinite().all():
-                raise Refusal(f"the free run has run away after {len(predictions)} steps: learn with model.noise, or model.direct_connection=false")
+                raise Refusal(
+                    f"the free run has run away after {len(predictions)} steps: "
+                    "learn with model.noise, or model.direct_connection=false"
+                )
             predictions.append(y)
         return torch.stack(predictions), state
 
@@ -101,21 +134,29 @@ class EchoState(StatisticsModel):
 
     @torch.no_grad()
     def accumulate(self, statistics: dict[str, Tensor], window: Window, state: State) -> tuple[State, Tensor]:
-        """Adds rows^T rows over the window's scored steps beyond the washout -> the state after, and the loss of the readout as it is, over all
-        scored steps. Refusal: an observation is missing."""
+        """Adds rows^T rows over the window's scored steps beyond the washout -> the state after, and the loss of the
+        readout as it is, over all scored steps. Refusal: an observation is missing."""
         x, targets = window.inputs, window.targets
         if x.is_floating_point() and not x.isfinite().all():
             raise Refusal("model=echo_state: reads every observation, but some are missing: take model=lds")
         if self.noise is not None:
-            x = torch.cat([x[..., :self.space.observed] + self.noise[window.positions % NOISE_PERIOD], x[..., self.space.observed:]], dim=-1)
+            x = torch.cat(
+                [
+                    x[..., : self.space.observed] + self.noise[window.positions % NOISE_PERIOD],
+                    x[..., self.space.observed :],
+                ],
+                dim=-1,
+            )
         loss = torch.zeros((), dtype=torch.float64, device=x.device)
-        for rows, state in self._read(x, state):
-            wanted, scored = self._wanted(targets[:len(rows)])
-            targets = targets[len(rows):]
+        for chunk in self._read(x, state):
+            rows, state = chunk
+            wanted, scored = self._wanted(targets[: len(rows)])
+            targets = targets[len(rows) :]
             loss += torch.where(scored, self._errors(self._predict(rows), wanted), 0.0).sum()
-            age = state[1][0].T - torch.arange(len(rows) - 1, -1, -1, device=x.device)[:, None]     # steps read, with this one
+            # Steps read, with this one.
+            age = state[1][0].T - torch.arange(len(rows) - 1, -1, -1, device=x.device)[:, None]
             counted = scored & (age > self.washout)
-            rows[..., -self.readout.out_features:] = wanted
+            rows[..., -self.readout.out_features :] = wanted
             if not counted.all():
                 rows[~counted] = 0.0
             add_products(statistics["products"], rows.flatten(0, 1))
@@ -129,35 +170,47 @@ class EchoState(StatisticsModel):
         seen = self.readout.in_features
         count = products[seen, seen]
         if not count:
-            raise Refusal(f"model.washout={self.washout}: no step of any stream is left to learn from: take less, or longer streams (fewer of them)")
+            raise Refusal(
+                f"model.washout={self.washout}: no step of any stream is left to learn from: "
+                "take less, or longer streams (fewer of them)"
+            )
         means = products[seen] / count
         centred = products - count * torch.outer(means, means)
-        weight = ridge_solution(centred[:seen, :seen], centred[:seen, seen + 1:], self.ridge, EPSILON * seen * products.diagonal()[:seen].sum())
+        weight = ridge_solution(
+            centred[:seen, :seen],
+            centred[:seen, seen + 1 :],
+            self.ridge,
+            EPSILON * seen * products.diagonal()[:seen].sum(),
+        )
         self.readout.weight.copy_(weight.T)
-        self.readout.bias.copy_(means[seen + 1:] - means[:seen] @ weight)
+        self.readout.bias.copy_(means[seen + 1 :] - means[:seen] @ weight)
 
     def _read(self, x: Tensor, state: State) -> Iterator[tuple[Tensor, State]]:
-        """Chunks of steps: the rows of what the readout sees, a one, and room for targets, [C, B, P + O] float64, written over by the next
-        chunk, and the state after them."""
+        """Chunks of steps: the rows of what the readout sees, a one, and room for targets, [C, B, P + O] float64,
+        written over by the next chunk, and the state after them."""
         batch, units = x.shape[1], self.reservoir.units
         activity, age = state[0][0].T.contiguous(), state[1]
-        whole = activity.new_ones(max(1, CHUNK // batch), batch, self.readout.in_features + 1 + self.readout.out_features, dtype=torch.float64)
+        whole = activity.new_ones(
+            max(1, CHUNK // batch), batch, self.readout.in_features + 1 + self.readout.out_features, dtype=torch.float64
+        )
         for v in x.split(len(whole)):
             states = self.reservoir.drive(self._project(v), activity)
             activity, age = states[-1].clone(), age + len(states)
-            rows = whole[:len(v)]
+            rows = whole[: len(v)]
             rows[..., :units] = states.transpose(1, 2)
             if self.direct_connection:
-                rows[..., units:self.readout.in_features] = self._inputs(v)
+                rows[..., units : self.readout.in_features] = self._inputs(v)
             rows[..., self.readout.in_features] = 1.0
             yield rows, (activity.T[None], age)
 
     def _project(self, x: Tensor) -> Tensor:
         """W_in v + b, [C, N, B]."""
-        weight, bias = (part.to(self.readout.weight.dtype) for part in (self.reservoir.input_weight, self.reservoir.bias))
+        weight, bias = (
+            part.to(self.readout.weight.dtype) for part in (self.reservoir.input_weight, self.reservoir.bias)
+        )
         if isinstance(self.space, Symbols):
             return F.embedding(x, F.pad(weight.T, (0, 0, 0, 1)) + bias).transpose(1, 2).contiguous()
-        if x.shape[1] == 1:                                 # C products of one column each are slow
+        if x.shape[1] == 1:  # C products of one column each are slow
             return F.linear(x, weight, bias).transpose(1, 2)
         return torch.matmul(weight, x.transpose(1, 2)).add_(bias[:, None])
 
@@ -169,8 +222,8 @@ class EchoState(StatisticsModel):
         """Log-probabilities or means of [C, B, P + O], in float64."""
         readout = torch.cat([self.readout.weight, self.readout.bias[:, None]], dim=1).double()
         if readout.any():
-            estimate = (rows.flatten(0, 1)[:, :readout.shape[1]] @ readout.T).view(*rows.shape[:2], -1)
-        else:                                               # nothing is learned yet, which is most of what `accumulate` sees
+            estimate = (rows.flatten(0, 1)[:, : readout.shape[1]] @ readout.T).view(*rows.shape[:2], -1)
+        else:  # nothing is learned yet, which is most of what `accumulate` sees
             estimate = rows.new_zeros(*rows.shape[:2], len(readout))
         if isinstance(self.space, Reals):
             return estimate
@@ -191,9 +244,11 @@ class EchoState(StatisticsModel):
 
 
 def add_products(sums: Tensor, rows: Tensor) -> None:
-    """sums += rows^T rows, at least its lower triangle: half the work, which on a CPU only BLAS's own function spares. [M, M], [R, M] float64."""
+    """sums += rows^T rows, at least its lower triangle: half the work,
+    which on a CPU only BLAS's own function spares. [M, M], [R, M] float64."""
     if sums.is_cpu:
-        blas.dsyrk(1.0, rows.numpy().T, beta=1.0, c=sums.numpy().T, overwrite_c=True)       # transposed: in BLAS's order, without a copy
+        # Transposed: in BLAS's order, without a copy.
+        blas.dsyrk(1.0, rows.numpy().T, beta=1.0, c=sums.numpy().T, overwrite_c=True)
     else:
         sums.addmm_(rows.T, rows)
 
@@ -201,8 +256,8 @@ def add_products(sums: Tensor, rows: Tensor) -> None:
 def ridge_solution(products: Tensor, moments: Tensor, ridge: float, least: Tensor) -> Tensor:
     """(A + lambda I)^-1 M for A = X^T X [F, F], M = X^T Y [F, O].
 
-    For lambda = 0, and where rounding has left A + lambda I without a Cholesky factor, by A's eigenvectors, without those whose eigenvalues are not
-    above `least`, in which A and M are nothing but rounding.
+    For lambda = 0, and where rounding has left A + lambda I without a Cholesky factor, by A's eigenvectors, without
+    those whose eigenvalues are not above `least`, in which A and M are nothing but rounding.
     """
     regular = products + ridge * torch.eye(len(products), dtype=products.dtype, device=products.device)
     factor, failed = torch.linalg.cholesky_ex(regular)

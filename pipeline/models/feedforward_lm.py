@@ -13,10 +13,12 @@ from pipeline.verb import Refusal
 
 
 class FeedforwardLM(SequenceModel):
-    """e = [C x_t; C x_{t-1}; ..; C x_{t-K+1}], log p(x_{t+1}) = log softmax(b + W e + U tanh(d + H e)) (Bengio et al. 2003, eq. 1).
+    """e = [C x_t; C x_{t-1}; ..; C x_{t-K+1}],
+    log p(x_{t+1}) = log softmax(b + W e + U tanh(d + H e)) (Bengio et al. 2003, eq. 1).
 
     space      Symbols; unknown ones, and what lies before a sequence, are embedded as zeros
-    taps       K >= 1 symbols are seen;  embedding  m >= 1, entries of a symbol's feature vector;  hidden  h >= 1 tanh units
+    taps       K >= 1 symbols are seen;  embedding  m >= 1, entries of a symbol's feature vector;
+    hidden     h >= 1 tanh units
     direct_connections  whether there is W; without it the features reach the output through the tanh layer alone
     Parameters: V m + h (K m + 1) + V (h + 1), and V K m for W.
     """
@@ -24,7 +26,9 @@ class FeedforwardLM(SequenceModel):
     def __init__(self, space: Symbols, taps: int, embedding: int, hidden: int, direct_connections: bool):
         super().__init__()
         if not isinstance(space, Symbols):
-            raise Refusal("model=feedforward_lm reads symbols, not real values: take model=delay_taps, or data=shakespeare")
+            raise Refusal(
+                "model=feedforward_lm reads symbols, not real values: take model=delay_taps, or data=shakespeare"
+            )
         self.space, self.taps = space, taps
         self.features = nn.Parameter(torch.randn(embedding, space.count) / math.sqrt(embedding))
         self.hidden = nn.Linear(taps * embedding, hidden)
@@ -37,5 +41,7 @@ class FeedforwardLM(SequenceModel):
     def forward(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         seen, last = delayed(x, *state)
         embedded = linear(seen, self.features).flatten(2)
-        logits = linear(torch.tanh(linear(embedded, self.hidden.weight, self.hidden.bias)), self.output.weight, self.output.bias)
+        logits = linear(
+            torch.tanh(linear(embedded, self.hidden.weight, self.hidden.bias)), self.output.weight, self.output.bias
+        )
         return (logits if self.direct is None else logits + linear(embedded, self.direct.weight)), (last,)

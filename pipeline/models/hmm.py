@@ -1,7 +1,7 @@
 """Hidden Markov model, learned by expectation-maximization (Baum-Welch).
 
-Shapes: T time, B streams, N states, V symbols, D observed values, S = T + 1 observations of a window with T targets, W >= N numbers in a row
-that holds N states, C steps of a stretch of time.
+Shapes: T time, B streams, N states, V symbols, D observed values, S = T + 1 observations of a window with T targets, W
+>= N numbers in a row that holds N states, C steps of a stretch of time.
 """
 
 import math
@@ -17,43 +17,48 @@ from pipeline.models.emissions import Categorical, Gaussian, Likelihood, draw_pr
 from pipeline.models.model import State, StatisticsModel
 from pipeline.verb import Refusal
 
-SCALE = 4               # steps from one scaling to the next
-CACHE = 200_000         # bytes of one step of the streams that are run side by side: SCALE times as many stay in the cache
-STRETCH = 16            # most scalings between two of what is done for many steps at once; rounding adds up so long
-MEMORY = 2 ** 27        # bytes of all their steps, unless one stream alone has more
+SCALE = 4  # steps from one scaling to the next
+CACHE = 200_000  # bytes of one step of the streams that are run side by side: SCALE times as many stay in the cache
+STRETCH = 16  # most scalings between two of what is done for many steps at once; rounding adds up so long
+MEMORY = 2**27  # bytes of all their steps, unless one stream alone has more
 
 
 class Room(dict):
-    """Memory to compute in, by name, kept between calls: fresh memory costs more than what is done with it. A copy of it is empty."""
+    """Memory to compute in, by name, kept between calls: fresh memory costs more than what is done with it.
+    A copy of it is empty."""
 
     def __reduce__(self):
         return Room, ()
 
     def take(self, name: str, like: Tensor, *shape: int) -> Tensor:
-        """[shape] of the dtype and on the device of `like`, the same memory at every call; its numbers are what the last one left."""
+        """[shape] of the dtype and on the device of `like`, the same memory at every call;
+        its numbers are what the last one left."""
         key, size = (name, like.dtype, like.device), math.prod(shape)
         if key not in self or len(self[key]) < size:
-            with torch.inference_mode(False):           # what is made within it could not be written to without it
+            with torch.inference_mode(False):  # what is made within it could not be written to without it
                 self[key] = torch.empty(size, dtype=like.dtype, device=like.device)
         return self[key][:size].view(shape)
 
 
 class HiddenMarkovModel(StatisticsModel):
-    """p(z_0) = initial[z_0],  p(z_t = j | z_{t-1} = i) = transition[i, j],  x_t ~ emission of state z_t  (Rabiner 1989).
+    """p(z_0) = initial[z_0],  p(z_t = j | z_{t-1} = i) = transition[i, j],  x_t ~ emission of state z_t
+    (Rabiner 1989).
 
-    space      Symbols: a categorical distribution for each state;  Reals without driving inputs: a Gaussian with full covariance for each
+    space      Symbols: a categorical distribution for each state;
+               Reals without driving inputs: a Gaussian with full covariance for each
     states     N >= 1
-    smoothing  >= 0, added to every expected count in the M step (a Dirichlet prior with 1 + smoothing; for Gaussians see
-               pipeline.models.emissions): a symbol that was never seen has a probability, a state that was never used has uniform ones.
-               With 0 such a state keeps its parameters. No learned probability is below 1e-7 in any case.
+    smoothing  >= 0, added to every expected count in the M step (a Dirichlet prior with 1 + smoothing; for Gaussians
+               see pipeline.models.emissions): a symbol that was never seen has a probability, a state that was never
+               used has uniform ones. With 0 such a state keeps its parameters. No learned probability is below
+               1e-7 in any case.
     covariance_floor  > 0, least eigenvalue of a covariance, as part of the series' variance
-    precision  float64 or float32, of the recursions in learning: products of positive numbers, scaled so often that float32 is
-               as good as 1e-5; sums and parameters are float64 with both
-    Parameters: initial [N], transition [N, N], and the emission's, all float64; initial, transition and categorical emissions are drawn
-    uniformly among all distributions.
+    precision  float64 or float32, of the recursions in learning: products of positive numbers, scaled so often that
+               float32 is as good as 1e-5; sums and parameters are float64 with both
+    Parameters: initial [N], transition [N, N], and the emission's, all float64; initial, transition and categorical
+    emissions are drawn uniformly among all distributions.
 
-    State: p(z_t | x_0 .. x_{t-1}) of the element x_t that is read next, [1, B, N]; initial at a start. Symbol V, and a vector with a value that
-    is not finite, are missing: they tell nothing of the state.
+    State: p(z_t | x_0 .. x_{t-1}) of the element x_t that is read next, [1, B, N]; initial at a start. Symbol V, and a
+    vector with a value that is not finite, are missing: they tell nothing of the state.
     """
 
     rule = "em"
@@ -61,18 +66,27 @@ class HiddenMarkovModel(StatisticsModel):
     def __init__(self, space: Symbols | Reals, states: int, smoothing: float, covariance_floor: float, precision: str):
         super().__init__()
         for name, value, fits, wanted in (
-                ("states", states, states >= 1, "1 or more"), ("smoothing", smoothing, smoothing >= 0, "0 or a small positive number such as 0.01"),
-                ("covariance_floor", covariance_floor, covariance_floor > 0, "a small positive number such as 1e-6"),
-                ("precision", precision, precision in ("float32", "float64"), "float32 or float64")):
+            ("states", states, states >= 1, "1 or more"),
+            ("smoothing", smoothing, smoothing >= 0, "0 or a small positive number such as 0.01"),
+            ("covariance_floor", covariance_floor, covariance_floor > 0, "a small positive number such as 1e-6"),
+            ("precision", precision, precision in ("float32", "float64"), "float32 or float64"),
+        ):
             if not fits:
                 raise Refusal(f"model.{name}={value}: take {wanted}")
         if isinstance(space, Reals) and space.driving:
-            raise Refusal(f"model=hmm: knows no driving inputs, the series has {space.driving}: take model=lds, echo_state or delay_taps")
+            raise Refusal(
+                f"model=hmm: knows no driving inputs, the series has {space.driving}: "
+                "take model=lds, echo_state or delay_taps"
+            )
         self.states, self.smoothing, self.precision = states, smoothing, getattr(torch, precision)
         self.initial = nn.Parameter(draw_proportions(states), requires_grad=False)
         self.transition = nn.Parameter(draw_proportions(states, states), requires_grad=False)
         self.room = Room()
-        self.emission = Categorical(states, space.count) if isinstance(space, Symbols) else Gaussian(states, space.observed, covariance_floor)
+        self.emission = (
+            Categorical(states, space.count)
+            if isinstance(space, Symbols)
+            else Gaussian(states, space.observed, covariance_floor)
+        )
 
     # Reading a sequence
 
@@ -91,7 +105,12 @@ class HiddenMarkovModel(StatisticsModel):
     @torch.no_grad()
     def log_likelihood(self, x: Tensor) -> Tensor:
         """log p(x_0 .. x_{T-1}) of each stream, in nats: [T, B] or [T, B, D] from the start on -> [B]."""
-        return torch.cat([run.filter(x[:, part], self.initial.double()[None]).log_p().sum(0) for run, part in self._parts(x, torch.float64)])
+        return torch.cat(
+            [
+                run.filter(x[:, part], self.initial.double()[None]).log_p().sum(0)
+                for run, part in self._parts(x, torch.float64)
+            ]
+        )
 
     @torch.no_grad()
     def posterior(self, x: Tensor) -> Tensor:
@@ -100,12 +119,13 @@ class HiddenMarkovModel(StatisticsModel):
         for run, part in self._parts(x, torch.float64):
             filtered = run.filter(x[:, part], self.initial.double()[None])
             for first, _, gamma in run.smooth(x[:, part], filtered, None):
-                found[first:first + len(gamma), part] = gamma[..., :self.states]
+                found[first : first + len(gamma), part] = gamma[..., : self.states]
         return found
 
     @torch.no_grad()
     def most_likely_states(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """argmax over z_0 .. z_{T-1} of p(z, x), and its log: [T, B] or [T, B, D] from the start on -> [T, B], [B] (Viterbi). Of equal paths, any."""
+        """argmax over z_0 .. z_{T-1} of p(z, x), and its log: [T, B] or [T, B, D] from the start on -> [T, B], [B]
+        (Viterbi). Of equal paths, any."""
         log_transition = self.transition.double().log()
         emitted = self.emission.log_likelihood(x)
         best, came_from = self.initial.double().log() + emitted[0], []
@@ -121,7 +141,8 @@ class HiddenMarkovModel(StatisticsModel):
 
     @torch.no_grad()
     def sample(self, state: State, length: int, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
-        """A draw of x_t, x_{t+1} .. [length, B] or [length, B, D], and of the states z [length, B], from a state before x_t."""
+        """A draw of x_t, x_{t+1} .. [length, B] or [length, B, D],
+        and of the states z [length, B], from a state before x_t."""
         z = [torch.multinomial(state[0][0], 1, generator=generator)[:, 0]]
         for _ in range(length - 1):
             z.append(torch.multinomial(self.transition[z[-1]], 1, generator=generator)[:, 0])
@@ -130,21 +151,24 @@ class HiddenMarkovModel(StatisticsModel):
     # Learning
 
     def zero_statistics(self, length: int) -> dict[str, Tensor]:
-        """Expected numbers: started [N], of streams that start in i; moved [N, N], of transitions from i to j; and the emission's."""
+        """Expected numbers: started [N], of streams that start in i;
+        moved [N, N], of transitions from i to j; and the emission's."""
         counts = {"started": self.initial, "moved": self.transition}
-        return {name: torch.zeros_like(like, dtype=torch.float64) for name, like in counts.items()} | self.emission.zero_statistics()
+        return {
+            name: torch.zeros_like(like, dtype=torch.float64) for name, like in counts.items()
+        } | self.emission.zero_statistics()
 
     @torch.no_grad()
     def accumulate(self, statistics: dict[str, Tensor], window, state: State) -> tuple[State, Tensor]:
         """E step over a window: forward from the carried state, backward from the window's end.
 
-        A window's observations are its first input, which counts where streams start and else was the last target before, and its targets. So a
-        pass counts every stream's start, transition and emission once. What follows a stream's last scored target is read and not counted.
-        Exact where windows hold whole streams. A stream that goes on is smoothed without what follows the window: its last states lack what
-        the future would tell of them.
+        A window's observations are its first input, which counts where streams start and else was the last target
+        before, and its targets. So a pass counts every stream's start, transition and emission once. What follows a
+        stream's last scored target is read and not counted. Exact where windows hold whole streams. A stream that goes
+        on is smoothed without what follows the window: its last states lack what the future would tell of them.
 
-        Returns the state before the last target, and -log p of the targets given all before them (Symbols), or the squared error of their
-        predicted means (Reals; 0 in the first pass, which finds the series' units).
+        Returns the state before the last target, and -log p of the targets given all before them (Symbols), or the
+        squared error of their predicted means (Reals; 0 in the first pass, which finds the series' units).
         """
         scored = self.emission.observed(window.targets)
         x, counted = _observations(window.inputs, window.targets, scored)
@@ -155,27 +179,32 @@ class HiddenMarkovModel(StatisticsModel):
             alpha = filtered.alpha
             after[0, part] = self._next(alpha[-2])
             if isinstance(self.emission, Categorical):
-                loss -= (filtered.total() if counted is None else filtered.log_p()[1:].where(scored[:, part], 0.0)).sum()
+                loss -= (
+                    filtered.total() if counted is None else filtered.log_p()[1:].where(scored[:, part], 0.0)
+                ).sum()
             elif self.emission.placed:
                 predicted = self.emission.predict(self._next(alpha[:-1]))
-                loss += torch.where(scored[:, part, None], predicted - window.targets[:, part].double(), 0.0).square().sum()
+                loss += (
+                    torch.where(scored[:, part, None], predicted - window.targets[:, part].double(), 0.0).square().sum()
+                )
             moved = torch.zeros(run.width, run.width, dtype=torch.float64, device=x.device)
             for first, weighted, gamma in run.smooth(x_SB, filtered, None if counted is None else counted[:, part]):
                 if first == 0:
                     if window.reset:
-                        statistics["started"] += gamma[0, :, :self.states].double().sum(0)
+                        statistics["started"] += gamma[0, :, : self.states].double().sum(0)
                     else:
                         gamma[0] = 0
                     weighted = weighted[1:]
                 start = max(first, 1) - 1
-                moved += alpha[start:start + len(weighted)].flatten(0, 1).t() @ weighted.flatten(0, 1)
-                self.emission.count(statistics, x_SB[first:first + len(gamma)].flatten(0, 1), gamma.flatten(0, 1))
-            statistics["moved"] += moved[:self.states, :self.states] * self.transition.double()
+                moved += alpha[start : start + len(weighted)].flatten(0, 1).t() @ weighted.flatten(0, 1)
+                self.emission.count(statistics, x_SB[first : first + len(gamma)].flatten(0, 1), gamma.flatten(0, 1))
+            statistics["moved"] += moved[: self.states, : self.states] * self.transition.double()
         return (after,), loss
 
     @torch.no_grad()
     def update(self, statistics: dict[str, Tensor]) -> None:
-        """M step. Raises the likelihood of what was read (times the prior's density), or leaves it; Gaussians' first one places them instead."""
+        """M step. Raises the likelihood of what was read (times the prior's density), or leaves it;
+        Gaussians' first one places them instead."""
         if self.emission.placed:
             self.initial.copy_(proportions(statistics["started"], self.smoothing, self.initial))
             self.transition.copy_(proportions(statistics["moved"], self.smoothing, self.transition))
@@ -184,14 +213,18 @@ class HiddenMarkovModel(StatisticsModel):
     # Between the model and its recursions
 
     def _recursion(self, dtype: torch.dtype) -> "Recursion":
-        fast = 16 if dtype == torch.float32 else 12         # MKL multiplies rows of so many in half the time of rows of 10
+        fast = 16 if dtype == torch.float32 else 12  # MKL multiplies rows of so many in half the time of rows of 10
         width = fast if 9 <= self.states < fast else self.states
         more = width - self.states
-        return Recursion(F.pad(self.transition.double(), (0, more, 0, more)).to(dtype), self.emission.likelihood(dtype, width), self.room)
+        return Recursion(
+            F.pad(self.transition.double(), (0, more, 0, more)).to(dtype),
+            self.emission.likelihood(dtype, width),
+            self.room,
+        )
 
     def _next(self, alpha: Tensor) -> Tensor:
         """p(z_{t+1} | x_0 .. x_t), float64: alpha_t [.., W] -> [.., N]."""
-        known = alpha[..., :self.states].double()
+        known = alpha[..., : self.states].double()
         return known / known.sum(-1, keepdim=True) @ self.transition.double()
 
     def _parts(self, x: Tensor, dtype: torch.dtype) -> Iterator[tuple["Recursion", slice]]:
@@ -205,43 +238,48 @@ class HiddenMarkovModel(StatisticsModel):
 class Filtered(NamedTuple):
     """What a stream's past tells of its states."""
 
-    alpha: Tensor       # [S, B, W], p(z_t | x_0 .. x_t) up to a factor
-    top: Tensor         # [S, B] float64, log of what b_t was divided by
-    divisors: Tensor    # [S // SCALE, B, 1], what alpha was divided by at every SCALE-th step
+    alpha: Tensor  # [S, B, W], p(z_t | x_0 .. x_t) up to a factor
+    top: Tensor  # [S, B] float64, log of what b_t was divided by
+    divisors: Tensor  # [S // SCALE, B, 1], what alpha was divided by at every SCALE-th step
 
     def log_p(self) -> Tensor:
         """log p(x_t | x_0 .. x_{t-1}) [S, B] float64."""
         logs = self.alpha.sum(-1).double().log()
         log_p = self.top + logs
         log_p[1:] -= logs[:-1]
-        log_p[SCALE - 1::SCALE] += self.divisors[..., 0].double().log()
+        log_p[SCALE - 1 :: SCALE] += self.divisors[..., 0].double().log()
         return log_p
 
     def total(self) -> Tensor:
-        """log p(x_1 .. x_{S-1} | x_0) [B] float64: the sum over log_p's rows but the first, without reading all of alpha."""
+        """log p(x_1 .. x_{S-1} | x_0) [B] float64: the sum over log_p's rows but the first,
+        without reading all of alpha."""
         first, last = self.alpha[0].sum(-1).double().log(), self.alpha[-1].sum(-1).double().log()
         return self.top[1:].sum(0) + self.divisors[..., 0].double().log().sum(0) + last - first
 
 
 class Recursion:
-    """alpha_t = (alpha_{t-1} A) * b_t,  beta_{t-1} = A (b_t * beta_t),  b_t(j) = p(x_t | z_t = j) over its largest; scaled at every SCALE-th t.
+    """alpha_t = (alpha_{t-1} A) * b_t,  beta_{t-1} = A (b_t * beta_t),  b_t(j) = p(x_t | z_t = j) over its largest;
+    scaled at every SCALE-th t.
 
     transition  A [W, W], zeros in rows and columns beyond the N states
     likelihood  (x, b, log of what b was divided by, or None) -> fills them
     room        that alpha, beta and b are written to
-    All entries of A among the N states are at least 1e-7, and the largest of b_t is 1: between two scalings alpha stays above 1e-28, and beta
-    below 1e35, so that float32 holds both.
+    All entries of A among the N states are at least 1e-7, and the largest of b_t is 1: between two scalings alpha stays
+    above 1e-28, and beta below 1e35, so that float32 holds both.
     """
 
     def __init__(self, transition: Tensor, likelihood: Likelihood, room: Room):
-        self.forward, self.backward = transition.t().contiguous().t(), transition.t()     # as wide products like them
+        self.forward, self.backward = transition.t().contiguous().t(), transition.t()  # as wide products like them
         self.likelihood, self.width, self.room = likelihood, len(transition), room
 
     def filter(self, x: Tensor, before_BN: Tensor) -> Filtered:
         """Observations of S steps and p(z_0); the next call overwrites alpha."""
         length, streams = x.shape[:2]
         alpha = self._take("alpha", length, streams)
-        top, divisors = alpha.new_empty(length, streams, dtype=torch.float64), alpha.new_empty(length // SCALE, streams, 1)
+        top, divisors = (
+            alpha.new_empty(length, streams, dtype=torch.float64),
+            alpha.new_empty(length // SCALE, streams, 1),
+        )
         steps, scales = alpha.unbind(0), divisors.unbind(0)
         steps[0].copy_(F.pad(before_BN, (0, self.width - before_BN.shape[-1])))
         for first, last in self._stretches(length, streams):
@@ -257,14 +295,16 @@ class Recursion:
         return Filtered(alpha, top, divisors)
 
     def smooth(self, x: Tensor, filtered: Filtered, counted: Tensor | None) -> Iterator[tuple[int, Tensor, Tensor]]:
-        """What filter was given and gave -> stretches of time from the last to the first: (first t, w [C, B, W], gamma [C, B, W]).
+        """What filter was given and gave -> stretches of time from the last to the first:
+        (first t, w [C, B, W], gamma [C, B, W]).
 
-        gamma_t = p(z_t | all x);  alpha_{t-1}(i) A(i, j) w_t(j) = p(z_{t-1} = i, z_t = j | all x). Observations that are not counted [S, B] (None:
-        all are), the last ones of a stream, are left out of "all x", and have gamma and w 0. The next stretch overwrites w and gamma.
+        gamma_t = p(z_t | all x);  alpha_{t-1}(i) A(i, j) w_t(j) = p(z_{t-1} = i, z_t = j | all x).
+        Observations that are not counted [S, B] (None: all are), the last ones of a stream, are left out of "all x",
+        and have gamma and w 0. The next stretch overwrites w and gamma.
         """
         length, streams = x.shape[:2]
         alpha, _, divisors = filtered
-        ending = {length - 1: alpha.new_ones(streams)}                              # t -> 1 for streams that nothing counted follows
+        ending = {length - 1: alpha.new_ones(streams)}  # t -> 1 for streams that nothing counted follows
         if counted is not None:
             ending |= {t: (~counted[t + 1]).to(alpha.dtype) for t in (~counted[1:]).any(1).nonzero()[:, 0].tolist()}
         steps, carried = alpha.unbind(0), alpha.new_zeros(streams, self.width)
@@ -273,8 +313,8 @@ class Recursion:
             self.likelihood(x[first:last], w, None)
             if counted is not None:
                 w *= counted[first:last, :, None]
-            w[SCALE - 1::SCALE] /= divisors[first // SCALE:last // SCALE]
-            beta = self._take("beta", last - first + 1, streams)                   # of first - 1 .. last - 1
+            w[SCALE - 1 :: SCALE] /= divisors[first // SCALE : last // SCALE]
+            beta = self._take("beta", last - first + 1, streams)  # of first - 1 .. last - 1
             rows, weighted = beta.unbind(0), w.unbind(0)
             rows[-1].copy_(carried)
             for k in reversed(range(last - first)):
@@ -282,7 +322,7 @@ class Recursion:
                     rows[k + 1].add_((ending[first + k] / steps[first + k].sum(-1))[:, None])
                 torch.mm(weighted[k].mul_(rows[k + 1]), self.backward, out=rows[k])
             gamma = beta[1:].mul_(alpha[first:last])
-            torch.div(rows[0], gamma[0].sum(-1, keepdim=True), out=carried)         # by 1 but for rounding, which would add up
+            torch.div(rows[0], gamma[0].sum(-1, keepdim=True), out=carried)  # by 1 but for rounding, which would add up
             if counted is not None:
                 gamma *= counted[first:last, :, None]
             yield first, w, gamma
@@ -297,10 +337,13 @@ class Recursion:
 
 
 def _observations(inputs: Tensor, targets: Tensor, scored: Tensor) -> tuple[Tensor, Tensor | None]:
-    """A window's observations, [T + 1, B] or [T + 1, B, D]: inputs, and the targets that are scored [T, B] as the inputs after them; and whether
-    each is the first of a stream's observations, a scored target, or before one [T + 1, B], None where all are."""
+    """A window's observations, [T + 1, B] or [T + 1, B, D]: inputs, and the targets that are scored [T, B] as the
+    inputs after them; and whether each is the first of a stream's observations,
+    a scored target, or before one [T + 1, B], None where all are."""
     if scored.all():
         return torch.cat([inputs[:1], targets]), None
     read = torch.cat([inputs[1:], targets[-1:]])
     after = scored.flip(0).cumsum(0).flip(0) > 0
-    return torch.cat([inputs[:1], torch.where(scored.view(scored.shape + (1,) * (inputs.ndim - 2)), targets, read)]), torch.cat([after[:1], after])
+    return torch.cat(
+        [inputs[:1], torch.where(scored.view(scored.shape + (1,) * (inputs.ndim - 2)), targets, read)]
+    ), torch.cat([after[:1], after])

@@ -2,16 +2,18 @@
 
 z_t = A z_{t-1} + B u_t + w_t,  y_t = C z_t + D u_t + d + v_t,  w_t ~ N(0, Q),  v_t ~ N(0, R),  z_0 ~ N(m, P)
 
-z_0 is the state of the first observation y_0, so u_0 enters y_0 alone (Ghahramani & Hinton 1996, whose first step is 1; the z_0 of
-Shumway & Stoffer 1982 comes a step earlier). NaN in y is a missing value; any entries of y_t may be missing.
+z_0 is the state of the first observation y_0, so u_0 enters y_0 alone (Ghahramani & Hinton 1996, whose first step is 1;
+the z_0 of Shumway & Stoffer 1982 comes a step earlier). NaN in y is a missing value; any entries of y_t may be missing.
 
-Covariances depend on what is missing and not on the values. So they come first, as a table of the distinct ones and the row of that table
-for each step: streams with the same values missing share one, and once a step changes it by no more than CONVERGED, it holds until the next
-missing value (the Riccati recursion converges geometrically: Anderson & Moore 1979, Optimal Filtering, chapter 4). Means then follow linear
-recurrences, h_t = F h_{t-1} + g_t, which are evaluated in blocks where F is constant. Where values are missing again and again, every step has
-its own covariance, and time is marched through in many places at once (_march).
+Covariances depend on what is missing and not on the values. So they come first, as a table of the distinct ones and the
+row of that table for each step: streams with the same values missing share one, and once a step changes it by no more
+than CONVERGED, it holds until the next missing value (the Riccati recursion converges geometrically: Anderson & Moore
+1979, Optimal Filtering, chapter 4). Means then follow linear recurrences, h_t = F h_{t-1} + g_t, which are evaluated in
+blocks where F is constant. Where values are missing again and again, every step has its own covariance, and time is
+marched through in many places at once (_march).
 
-Shapes: T time, B streams, D observed, U driving, N states, M rows of a table, b = 1 where the streams share a covariance, else B.
+Shapes: T time, B streams, D observed, U driving, N states, M rows of a table,
+b = 1 where the streams share a covariance, else B.
 """
 
 import math
@@ -22,12 +24,12 @@ import numpy as np
 
 from pipeline.verb import Refusal
 
-CONVERGED = 1e-13       # of sqrt(P_ii P_jj), for the change of P_ij in a step
-BLOCK = 6               # steps of a recurrence that are one product
-LONG = 16               # steps from which constant gains are worth a block
-FEW = 8                 # steps with missing values up to which it pays to converge anew after each
-PLACES, STRIDE = 512, 64    # matrices that are worth one product together; least steps that a place in time marches
-SWEEPS = 8              # marches from everywhere before going one by one
+CONVERGED = 1e-13  # of sqrt(P_ii P_jj), for the change of P_ij in a step
+BLOCK = 6  # steps of a recurrence that are one product
+LONG = 16  # steps from which constant gains are worth a block
+FEW = 8  # steps with missing values up to which it pays to converge anew after each
+PLACES, STRIDE = 512, 64  # matrices that are worth one product together; least steps that a place in time marches
+SWEEPS = 8  # marches from everywhere before going one by one
 
 Array = np.ndarray
 
@@ -35,22 +37,23 @@ Array = np.ndarray
 class System(NamedTuple):
     """The matrices of the equations above."""
 
-    A: Array        # [N, N]
-    B: Array        # [N, U]
-    C: Array        # [D, N]
-    D: Array        # [D, U]
-    d: Array        # [D]
-    Q: Array        # [N, N], positive semidefinite
-    R: Array        # [D, D], positive semidefinite, C P C^T + R positive definite
+    A: Array  # [N, N]
+    B: Array  # [N, U]
+    C: Array  # [D, N]
+    D: Array  # [D, U]
+    d: Array  # [D]
+    Q: Array  # [N, N], positive semidefinite
+    R: Array  # [D, D], positive semidefinite, C P C^T + R positive definite
 
     def predict(self, P: Array) -> Array:
         """A P A^T + Q, symmetric to the last bit."""
         return _symmetric(self.A @ P @ self.A.T + self.Q)
 
     def update(self, P: Array, missing: Array | None) -> tuple[Array, Array, Array]:
-        """S = C P C^T + R, K = P C^T S^-1 and (I - K C) P (I - K C)^T + K R K^T for P [.., N, N]; missing [.., D], or None: nothing."""
+        """S = C P C^T + R, K = P C^T S^-1 and (I - K C) P (I - K C)^T + K R K^T for P [.., N, N];
+        missing [.., D], or None: nothing."""
         C, R = self.C, self.R
-        if missing is not None:     # an entry that is missing observes nothing, with noise 1 that no other entry shares
+        if missing is not None:  # an entry that is missing observes nothing, with noise 1 that no other entry shares
             C = np.where(missing[..., None], 0.0, C)
             R = np.where(missing[..., None] | missing[..., None, :], np.eye(len(R)), R)
         crossed = P @ C.mT
@@ -66,9 +69,9 @@ class System(NamedTuple):
 class Beliefs(NamedTuple):
     """z_t ~ N(means[t], table[row[t]]) for each step."""
 
-    means: Array    # [T, B, N]
-    table: Array    # [M, b, N, N]
-    row: Array      # [T] int64
+    means: Array  # [T, B, N]
+    table: Array  # [M, b, N, N]
+    row: Array  # [T] int64
 
     @property
     def covariances(self) -> Array:
@@ -77,11 +80,12 @@ class Beliefs(NamedTuple):
 
 
 class Filtered(NamedTuple):
-    predicted: Beliefs          # z_t given y_0 .. y_{t-1}
-    updated: Beliefs            # z_t given y_0 .. y_t, in the same rows
-    errors: Array               # [T, B, D], y_t less its prediction; 0 where y_t is missing
-    root: Array                 # [M, b, D, D], Cholesky factor of the errors' covariance, in the same rows; 1 on the diagonal where y_t is missing
-    missing: Array | None       # [T, B, D], or None: nothing
+    predicted: Beliefs  # z_t given y_0 .. y_{t-1}
+    updated: Beliefs  # z_t given y_0 .. y_t, in the same rows
+    errors: Array  # [T, B, D], y_t less its prediction; 0 where y_t is missing
+    # [M, b, D, D], Cholesky factor of the errors' covariance, in the same rows; 1 on the diagonal where y_t is missing
+    root: Array
+    missing: Array | None  # [T, B, D], or None: nothing
 
     @property
     def log_likelihood(self) -> Array:
@@ -89,22 +93,29 @@ class Filtered(NamedTuple):
         ones = np.ones(self.errors.shape[-1])
         seen = len(ones) if self.missing is None else (~self.missing).sum(-1)
         squares = np.square(_apply(np.linalg.solve(self.root, np.diag(ones)), self.predicted.row, self.errors)) @ ones
-        return -0.5 * (squares + math.log(2 * math.pi) * seen) - np.log(np.diagonal(self.root, axis1=-2, axis2=-1)).sum(-1)[self.predicted.row]
+        return (
+            -0.5 * (squares + math.log(2 * math.pi) * seen)
+            - np.log(np.diagonal(self.root, axis1=-2, axis2=-1)).sum(-1)[self.predicted.row]
+        )
 
 
 class Smoothed(NamedTuple):
-    beliefs: Beliefs            # z_t given all of y
-    lagged: Array               # [M, b, N, N], Cov(z_{t+1}, z_t) given all of y, in the rows of the beliefs; 0 for the last step
+    beliefs: Beliefs  # z_t given all of y
+    lagged: Array  # [M, b, N, N], Cov(z_{t+1}, z_t) given all of y, in the rows of the beliefs; 0 for the last step
 
 
 def kalman_filter(system: System, y: Array, u: Array, mean: Array, covariance: Array) -> Filtered:
-    """S = C P C^T + R, K = P C^T S^-1; m <- m + K e, P <- (I - K C) P (I - K C)^T + K R K^T (Joseph's form); then m <- A m + B u, P <- A P A^T + Q.
+    """S = C P C^T + R, K = P C^T S^-1; m <- m + K e, P <- (I - K C) P (I - K C)^T + K R K^T (Joseph's form);
+    then m <- A m + B u, P <- A P A^T + Q.
 
-    y [T, B, D], u [T, B, U], T >= 1; mean [B, N] and covariance [b, N, N] of z_0. A missing entry is an observation of nothing: its row of C is 0.
-    Raises Refusal where S is singular, u is NaN or anything is infinite. (Kalman 1960; Joseph's form: Bucy & Joseph 1968.)
+    y [T, B, D], u [T, B, U], T >= 1; mean [B, N] and covariance [b, N, N] of z_0. A missing entry is an observation of
+    nothing: its row of C is 0. Raises Refusal where S is singular, u is NaN or anything is infinite. (Kalman 1960;
+    Joseph's form: Bucy & Joseph 1968.)
     """
     if not np.isfinite(u).all():
-        raise Refusal("linear dynamical system: a driving input is NaN or infinite; only observations may be missing: fill it in")
+        raise Refusal(
+            "linear dynamical system: a driving input is NaN or infinite; only observations may be missing: fill it in"
+        )
     if np.isinf(y).any():
         raise Refusal("linear dynamical system: an observation is infinite: make it NaN where it is missing")
     missing = np.isnan(y)
@@ -114,7 +125,7 @@ def kalman_filter(system: System, y: Array, u: Array, mean: Array, covariance: A
         root = np.linalg.cholesky(S)
     except np.linalg.LinAlgError:
         raise _singular() from None
-    net = y - (system.d + times(u, system.D) if u.shape[-1] else system.d)      # C z_t and noise
+    net = y - (system.d + times(u, system.D) if u.shape[-1] else system.d)  # C z_t and noise
     net = net if missing is None else np.where(missing, 0.0, net)
     steered = system.A @ K
     forcing = _apply(steered, row[:-1], net[:-1])
@@ -130,10 +141,11 @@ def kalman_filter(system: System, y: Array, u: Array, mean: Array, covariance: A
 
 
 def rts_smoother(system: System, filtered: Filtered) -> Smoothed:
-    """J = P_t A^T (A P_t A^T + Q)^-1; m_t <- m_t + J (m_{t+1} - A m_t - B u_{t+1}), P_t <- (I - J A) P_t (I - J A)^T + J (P_{t+1} + Q) J^T.
+    """J = P_t A^T (A P_t A^T + Q)^-1; m_t <- m_t + J (m_{t+1} - A m_t - B u_{t+1}),
+    P_t <- (I - J A) P_t (I - J A)^T + J (P_{t+1} + Q) J^T.
 
-    A singular A P A^T + Q is inverted on its range. Cov(z_{t+1}, z_t) = P_{t+1} J^T. (Rauch, Tung & Striebel 1965; in Joseph's form, all terms
-    are positive semidefinite.)
+    A singular A P A^T + Q is inverted on its range. Cov(z_{t+1}, z_t) = P_{t+1} J^T. (Rauch, Tung & Striebel 1965; in
+    Joseph's form, all terms are positive semidefinite.)
     """
     means, P, row = filtered.updated
     J = _divide(P @ system.A.T, system.predict(P))
@@ -160,9 +172,12 @@ def weighted_sum(table: Array, row: Array, weights: Array) -> Array:
 
 # Covariances
 
+
 def _singular() -> Refusal:
-    return Refusal("linear dynamical system: the covariance C P C^T + R of an observation is singular: give R a greater diagonal, or a model "
-                   "to be learned a greater model.floor")
+    return Refusal(
+        "linear dynamical system: the covariance C P C^T + R of an observation is singular: give R a greater "
+        "diagonal, or a model to be learned a greater model.floor"
+    )
 
 
 def _symmetric(P: Array) -> Array:
@@ -172,7 +187,7 @@ def _symmetric(P: Array) -> Array:
 def _close(P: Array, other: Array) -> bool:
     """Whether covariances are equal up to CONVERGED, each entry by the scale of its two states."""
     change = np.abs(P - other)
-    if change.max() > CONVERGED * other.max():                                  # the largest entry is a variance: the rest can be spared
+    if change.max() > CONVERGED * other.max():  # the largest entry is a variance: the rest can be spared
         return False
     deviations = np.sqrt(np.diagonal(other, axis1=-2, axis2=-1).clip(min=0))
     return bool((change <= CONVERGED * deviations[..., None] * deviations[..., None, :]).all())
@@ -188,7 +203,8 @@ def _divide(numerator: Array, P: Array) -> Array:
 
 
 def _covariances(system: System, steps: int, missing: Array | None, P: Array) -> tuple[Array, ...]:
-    """The row of each step [T], and by rows: predicted covariance, S, K, updated covariance, each [M, b, ..]. missing [T, B, D] or None: nothing."""
+    """The row of each step [T], and by rows: predicted covariance, S, K, updated covariance, each [M, b, ..]. missing
+    [T, B, D] or None: nothing."""
     gaps = []
     if missing is not None:
         gaps = missing.any((1, 2)).nonzero()[0].tolist()
@@ -214,19 +230,25 @@ def _covariances(system: System, steps: int, missing: Array | None, P: Array) ->
         if len(P) > 1 and _close(P, P[:1]):
             P = P[:1]
     widths = {len(part) for parts in rows for part in parts}
-    if len(widths) > 1:                                                         # streams that share some rows and not all
+    if len(widths) > 1:  # streams that share some rows and not all
         rows = [[np.broadcast_to(part, (max(widths), *part.shape[1:])) for part in parts] for parts in rows]
     return np.repeat(np.arange(len(held)), held), *(np.stack(column) for column in zip(*rows))
 
 
 def _smoothed_covariances(J: Array, base: Array, last: Array, backward: Array) -> tuple[Array, Array, Array]:
-    """P_t = base + J P_{t+1} J^T from the last step back, in the rows `backward` of J and base: the rows of a new table in that order [T], the
-    table, and the row of J that gave each of its rows but the first."""
+    """P_t = base + J P_{t+1} J^T from the last step back, in the rows `backward` of J and base: the rows of a new table
+    in that order [T], the table, and the row of J that gave each of its rows but the first."""
+
     def step(row, P):
         return _symmetric(base[row] + J[row] @ P @ J[row].mT)
+
     starts = _changes(backward)
     if len(starts) == len(backward):
-        return np.arange(len(backward) + 1), _march(lambda t, P: step(backward[t], P), last, len(backward), _close), backward
+        return (
+            np.arange(len(backward) + 1),
+            _march(lambda t, P: step(backward[t], P), last, len(backward), _close),
+            backward,
+        )
     table, gains, held = [last], [], [1]
     for row, left in zip(backward[starts].tolist(), np.diff(starts, append=len(backward)).tolist()):
         while left > 0:
@@ -239,11 +261,14 @@ def _smoothed_covariances(J: Array, base: Array, last: Array, backward: Array) -
 
 # Recurrences
 
-def _march(step: Callable, start: Array, steps: int, close: Callable) -> Array:
-    """x_0 = start, x_{t+1} = step(t, x_t): [b, ...] -> [steps + 1, b, ...]; step maps times [K] and their x [K, b, ...].
 
-    A long way is marched in K places at once, each from where the sweep before left it, until no beginning moves: what is computed forgets
-    where it began, so two or three sweeps usually do. K sweeps would do for certain; after SWEEPS of them it goes step by step.
+def _march(step: Callable, start: Array, steps: int, close: Callable) -> Array:
+    """x_0 = start, x_{t+1} = step(t, x_t): [b, ...] -> [steps + 1, b, ...];
+    step maps times [K] and their x [K, b, ...].
+
+    A long way is marched in K places at once, each from where the sweep before left it, until no beginning moves: what
+    is computed forgets where it began, so two or three sweeps usually do. K sweeps would do for certain; after SWEEPS
+    of them it goes step by step.
     """
     places = max(1, min(steps // STRIDE, PLACES // len(start)))
     return _sweeps(step, start, steps, close, places)
@@ -251,15 +276,15 @@ def _march(step: Callable, start: Array, steps: int, close: Callable) -> Array:
 
 def _sweeps(step: Callable, start: Array, steps: int, close: Callable, places: int) -> Array:
     stride = -(-steps // places)
-    clocks = np.arange(places * stride).clip(max=steps - 1).reshape(places, stride)         # what is past the end is cut off
-    path = np.empty((places, stride + 1, *start.shape))                                     # each place ends where the next begins
+    clocks = np.arange(places * stride).clip(max=steps - 1).reshape(places, stride)  # what is past the end is cut off
+    path = np.empty((places, stride + 1, *start.shape))  # each place ends where the next begins
     path[:, 0] = start
     for _ in range(SWEEPS):
         for k in range(stride):
             path[:, k + 1] = step(clocks[:, k], path[:, k])
         left = np.concatenate([start[None], path[:-1, -1]])
         if places == 1 or close(left, path[:, 0]):
-            return np.concatenate([path[:, :-1].reshape(-1, *start.shape), path[-1:, -1]])[:steps + 1]
+            return np.concatenate([path[:, :-1].reshape(-1, *start.shape), path[-1:, -1]])[: steps + 1]
         path[:, 0] = left
     return _sweeps(step, start, steps, close, 1)
 
@@ -304,50 +329,64 @@ def _apply(table: Array, row: Array, x: Array) -> Array:
 
 
 def _recur(table: Array, row: Array, g: Array, start: Array, backward: bool = False) -> Array:
-    """h_0 = start, h_{t+1} = table[row[t]] h_t + g_t, or backward h_T = start, h_t = table[row[t]] h_{t+1} + g_t: [M, b, N, N], [T], [T, B, N],
-    [B, N] -> [T + 1, B, N]. Uses g up."""
-    g = np.ascontiguousarray(g.swapaxes(0, 1))                                  # stream by stream
+    """h_0 = start, h_{t+1} = table[row[t]] h_t + g_t, or backward h_T = start, h_t = table[row[t]] h_{t+1} + g_t:
+    [M, b, N, N], [T], [T, B, N], [B, N] -> [T + 1, B, N]. Uses g up."""
+    g = np.ascontiguousarray(g.swapaxes(0, 1))  # stream by stream
     h = np.empty((g.shape[0], g.shape[1] + 1, g.shape[2]))
     way, now = (-1, g.shape[1]) if backward else (1, 0)
     h[:, now] = start
     for first, stop, constant in list(_segments(row))[::way]:
-        to = h[:, first:stop] if backward else h[:, first + 1:stop + 1]
+        to = h[:, first:stop] if backward else h[:, first + 1 : stop + 1]
         if constant:
             _blocks(table[row[first]], g[:, first:stop], h[:, now], to, backward)
         else:
             F, forcing = table[row[first:stop][::way]], g[:, first:stop][:, ::way].swapaxes(0, 1)
-            path = _march(lambda t, h: forcing[t] + (F[t] @ h[..., None])[..., 0], h[:, now], stop - first, _settled)
+            path = _march(
+                lambda t, h, F=F, forcing=forcing: forcing[t] + (F[t] @ h[..., None])[..., 0],
+                h[:, now],
+                stop - first,
+                _settled,
+            )
             to[:, ::way] = path[1:].swapaxes(0, 1)
         now = first if backward else stop
     return h.swapaxes(0, 1)
 
 
 def _blocks(F: Array, g: Array, start: Array, h: Array, backward: bool) -> None:
-    """h_t = F h_{t-1} + g_t from h_{-1} = start, or backward h_t = F h_{t+1} + g_t from h_T: [b, N, N], [B, T, N], [B, N] -> h [B, T, N].
+    """h_t = F h_{t-1} + g_t from h_{-1} = start, or backward h_t = F h_{t+1} + g_t from h_T:
+    [b, N, N], [B, T, N], [B, N] -> h [B, T, N].
 
-    Blocks of c steps are one product with the triangle of F's powers. What the blocks begin with is such a recurrence again, by F^c, over what
-    each would end with from 0. O(T c N^2) in log T / log c products; uses g up.
+    Blocks of c steps are one product with the triangle of F's powers. What the blocks begin with is such a recurrence
+    again, by F^c, over what each would end with from 0. O(T c N^2) in log T / log c products; uses g up.
     """
     streams, steps, width = g.shape
     c = min(steps, BLOCK)
     blocks, left = divmod(steps, c)
-    body, tail = (slice(left, steps), range(left - 1, -1, -1)) if backward else (slice(0, steps - left), range(steps - left, steps))
-    order = range(c)[::-1] if backward else range(c)                            # places in a block as they come
+    body, tail = (
+        (slice(left, steps), range(left - 1, -1, -1))
+        if backward
+        else (slice(0, steps - left), range(steps - left, steps))
+    )
+    order = range(c)[::-1] if backward else range(c)  # places in a block as they come
     powers = [np.broadcast_to(np.eye(width), F.shape)]
     for _ in range(c):
         powers.append(F @ powers[-1])
-    triangle = np.zeros((len(F), c, width, c, width))                           # from each step's g to each later step's h
+    triangle = np.zeros((len(F), c, width, c, width))  # from each step's g to each later step's h
     for k in range(c):
         for later in range(k, c):
             triangle[:, order[k], :, order[later]] = powers[later - k].mT
     to_end = triangle[..., order[-1], :].reshape(len(F), c * width, width)
-    parts = g[:, body].reshape(streams, blocks, c * width)                      # views, as is what h is written to
+    parts = g[:, body].reshape(streams, blocks, c * width)  # views, as is what h is written to
     begins = np.empty((streams, blocks, width))
     begins[:, -1 if backward else 0] = start
     if blocks > 1:
         ends = parts @ to_end
-        _blocks(powers[c], *((ends[:, 1:], start, begins[:, :-1]) if backward else (ends[:, :-1], start, begins[:, 1:])), backward)
-    parts[:, :, order[0] * width:(order[0] + 1) * width] += begins @ F.mT
+        _blocks(
+            powers[c],
+            *((ends[:, 1:], start, begins[:, :-1]) if backward else (ends[:, :-1], start, begins[:, 1:])),
+            backward,
+        )
+    parts[:, :, order[0] * width : (order[0] + 1) * width] += begins @ F.mT
     np.matmul(parts, triangle.reshape(len(F), c * width, c * width), out=h[:, body].reshape(streams, blocks, c * width))
     for t in tail:
         h[:, t] = g[:, t] + (h[:, t + 1 if backward else t - 1, None] @ F.mT)[:, 0]

@@ -4,17 +4,17 @@ Shapes: V vocabulary, K longest context, M nodes, E pairs of a node and a follow
 
     p(w | h) = (c(hw) - D_k(c(hw))) / c(h) + g(h) p(w | h'),    c(h) = sum_w c(hw),    g(h) = sum_w D_k(c(hw)) / c(h),
 
-for a context h of k symbols and h' without its first one, down to p(w | empty') = 1 / V; a context that was never seen has p(w | h').
-c(hw) is how often the gram hw was seen where k = K, and where k < K how many different symbols it came after, the start of the text or an
-unknown symbol counting as one. D_k(0) = 0, D_k(1), D_k(2) and D_k(3) = D_k(4) = ... are the discounts.
-Kneser & Ney 1995; Chen & Goodman 1999, who give the modified form.
+for a context h of k symbols and h' without its first one, down to p(w | empty') = 1 / V; a context that was never seen
+has p(w | h'). c(hw) is how often the gram hw was seen where k = K, and where k < K how many different symbols it came
+after, the start of the text or an unknown symbol counting as one. D_k(0) = 0, D_k(1), D_k(2) and D_k(3) = D_k(4) = ...
+are the discounts. Kneser & Ney 1995; Chen & Goodman 1999, who give the modified form.
 """
 
 import numpy as np
 
 from pipeline.models.suffixes import SuffixTree
 
-FALLBACK = (0.5, 1.0, 1.5)      # as in KenLM
+FALLBACK = (0.5, 1.0, 1.5)  # as in KenLM
 
 
 def estimate_discounts(tree: SuffixTree, longest: int) -> np.ndarray:
@@ -33,14 +33,15 @@ def estimate_discounts(tree: SuffixTree, longest: int) -> np.ndarray:
 
 
 def on_edges(discounts: np.ndarray) -> np.ndarray:
-    """What contexts of a + 1 .. b symbols leave to that of a, where every follower of theirs has the count 1: prod_{a < k <= b} D_k(1) for
-    a, b = 0..K, and 1 where a >= b [K + 1, K + 1]."""
+    """What contexts of a + 1 .. b symbols leave to that of a, where every follower of theirs has the count 1: prod_{a <
+    k <= b} D_k(1) for a, b = 0..K, and 1 where a >= b [K + 1, K + 1]."""
     logs = np.cumsum(np.log(discounts[:, 0]))
     return np.exp(np.minimum(logs - logs[:, None], 0))
 
 
 def smooth(tree: SuffixTree, discounts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """What each node and the edge above it add up to: p(w | node) = mass of the pair (node, w), or 0, + backoff(node) p(w | parent); [E], [M]."""
+    """What each node and the edge above it add up to: p(w | node) = mass of the pair (node, w),
+    or 0, + backoff(node) p(w | parent); [E], [M]."""
     if not len(tree.follower):
         return np.zeros(0), np.ones(1)
     lengths = np.diff(tree.first)
@@ -62,8 +63,8 @@ def _counts_of_counts(tree: SuffixTree, longest: int) -> np.ndarray:
     uncut = np.append(True, tree.text[tree.place[1:] - depth] > 0)
     kind = np.repeat(np.where(uncut, tree.depth, longest + 1) * np.int16(5), lengths)
     kind += np.minimum(tree.count, 5).astype(np.uint8) - 1
-    n = np.bincount(kind, minlength=5 * longest + 10).reshape(-1, 5)[:longest + 1, :4]
+    n = np.bincount(kind, minlength=5 * longest + 10).reshape(-1, 5)[: longest + 1, :4]
     # Between a parent and its child all counts are 1.
     starts, ends = (np.bincount(at, lengths[1:], minlength=longest + 2) for at in (above + 1, depth))
-    n[:, 0] += np.cumsum(starts - ends)[:longest + 1].astype(n.dtype)
+    n[:, 0] += np.cumsum(starts - ends)[: longest + 1].astype(n.dtype)
     return n

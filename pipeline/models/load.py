@@ -19,8 +19,10 @@ def load_network(run: RunDirectory, data: Data) -> SequenceModel:
     if not run.best.exists():
         raise Refusal(f"{run.path} has no weights yet: it writes them at its first validation (trainer.validate_every)")
     if run.facts["data"] != data.card["fingerprint"]:
-        raise Refusal(f"{run.path} was trained on other data than {data.card['corpus']} now holds (fingerprint "
-                      f"{run.facts['data'][:12]}, not {data.card['fingerprint'][:12]}): train again")
+        raise Refusal(
+            f"{run.path} was trained on other data than {data.card['corpus']} now holds (fingerprint "
+            f"{run.facts['data'][:12]}, not {data.card['fingerprint'][:12]}): train again"
+        )
     cfg = run.config()
     network = build(cfg.model, data.space).to(getattr(torch, cfg.trainer.dtype))
     network.load_state_dict(torch.load(run.best, map_location="cpu", weights_only=True)["network"])

@@ -9,7 +9,8 @@ State = tuple[Tensor, ...]
 
 
 class SequenceModel(nn.Module):
-    """(x_t, state) -> prediction of x_{t+1}, for the sequences that pipeline.datasets.space describes. Learned by gradient.
+    """(x_t, state) -> prediction of x_{t+1}, for the sequences
+    that pipeline.datasets.space describes. Learned by gradient.
 
     Shapes: T time, B batch, L layers (1 where a model has none).
     """
@@ -26,15 +27,19 @@ class SequenceModel(nn.Module):
         raise NotImplementedError
 
     def forward(self, x: Tensor, state: State) -> tuple[Tensor, State]:
-        """Elements of T steps and the state before them -> predictions, [T, B, V] logits or [T, B, D] means, and the state after."""
+        """Elements of T steps and the state before them -> predictions,
+        [T, B, V] logits or [T, B, D] means, and the state after."""
         raise NotImplementedError
 
     def stepper(self, state: State) -> Callable[[int], Tensor]:
-        """A function that reads one symbol at a time, batch 1, from this state on, and returns the next one's logits [V]."""
+        """A function that reads one symbol at a time, batch 1,
+        from this state on, and returns the next one's logits [V]."""
+
         def step(symbol: int) -> Tensor:
             nonlocal state
             logits, state = self(torch.tensor([[symbol]], device=state[0].device), state)
             return logits[0, 0]
+
         return step
 
     def finish_initialization(self) -> None:
@@ -46,16 +51,18 @@ class SequenceModel(nn.Module):
 
 
 class StatisticsModel(SequenceModel):
-    """A model learned in passes, from sums over the data (pipeline.learning.statistics); no parameter asks for a gradient."""
+    """A model learned in passes, from sums over the data (pipeline.learning.statistics);
+    no parameter asks for a gradient."""
 
-    rule: str       # "em", "ridge" or "count", also the name of its choice of `optimizer`
+    rule: str  # "em", "ridge" or "count", also the name of its choice of `optimizer`
 
     def zero_statistics(self, length: int) -> dict[str, Tensor]:
         """float64 zeros for the sums over a training part of `length` elements."""
         raise NotImplementedError
 
     def accumulate(self, statistics: dict[str, Tensor], window, state: State) -> tuple[State, Tensor]:
-        """Adds a window's share to the sums -> the state after it, and the loss over its targets under the present parameters."""
+        """Adds a window's share to the sums -> the state after it,
+        and the loss over its targets under the present parameters."""
         raise NotImplementedError
 
     def update(self, statistics: dict[str, Tensor]) -> None:

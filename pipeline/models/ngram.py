@@ -16,22 +16,25 @@ from pipeline.models.suffixes import grow
 from pipeline.models.taps import delayed, no_taps
 from pipeline.verb import Refusal
 
-MOST = 2**29        # symbols of a text
-PIECE = 2**20       # probabilities computed at a time
-MADE = ("keys", "depth", "place", "first", "follower", "mass", "backoff", "edges", "shortest")      # from the text, and never saved
+MOST = 2**29  # symbols of a text
+PIECE = 2**20  # probabilities computed at a time
+# Made from the text, and never saved.
+MADE = ("keys", "depth", "place", "first", "follower", "mass", "backoff", "edges", "shortest")
 
 
 class NGram(StatisticsModel):
-    """p(x_{t+1} | x_{t-n+2} .. x_t) by interpolated modified Kneser-Ney smoothing: pipeline.models.kneser_ney has the equations.
+    """p(x_{t+1} | x_{t-n+2} .. x_t) by interpolated modified Kneser-Ney smoothing:
+    pipeline.models.kneser_ney has the equations.
 
     space  V symbols; an unknown one, and the start, cut the context: nothing before them is seen
     order  n in 1..255: contexts are of up to K = n - 1 symbols
 
-    Learned by counting, in one pass. No symbol ever has probability 0; without a text all have 1 / V. Parameters: discounts [n, 3].
-    What is saved is the text, a byte a symbol for V < 256; the rest is made again from it.
-    Memory for N symbols, M nodes and E pairs of the tree: N + 25 M + 9 E bytes in float64, N + 21 M + 5 E in float32, where M <= 2 N + 1; for
-    K = 19 prose has M = 1.5 N and E = 2.1 N, C code 1.1 N and 1.5 N. While it is made, about 150 N bytes; while it reads, 100 MB more.
-    Q contexts [Q, K] are symbols 1..V, the last one first, 0 from where they are cut.
+    Learned by counting, in one pass. No symbol ever has probability 0; without a text all have 1 / V. Parameters:
+    discounts [n, 3]. What is saved is the text, a byte a symbol for V < 256; the rest is made again from it.
+    Memory for N symbols, M nodes and E pairs of the tree: N + 25 M + 9 E bytes in float64, N + 21 M + 5 E in float32,
+    where M <= 2 N + 1; for K = 19 prose has M = 1.5 N and E = 2.1 N, C code 1.1 N and 1.5 N. While it is made, about
+    150 N bytes; while it reads, 100 MB more. Q contexts [Q, K] are symbols 1..V,
+    the last one first, 0 from where they are cut.
     """
 
     rule = "count"
@@ -39,9 +42,14 @@ class NGram(StatisticsModel):
     def __init__(self, space: Symbols | Reals, order: int):
         super().__init__()
         if not isinstance(space, Symbols):
-            raise Refusal("model=ngram: models symbols, not real-valued series: take data=shakespeare, linux, latex or another text")
+            raise Refusal(
+                "model=ngram: models symbols, not real-valued series: "
+                "take data=shakespeare, linux, latex or another text"
+            )
         if not 1 <= order <= 255:
-            raise Refusal(f"model.order={order}: take 1 (how frequent symbols are) to 255; Karpathy et al. 2015 have 20")
+            raise Refusal(
+                f"model.order={order}: take 1 (how frequent symbols are) to 255; Karpathy et al. 2015 have 20"
+            )
         self.space, self.order = space, order
         self.discounts = nn.Parameter(torch.zeros(order, 3), requires_grad=False)
         dtype = torch.uint8 if space.count < 2**8 else torch.int16 if space.count < 2**15 else torch.int32
@@ -59,7 +67,7 @@ class NGram(StatisticsModel):
 
     def forward(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         seen, last = delayed(x, *state)
-        contexts = seen[:, :, :self.order - 1].flatten(0, 1).add(1).remainder_(self.space.count + 1)
+        contexts = seen[:, :, : self.order - 1].flatten(0, 1).add(1).remainder_(self.space.count + 1)
         pieces = contexts.split(max(1, PIECE // self.space.count))
         logits = torch.cat([self._probabilities(piece).log_().to(self.dtype) for piece in pieces])
         return logits.view(*x.shape, self.space.count), (last,)
@@ -67,10 +75,11 @@ class NGram(StatisticsModel):
     def _probabilities(self, contexts: Tensor) -> Tensor:
         """p(w | context) for every w: contexts [Q, K] -> [Q, V], float64, above 0."""
         query, node, above, matched = self._path(contexts)
-        whole, edge = self.depth[node] <= matched, self.edges[above, matched]       # a context may end on the edge above its last node
+        # A context may end on the edge above its last node.
+        whole, edge = self.depth[node] <= matched, self.edges[above, matched]
         rest = torch.ones(len(contexts), self.order, dtype=torch.float64, device=contexts.device)
         rest[query, above] = torch.where(whole, self.backoff[node].double(), edge)
-        rest = rest.flip(1).cumprod(1).flip(1)                                      # what longer contexts leave to shorter ones
+        rest = rest.flip(1).cumprod(1).flip(1)  # what longer contexts leave to shorter ones
         p = (rest[:, :1] * self.shortest).flatten()
         weight = rest[query, above + 1]
         # On an edge the followers share 1 - edge evenly; a node has their masses.
@@ -78,19 +87,24 @@ class NGram(StatisticsModel):
         even = torch.where(whole, 0, weight * (1 - edge) / (end - first))
         weight = torch.where(whole, weight, 0)
         pair = torch.repeat_interleave(end - first)
-        at = (first - (end - first).cumsum(0) + end - first).index_select(0, pair) + torch.arange(len(pair), device=pair.device)
+        at = (first - (end - first).cumsum(0) + end - first).index_select(0, pair) + torch.arange(
+            len(pair), device=pair.device
+        )
         mass = even.index_select(0, pair).addcmul_(weight.index_select(0, pair), self.mass.index_select(0, at).double())
         cell = (query * self.space.count - 1).index_select(0, pair) + self.follower.index_select(0, at)
         return p.scatter_add_(0, cell, mass).clamp_(min=torch.finfo(p.dtype).tiny).view(len(contexts), -1)
 
     def _path(self, contexts: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """The nodes below the root on whose edge, or at which, a suffix of a context lies: which context, which node, the depth above its edge,
-        and how many symbols the context has in common with the text."""
+        """The nodes below the root on whose edge, or at which, a suffix of a context lies: which context, which node,
+        the depth above its edge, and how many symbols the context has in common with the text."""
         count, longest = contexts.shape
         contexts = F.pad(contexts, (0, 1))
-        query, node = torch.arange(count, device=contexts.device), torch.zeros(count, dtype=torch.long, device=contexts.device)
+        query, node = (
+            torch.arange(count, device=contexts.device),
+            torch.zeros(count, dtype=torch.long, device=contexts.device),
+        )
         deepest, path = node.clone(), []
-        while len(query):                               # by the symbols at nodes alone; those on edges are compared at the end
+        while len(query):  # by the symbols at nodes alone; those on edges are compared at the end
             depth = self.depth[node].long()
             key = node * (self.space.count + 1) + contexts[query, depth]
             at = torch.searchsorted(self.keys, key)
@@ -115,10 +129,10 @@ class NGram(StatisticsModel):
     def accumulate(self, statistics: dict[str, Tensor], window: Window, state: State) -> tuple[State, Tensor]:
         text, known = statistics["text"], window.targets < self.space.count
         text.index_add_(0, window.positions[known] + 1, window.targets[known] + 1)
-        if window.reset:                                # the text's first symbol is the only one that is no target
+        if window.reset:  # the text's first symbol is the only one that is no target
             first = window.inputs[0, (window.positions[0] == 0) & (window.inputs[0] < self.space.count)]
             text[:1] += first.sum() + len(first)
-        if not len(self.mass):                          # all symbols alike: soon said
+        if not len(self.mass):  # all symbols alike: soon said
             return (delayed(window.inputs, *state)[1],), known.sum().double() * math.log(self.space.count)
         logits, state = self(window.inputs, state)
         return state, total_loss(logits.double(), window.targets)
@@ -131,14 +145,16 @@ class NGram(StatisticsModel):
     @torch.no_grad()
     def _build(self) -> None:
         """Makes everything from the text."""
-        tree = grow(self.text[self.order:].cpu().numpy(), self.space.count, self.order - 1)
+        tree = grow(self.text[self.order :].cpu().numpy(), self.space.count, self.order - 1)
         discounts = estimate_discounts(tree, self.order - 1)
         mass, backoff = smooth(tree, discounts)
         shortest = np.full(self.space.count, backoff[0] / self.space.count)
-        shortest[tree.follower[:tree.first[1]] - 1] += mass[:tree.first[1]]
+        shortest[tree.follower[: tree.first[1]] - 1] += mass[: tree.first[1]]
         self.discounts.copy_(torch.from_numpy(discounts))
-        self.keys = self._put(np.append(tree.keys, np.iinfo(np.int64).max))         # one above all, for searches to end at
-        self.depth, self.place, self.first, self.follower = map(self._put, (tree.depth, tree.place, tree.first, tree.follower))
+        self.keys = self._put(np.append(tree.keys, np.iinfo(np.int64).max))  # one above all, for searches to end at
+        self.depth, self.place, self.first, self.follower = map(
+            self._put, (tree.depth, tree.place, tree.first, tree.follower)
+        )
         self.mass, self.backoff = self._put(mass).to(self.dtype), self._put(backoff).to(self.dtype)
         self.edges, self.shortest = self._put(on_edges(discounts)), self._put(shortest)
 

@@ -16,29 +16,42 @@ from torch.nn import functional as F
 
 from pipeline.verb import Refusal
 
-LARGEST_DENSE = 1500        # units up to which all eigenvalues are computed: seconds; above, the largest ones alone
-FEW_STREAMS = 16            # below, scipy's sparse product is faster than torch's embedding bag
+LARGEST_DENSE = 1500  # units up to which all eigenvalues are computed: seconds; above, the largest ones alone
+FEW_STREAMS = 16  # below, scipy's sparse product is faster than torch's embedding bag
 
 
 class Reservoir(nn.Module):
-    """x_{t+1} = (1 - a) x_t + a tanh(W x_t + W_in v_t + b)   (Jaeger 2001; with the leak, Lukosevicius 2012, equations 2 and 3)
+    """x_{t+1} = (1 - a) x_t + a tanh(W x_t + W_in v_t + b)
+    (Jaeger 2001; with the leak, Lukosevicius 2012, equations 2 and 3)
 
     units            N >= 1
     input_scales     of each of the I columns of W_in, uniform in +-scale
     spectral_radius  max |eigenvalue| of W, >= 0
-    connectivity     part of W that is not 0: every unit hears K = round(connectivity N) >= 1 others or itself, with normal weights
+    connectivity     part of W that is not 0: every unit hears K = round(connectivity N) >= 1 others or itself,
+                     with normal weights
     leak             a in (0, 1]
     bias_scale       b uniform in +-bias_scale
-    Buffers: W in compressed rows, row_starts [N + 1], columns [N K], weights [N K]; input_weight [N, I], bias [N]. All drawn from torch's
-    global generator, and float64 until the module is given another type: the spectral radius is exact to that. They are read in the states' type.
+    Buffers: W in compressed rows, row_starts [N + 1], columns [N K], weights [N K]; input_weight [N, I], bias [N]. All
+    drawn from torch's global generator, and float64 until the module is given another type: the spectral radius is
+    exact to that. They are read in the states' type.
     """
 
-    def __init__(self, units: int, input_scales: list[float], spectral_radius: float, connectivity: float, leak: float, bias_scale: float):
+    def __init__(
+        self,
+        units: int,
+        input_scales: list[float],
+        spectral_radius: float,
+        connectivity: float,
+        leak: float,
+        bias_scale: float,
+    ):
         super().__init__()
         connections = round(connectivity * units)
         if not (0 < connectivity <= 1 and connections):
-            raise Refusal(f"model.connectivity={connectivity}: gives {connections} connections to each of model.units={units}: "
-                          f"take {1 / units:.2g} to 1")
+            raise Refusal(
+                f"model.connectivity={connectivity}: gives {connections} connections to each of model.units={units}: "
+                f"take {1 / units:.2g} to 1"
+            )
         if not 0 < leak <= 1:
             raise Refusal(f"model.leak={leak}: take more than 0 and at most 1")
         if spectral_radius < 0:
@@ -49,18 +62,23 @@ class Reservoir(nn.Module):
         self.register_buffer("row_starts", torch.arange(0, columns.numel() + 1, connections))
         self.register_buffer("columns", columns.flatten())
         self.register_buffer("weights", weights.flatten())
-        self.register_buffer("input_weight", (2 * torch.rand(units, len(input_scales), dtype=torch.float64) - 1) * torch.tensor(input_scales))
+        self.register_buffer(
+            "input_weight",
+            (2 * torch.rand(units, len(input_scales), dtype=torch.float64) - 1) * torch.tensor(input_scales),
+        )
         self.register_buffer("bias", (2 * torch.rand(units, dtype=torch.float64) - 1) * bias_scale)
         self.weights *= spectral_radius / radius_to_scale(self.matrix())
 
     def matrix(self) -> sparse.csr_array:
         """W."""
-        return sparse.csr_array((self.weights.cpu().numpy(), self.columns.cpu().numpy(), self.row_starts.cpu().numpy()),
-                                shape=(self.units, self.units))
+        return sparse.csr_array(
+            (self.weights.cpu().numpy(), self.columns.cpu().numpy(), self.row_starts.cpu().numpy()),
+            shape=(self.units, self.units),
+        )
 
     def drive(self, inputs: Tensor, x: Tensor) -> Tensor:
-        """What is added to the states' product, W_in v + b of C steps [C, N, B], and the state before them [N, B] -> the states after each, written
-        over `inputs`."""
+        """What is added to the states' product, W_in v + b of C steps [C, N, B], and the state before them [N, B] ->
+        the states after each, written over `inputs`."""
         product = self._product(x)
         for added in inputs:
             added += product(x)
@@ -68,16 +86,22 @@ class Reservoir(nn.Module):
         return inputs
 
     def _product(self, like: Tensor) -> Callable[[Tensor], Tensor]:
-        """x -> W x for states like this one. Single precision sums faster by the embedding bag's kernel, but for few streams."""
+        """x -> W x for states like this one. Single precision sums faster by the embedding bag's kernel,
+        but for few streams."""
         weights = self.weights.to(like.dtype)
         if like.is_cpu and (like.dtype == torch.float64 or like.shape[1] < FEW_STREAMS):
-            matrix = sparse.csr_array((weights.numpy(), self.columns.numpy(), self.row_starts.numpy()), shape=(self.units, self.units))
+            matrix = sparse.csr_array(
+                (weights.numpy(), self.columns.numpy(), self.row_starts.numpy()), shape=(self.units, self.units)
+            )
             return lambda x: torch.from_numpy(matrix @ x.numpy())
-        return lambda x: F.embedding_bag(self.columns, x, self.row_starts, mode="sum", per_sample_weights=weights, include_last_offset=True)
+        return lambda x: F.embedding_bag(
+            self.columns, x, self.row_starts, mode="sum", per_sample_weights=weights, include_last_offset=True
+        )
 
 
 def tanh_(x: Tensor) -> Tensor:
-    """tanh in place. On a CPU by numpy, which has it vectorized in full: 2 (double) to 8 times (single precision) as fast as torch 2.14."""
+    """tanh in place. On a CPU by numpy, which has it vectorized in full:
+    2 (double) to 8 times (single precision) as fast as torch 2.14."""
     if not x.is_cpu:
         return x.tanh_()
     array = x.numpy()
@@ -86,10 +110,12 @@ def tanh_(x: Tensor) -> Tensor:
 
 
 def spectral_radius(matrix: sparse.csr_array, largest_dense: int = LARGEST_DENSE) -> float:
-    """max |eigenvalue| of a square matrix, the same at every call; exactly 0 where no chain of connections comes back to where it began.
+    """max |eigenvalue| of a square matrix, the same at every call;
+    exactly 0 where no chain of connections comes back to where it began.
 
-    A matrix has the eigenvalues of its strongly connected parts. Those of up to `largest_dense` units are computed in full (LAPACK); of larger
-    ones the largest by ARPACK from a fixed start, kept if |W v - lambda v| <= 1e-10 |lambda| |v|, else in full too.
+    A matrix has the eigenvalues of its strongly connected parts. Those of up to `largest_dense` units are computed in
+    full (LAPACK); of larger ones the largest by ARPACK from a fixed start,
+    kept if |W v - lambda v| <= 1e-10 |lambda| |v|, else in full too.
     """
     matrix = sparse.csr_array(matrix, dtype=np.float64, copy=True)
     matrix.eliminate_zeros()
@@ -110,16 +136,20 @@ def _largest_eigenvalue(matrix: sparse.csr_array, largest_dense: int) -> float:
         except ArpackError:
             found = np.zeros(1)
         largest = np.argmax(abs(found))
-        if found[largest] and np.linalg.norm(matrix @ vectors[:, largest] - found[largest] * vectors[:, largest]) <= 1e-10 * abs(found[largest]):
+        if found[largest] and np.linalg.norm(
+            matrix @ vectors[:, largest] - found[largest] * vectors[:, largest]
+        ) <= 1e-10 * abs(found[largest]):
             return abs(found[largest])
     return abs(scipy.linalg.eigvals(matrix.toarray(), check_finite=False)).max()
 
 
 def radius_to_scale(matrix: sparse.csr_array) -> float:
-    """The spectral radius. Refusal: it is 0, or not to be told from it (a nilpotent matrix, whose echo ends after N steps), and no factor
-    gives the matrix another."""
+    """The spectral radius. Refusal: it is 0, or not to be told from it (a nilpotent matrix, whose echo ends after N
+    steps), and no factor gives the matrix another."""
     radius = spectral_radius(matrix)
     if radius <= np.sqrt(np.finfo(float).eps) * np.linalg.norm(matrix.data):
-        raise Refusal(f"the reservoir's matrix of {matrix.shape[0]} units has spectral radius {radius:.1g}, which cannot be scaled: "
-                      "take another seed, or more model.connectivity")
+        raise Refusal(
+            f"the reservoir's matrix of {matrix.shape[0]} units has spectral radius {radius:.1g}, which cannot be "
+            "scaled: take another seed, or more model.connectivity"
+        )
     return radius

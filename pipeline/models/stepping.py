@@ -28,8 +28,9 @@ _recorded: "weakref.WeakKeyDictionary[RecurrentNetwork, tuple[list[tuple], Calla
 class Stepper:
     """A recurrent network read symbol by symbol, batch 1, without gradients, by the parameters that it has now.
 
-    What the first layer adds to its products is looked up, for it depends on the symbol alone; a step costs a matrix-vector product for
-    each weight matrix beyond that. All of a step is one call of steps.cpp; where that cannot be, its operators are called in a straight line.
+    What the first layer adds to its products is looked up, for it depends on the symbol alone; a step costs a
+    matrix-vector product for each weight matrix beyond that. All of a step is one call of steps.cpp; where that cannot
+    be, its operators are called in a straight line.
 
     state  before the first symbol, each part [L, 1, width]
     """
@@ -40,21 +41,26 @@ class Stepper:
         table = addends(cells[0], network.read(torch.arange(network.symbols + 1, device=state[0].device)[:, None]))
 
         def step(*tensors: Tensor) -> list[Tensor]:
-            x, parts = dict(zip(table, tensors)), tensors[len(table):]
+            x, parts = dict(zip(table, tensors)), tensors[len(table) :]
             outputs, after = [], []
             for layer, cell in enumerate(cells):
                 if layer:
                     x = {name: part[0] for name, part in addends(cell, outputs[-1][None]).items()}
                 x = x | cell.constants(1)
-                before = tuple(parts[layer * len(names):(layer + 1) * len(names)])
-                ends = cell.step(x, before, lambda name, operand: cell.multiply(name, cell.recurrent[name], operand, x))
+                before = tuple(parts[layer * len(names) : (layer + 1) * len(names)])
+                ends = cell.step(
+                    x,
+                    before,
+                    lambda name, operand, cell=cell, x=x: cell.multiply(name, cell.recurrent[name], operand, x),
+                )
                 after += ends
                 outputs.append(ends[0])
             return [network.readout(torch.cat(outputs, dim=-1) if network.skip_connections else outputs[-1])[0], *after]
+
         parts = [part[layer] for layer in range(len(cells)) for part in state]
         signature = [(id(part), part.dtype, part.device) for part in network.parameters()]
         if network not in _recorded or _recorded[network][0] != signature:
-            module = record(step, [*(part[0] for part in table.values()), *parts])      # which keeps the parameters
+            module = record(step, [*(part[0] for part in table.values()), *parts])  # which keeps the parameters
             try:
                 _recorded[network] = signature, FusedStep(module, state[0].dtype, state[0].device).begin
             except Unsupported:
@@ -91,7 +97,8 @@ def _constants(module: GraphModule) -> dict[Node, Tensor]:
 class Line:
     """A recorded step as calls on kept buffers.
 
-    table  what the step is first given for each symbol [V + 1, 1, R];  state  what it is given then, and returns after the logits
+    table  what the step is first given for each symbol [V + 1, 1, R]
+    state  what it is given then, and returns after the logits
     """
 
     @torch.no_grad()
@@ -117,8 +124,12 @@ class Line:
                 self.calls += writing(node, arguments, options, values[node])
         logits, *after = nodes[-1].args[0]
         self.logits = values[logits]
-        ends = [(torch.empty_like(before), before, values[node]) for before, node in zip(inputs[len(table):], after, strict=True)]
-        self.calls += [functools.partial(end.copy_, value) for end, _, value in ends]      # all, before the first is overwritten
+        ends = [
+            (torch.empty_like(before), before, values[node])
+            for before, node in zip(inputs[len(table) :], after, strict=True)
+        ]
+        # All are kept before the first is overwritten.
+        self.calls += [functools.partial(end.copy_, value) for end, _, value in ends]
         self.calls += [functools.partial(before.copy_, end) for end, before, _ in ends]
 
     @torch.no_grad()
@@ -141,33 +152,43 @@ class FusedStep:
         native.refuse(dtype, device)
         self.module, known, nodes = module, _constants(module), list(module.graph.nodes)
         self.placeholders = [node for node in nodes if node.op == "placeholder"]
-        self.products = [node for node in nodes if node.target in (aten.mm.default, aten.addmm.default) and node not in known]
+        self.products = [
+            node for node in nodes if node.target in (aten.mm.default, aten.addmm.default) and node not in known
+        ]
         if any(node.kwargs for node in self.products):
             raise Unsupported("a scaled product")
         matrices = {node.args[-1] for node in self.products}
-        self.constants = [node for node in known if node not in matrices and any(user not in known for user in node.users)]
+        self.constants = [
+            node for node in known if node not in matrices and any(user not in known for user in node.users)
+        ]
         columns = Columns(module.graph, given={*self.products, *self.constants}, skipped=known.keys() - self.constants)
         self.tape = tape = Tape(columns, dtype)
         logits, *after = nodes[-1].args[0]
-        carried = self.placeholders[-len(after):]
+        carried = self.placeholders[-len(after) :]
         for node in [*self.placeholders, *self.products, *self.constants]:
-            tape.located[int(columns.row(node)[0])] = Place(node, timed=node in self.placeholders and node not in carried)
+            tape.located[int(columns.row(node)[0])] = Place(
+                node, timed=node in self.placeholders and node not in carried
+            )
 
         # Stage k comes after k products.
         stage_of: dict[Node, int] = {}
         for node in nodes[:-1]:
             before = max((stage_of[one] for one in node.all_input_nodes), default=0)
             stage_of[node] = self.products.index(node) + 1 if node in self.products else before
-        instructions = {k: [one for one in columns.instructions if stage_of[one.node] == k] for k in range(len(self.products) + 1)}
+        instructions = {
+            k: [one for one in columns.instructions if stage_of[one.node] == k] for k in range(len(self.products) + 1)
+        }
         moves: dict[int, list[Move]] = {k: [] for k in instructions}
         of_carried = {int(columns.row(node)[0]) for node in carried}
         for node, to in zip(after, map(Place, carried), strict=True):
             if of_carried & {columns.value(int(part[0])).first for part in tape.runs(columns.row(node)) if part[0] > 0}:
-                raise Unsupported("a state that holds what another one held before")       # and may have been overwritten by then
+                # That place may have been overwritten by then.
+                raise Unsupported("a state that holds what another one held before")
             moves[len(self.products)] += tape.moves(columns.row(node), to)
         self.widths: dict[Hashable, int] = {node: len(columns.row(node)) for node in self.products}
         joined: dict[Node, Place] = {}
-        for node in {logits, *(one for product in self.products for one in product.args[:-1])}:      # each has to be in one place
+        # Each of these has to be in one place.
+        for node in {logits, *(one for product in self.products for one in product.args[:-1])}:
             if len(tape.runs(columns.row(node))) > 1:
                 joined[node] = Place(("joined", node))
                 moves[stage_of[node]] += tape.moves(columns.row(node), joined[node])
@@ -183,19 +204,29 @@ class FusedStep:
 
         def place(node: Node) -> Place:
             return joined[node] if node in joined else tape.place(columns.row(node))
+
         self.logits = place(logits)
         for k in instructions:
             tape.stage("step", instructions[k], after=moves[k])
             if k < len(self.products):
                 *added, operand, matrix = self.products[k].args
-                tape.product("step", place(operand), place(added[0]) if added else None, Place(self.products[k]), matrix, known[matrix].shape[::-1])
+                tape.product(
+                    "step",
+                    place(operand),
+                    place(added[0]) if added else None,
+                    Place(self.products[k]),
+                    matrix,
+                    known[matrix].shape[::-1],
+                )
         tape.ready()
 
     @torch.no_grad()
     def begin(self, table: list[Tensor], state: list[Tensor]) -> Callable[[int], Tensor]:
         """symbol -> logits, from this state on, by the parameters as they are now."""
         tape, known = self.tape.again(), _constants(self.module)
-        for node, part in zip(self.placeholders, [*(part.contiguous() for part in table), *(part.clone() for part in state)], strict=True):
+        for node, part in zip(
+            self.placeholders, [*(part.contiguous() for part in table), *(part.clone() for part in state)], strict=True
+        ):
             tape.bind(node, part)
         for node in self.constants:
             tape.bind(node, known[node].reshape(1, -1).contiguous())
@@ -204,9 +235,10 @@ class FusedStep:
         for node in self.products:
             tape.pack(node.args[-1], known[node.args[-1]].t())
 
-        logits = tape.tensors[self.logits.tensor][0, self.logits.column:]
+        logits = tape.tensors[self.logits.tensor][0, self.logits.column :]
 
         def step(symbol: int) -> Tensor:
             tape.run("step", symbol, 1, 1, 1)
             return logits.clone()
+
         return step

@@ -14,8 +14,9 @@ def no_taps(space: Symbols | Reals, batch: int, taps: int, like: Tensor) -> Tens
 
 
 def delayed(x: Tensor, before: Tensor) -> tuple[Tensor, Tensor]:
-    """Elements [T, B, ...] and the K - 1 before them [1, B, K-1, ...] -> [T, B, K, ...], element t-k at k, and the last K - 1 of all."""
-    whole = torch.cat([before[0].transpose(0, 1), x])       # [K-1 + T, B, ...]
+    """Elements [T, B, ...] and the K - 1 before them [1, B, K-1, ...]
+    -> [T, B, K, ...], element t-k at k, and the last K - 1 of all."""
+    whole = torch.cat([before[0].transpose(0, 1), x])  # [K-1 + T, B, ...]
     taps = before.shape[2] + 1
     seen = whole.unfold(0, taps, 1).movedim(-1, 2).flip(2)
-    return seen, whole[len(x):].transpose(0, 1)[None]
+    return seen, whole[len(x) :].transpose(0, 1)[None]

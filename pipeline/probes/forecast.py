@@ -7,18 +7,19 @@ from pipeline.models.model import SequenceModel
 from pipeline.probes.likelihood import BEFORE
 
 
-
 @torch.no_grad()
 def forecast(network: SequenceModel, series: Series, steps: int) -> dict:
-    """Means of y_{t+1}, y_{t+2}, .. from the test part's beginning on, each read in place of what was observed; what drives the series is known.
+    """Means of y_{t+1}, y_{t+2}, .. from the test part's beginning on, each read in place of what was observed; what
+    drives the series is known.
 
-    {"observed": [steps][D], "forecast": [steps][D]} as models read values; as many steps as the test part has, up to `steps`.
+    {"observed": [steps][D], "forecast": [steps][D]} as models read values;
+    as many steps as the test part has, up to `steps`.
     """
     values, inputs = (torch.from_numpy(part) for part in series.whole())
     start, stop = series.borders["test"].start, min(series.borders["test"].start + steps, len(values))
     values, inputs = values.to(network.dtype), inputs.to(network.dtype)
     first = max(0, start - BEFORE)
-    x = torch.cat([values[first:start], inputs[first + 1:start + 1]], dim=-1)[:, None]
+    x = torch.cat([values[first:start], inputs[first + 1 : start + 1]], dim=-1)[:, None]
     predicted, state = network(x, network.start(1))
     found = [predicted[-1, 0]]
     for t in range(start + 1, stop):

@@ -11,11 +11,12 @@ from pipeline.learning.losses import total_loss
 from pipeline.models.model import SequenceModel
 
 STREAMS, BURN_IN, LENGTH = 32, 500, 250
-BEFORE = 1000       # elements of a series that are read before those that are scored
+BEFORE = 1000  # elements of a series that are read before those that are scored
 
 
 def held_out_loss(network: SequenceModel, data: Data, part: str, most: int | None = None) -> tuple[float, int]:
-    """The loss on "validation" or "test", on its first `most` elements: (nats per symbol or squared error per value, targets scored)."""
+    """The loss on "validation" or "test", on its first `most` elements:
+    (nats per symbol or squared error per value, targets scored)."""
     if isinstance(data.space, Symbols):
         return mean_loss(network, getattr(data, part)[:most], data.space.count)
     return mean_squared_error(network, data, part, most)
@@ -25,9 +26,9 @@ def held_out_loss(network: SequenceModel, data: Data, part: str, most: int | Non
 def mean_loss(network: SequenceModel, symbols: np.ndarray, vocabulary: int) -> tuple[float, int]:
     """-1/n sum_t log p(x_{t+1} | x_{<=t}) over the whole of `symbols` with carried state; (nats per symbol, n).
 
-    Every symbol but the first is a target once; unknown ones (index V) are not scored, n counts the scored. For speed the
-    text is read in up to STREAMS parts side by side; each but the first starts with the state left by the BURN_IN symbols
-    before it, which stands in for the state left by all of them.
+    Every symbol but the first is a target once; unknown ones (index V) are not scored, n counts the scored. For speed
+    the text is read in up to STREAMS parts side by side; each but the first starts with the state left by the BURN_IN
+    symbols before it, which stands in for the state left by all of them.
     """
     training = network.training
     network.eval()
@@ -52,9 +53,11 @@ def mean_loss(network: SequenceModel, symbols: np.ndarray, vocabulary: int) -> t
 
 @torch.no_grad()
 def mean_squared_error(network: SequenceModel, series: Series, part: str, most: int | None = None) -> tuple[float, int]:
-    """1/n sum_t (y_{t+1} - mean of it given y_{<=t}, u_{<=t+1})^2 over the first `most` elements of a part, as models read them; (error, n).
+    """1/n sum_t (y_{t+1} - mean of it given y_{<=t}, u_{<=t+1})^2 over the first `most` elements of a part,
+    as models read them; (error, n).
 
-    The part's first element is a target too: up to BEFORE elements before it are read first. What was not observed is not scored.
+    The part's first element is a target too: up to BEFORE elements before it are read first.
+    What was not observed is not scored.
     """
     training = network.training
     network.eval()
@@ -64,9 +67,9 @@ def mean_squared_error(network: SequenceModel, series: Series, part: str, most: 
     first = max(0, start - BEFORE)
     state = network.start(1)
     values, inputs = values.to(state[0].device, network.dtype), inputs.to(state[0].device, network.dtype)
-    x = torch.cat([values[first:stop - 1], inputs[first + 1:stop]], dim=-1)[:, None]
+    x = torch.cat([values[first : stop - 1], inputs[first + 1 : stop]], dim=-1)[:, None]
     predicted, _ = network(x, state)
     targets = values[start:stop, None]
     network.train(training)
-    error, scored = total_loss(predicted[start - 1 - first:], targets).item(), int((~targets.isnan()).sum())
+    error, scored = total_loss(predicted[start - 1 - first :], targets).item(), int((~targets.isnan()).sum())
     return error / scored, scored

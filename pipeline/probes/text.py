@@ -10,16 +10,19 @@ import torch
 from pipeline.corpora.vocabulary import Vocabulary
 from pipeline.models.model import SequenceModel
 
-PIECE = 1000    # symbols of a long prompt read at a time
+PIECE = 1000  # symbols of a long prompt read at a time
 
 
 @torch.no_grad()
-def generate(network: SequenceModel, vocabulary: Vocabulary, prompt: str, temperature: float, generator: torch.Generator) -> Iterator[str]:
-    """x_{t+1} ~ softmax(logits_t / temperature), without end; the prompt is read first, whatever its length, and not repeated.
+def generate(
+    network: SequenceModel, vocabulary: Vocabulary, prompt: str, temperature: float, generator: torch.Generator
+) -> Iterator[str]:
+    """x_{t+1} ~ softmax(logits_t / temperature), without end;
+    the prompt is read first, whatever its length, and not repeated.
 
     temperature  >= 0; 0 takes the most likely symbol, 1 samples the model's own distribution, more flattens it
-    prompt       symbols outside the vocabulary are read as unknown (a zero input); an empty prompt stands for a line break, or
-                 for the first symbol of a vocabulary without one
+    prompt       symbols outside the vocabulary are read as unknown (a zero input); an empty prompt stands for a line
+                 break, or for the first symbol of a vocabulary without one
     Yields a piece of text a symbol; where a symbol is a byte, an empty piece until a character is whole.
     """
     training = network.training
@@ -51,7 +54,9 @@ def generate(network: SequenceModel, vocabulary: Vocabulary, prompt: str, temper
         network.train(training)
 
 
-def write(network: SequenceModel, vocabulary: Vocabulary, prompt: str, temperature: float, length: int, seed: int) -> str:
+def write(
+    network: SequenceModel, vocabulary: Vocabulary, prompt: str, temperature: float, length: int, seed: int
+) -> str:
     """`length` symbols of `generate`, as one text, the same for the same seed."""
     pieces = generate(network, vocabulary, prompt, temperature, torch.Generator().manual_seed(seed))
     return "".join(itertools.islice(pieces, length))

@@ -1,7 +1,9 @@
-"""Recorded operators as instructions on columns: what a row of the batch goes through, whatever the batch and the memory.
+"""Recorded operators as instructions on columns: what a row of the batch goes through,
+whatever the batch and the memory.
 
-Every tensor of a step is [B, ...] and its rows do not meet, so it is known by what one row holds: a number for each column. Operators that
-only move numbers (views, joins) disappear; the others become instructions of steps.cpp, which make new columns out of old ones.
+Every tensor of a step is [B, ...] and its rows do not meet, so it is known by what one row holds: a number for each
+column. Operators that only move numbers (views, joins) disappear; the others become instructions of steps.cpp, which
+make new columns out of old ones.
 """
 
 import operator
@@ -17,23 +19,36 @@ from torch.fx.node import map_arg
 from pipeline.recurrence.operators import JOINING, is_in_place, is_view
 
 aten = torch.ops.aten
-SCALE, ADD, MULTIPLY, ADD_PRODUCT, INTERPOLATE, SIGMOID, TANH, RELU, SIGMOID_GRADIENT, TANH_GRADIENT, RELU_GRADIENT = range(11)
+SCALE, ADD, MULTIPLY, ADD_PRODUCT, INTERPOLATE, SIGMOID, TANH, RELU, SIGMOID_GRADIENT, TANH_GRADIENT, RELU_GRADIENT = (
+    range(11)
+)
 
 ARITY = (1, 2, 2, 3, 3, 1, 1, 1, 2, 2, 2)
 
 # operator -> instruction, sign and name of its scalar
 INSTRUCTIONS = {
-    aten.add.Tensor: (ADD, 1, "alpha"), aten.sub.Tensor: (ADD, -1, "alpha"), aten.sub_.Tensor: (ADD, -1, "alpha"), aten.rsub.Scalar: (ADD, -1, None),
-    aten.neg.default: (SCALE, -1, None), aten.mul.Tensor: (MULTIPLY, 1, None), aten.mul.Scalar: (MULTIPLY, 1, None),
-    aten.div.Tensor: (MULTIPLY, 1, None), aten.div.Scalar: (MULTIPLY, 1, None), aten.addcmul.default: (ADD_PRODUCT, 1, "value"),
-    aten.lerp.Tensor: (INTERPOLATE, 1, None), aten.lerp.Scalar: (INTERPOLATE, 1, None),
-    aten.sigmoid.default: (SIGMOID, 1, None), aten.tanh.default: (TANH, 1, None), aten.relu.default: (RELU, 1, None),
-    aten.sigmoid_backward.default: (SIGMOID_GRADIENT, 1, None), aten.tanh_backward.default: (TANH_GRADIENT, 1, None),
+    aten.add.Tensor: (ADD, 1, "alpha"),
+    aten.sub.Tensor: (ADD, -1, "alpha"),
+    aten.sub_.Tensor: (ADD, -1, "alpha"),
+    aten.rsub.Scalar: (ADD, -1, None),
+    aten.neg.default: (SCALE, -1, None),
+    aten.mul.Tensor: (MULTIPLY, 1, None),
+    aten.mul.Scalar: (MULTIPLY, 1, None),
+    aten.div.Tensor: (MULTIPLY, 1, None),
+    aten.div.Scalar: (MULTIPLY, 1, None),
+    aten.addcmul.default: (ADD_PRODUCT, 1, "value"),
+    aten.lerp.Tensor: (INTERPOLATE, 1, None),
+    aten.lerp.Scalar: (INTERPOLATE, 1, None),
+    aten.sigmoid.default: (SIGMOID, 1, None),
+    aten.tanh.default: (TANH, 1, None),
+    aten.relu.default: (RELU, 1, None),
+    aten.sigmoid_backward.default: (SIGMOID_GRADIENT, 1, None),
+    aten.tanh_backward.default: (TANH_GRADIENT, 1, None),
     aten.threshold_backward.default: (RELU_GRADIENT, 1, None),
 }
 RESHAPING = (aten.view.default, aten._unsafe_view.default)
 MOVING = (*JOINING, aten.clone.default, aten.expand.default, aten.slice_backward.default, aten.select_backward.default)
-BY_LAYOUT = (aten.as_strided.default, aten.view.dtype)      # views of what lies in memory, which columns do not say
+BY_LAYOUT = (aten.as_strided.default, aten.view.dtype)  # views of what lies in memory, which columns do not say
 
 
 class Unsupported(NotImplementedError):
@@ -60,8 +75,8 @@ class Instruction(NamedTuple):
 class Columns:
     """The columns of each node of a graph that was recorded for one sequence, and the instructions that make them.
 
-    Columns are counted from 1; those up to 0 are numbers: column -i of every node holds numbers[i]. `given` nodes are not looked into,
-    `skipped` ones are left out.
+    Columns are counted from 1; those up to 0 are numbers: column -i of every node holds numbers[i]. `given` nodes are
+    not looked into, `skipped` ones are left out.
     """
 
     def __init__(self, graph: Graph, given: Collection[Node] = (), skipped: Collection[Node] = ()):
@@ -108,7 +123,9 @@ class Columns:
 
     def _result(self, node: Node) -> Tensor | list[Tensor]:
         arguments, options = map_arg((node.args, node.kwargs), self.of.__getitem__)
-        if is_in_place(node) and (is_view(node.args[0]) or node.args[0].op != "call_function" or len(node.args[0].users) > 1):
+        if is_in_place(node) and (
+            is_view(node.args[0]) or node.args[0].op != "call_function" or len(node.args[0].users) > 1
+        ):
             raise Unsupported(f"{node.target} of what others read too in a step")
         if node.target in RESHAPING:
             return arguments[0].reshape(arguments[1])
@@ -132,16 +149,20 @@ class Columns:
             raise Unsupported("a division by other than a number in a step")
         operands = [one if isinstance(one, Tensor) else torch.tensor(self._number(one)) for one in arguments]
         if code == RELU_GRADIENT:
-            operands.pop()          # the threshold, which is 0
+            operands.pop()  # the threshold, which is 0
         if node.target is aten.rsub.Scalar:
-            operands.reverse()      # b - a
+            operands.reverse()  # b - a
         if len(operands) != ARITY[code]:
             raise Unsupported(f"{node.target} of {len(operands)} in a step")
         return self._instruct(node, code, operands, shape, sign * options.get(name, 1.0))
 
-    def _instruct(self, node: Node, code: int, operands: list[Tensor], shape: torch.Size, scalar: float = 1.0) -> Tensor:
+    def _instruct(
+        self, node: Node, code: int, operands: list[Tensor], shape: torch.Size, scalar: float = 1.0
+    ) -> Tensor:
         out = self._new(shape.numel())
-        self.instructions.append(Instruction(node, code, out, [one.expand(shape).flatten() for one in operands], scalar))
+        self.instructions.append(
+            Instruction(node, code, out, [one.expand(shape).flatten() for one in operands], scalar)
+        )
         return self._columns(out).view(shape)
 
     def _sum(self, node: Node, of: Tensor, dims: list[int], keepdim: bool = False) -> Tensor:

@@ -1,4 +1,5 @@
-"""A cell's steps as a program that runs by itself: one call of steps.cpp goes through all time steps, forward or backward."""
+"""A cell's steps as a program that runs by itself: one call of steps.cpp goes through all time steps,
+forward or backward."""
 
 from collections.abc import Hashable, Iterator
 
@@ -36,19 +37,27 @@ class FusedProgram(Buffers):
         tape.located[int(d_output[0])] = Place("d output", timed=True)
         stage_of = {node: stage for stage, nodes in step.stages.items() for node in nodes}
         made = {one.out.first: stage_of[one.node] for one in columns.instructions}
-        instructions = {stage: [one for one in columns.instructions if stage_of[one.node] == stage] for stage in step.stages}
+        instructions = {
+            stage: [one for one in columns.instructions if stage_of[one.node] == stage] for stage in step.stages
+        }
 
         # Outputs are made where they belong, or moved there at the end of their stage.
         moves: dict[Stage, list[Move]] = {stage: [] for stage in step.stages}
         for stage, row, to, add in self._outputs(columns):
             for move in tape.moves(row, to, add):
                 first = int(move.columns[0])
-                if not add and first in made and first not in tape.located and len(move.columns) == columns.value(first).width:
+                if (
+                    not add
+                    and first in made
+                    and first not in tape.located
+                    and len(move.columns) == columns.value(first).width
+                ):
                     tape.located[first] = move.to
                 else:
                     moves[stage].append(move)
 
-        # What one stage makes and another one reads has a place of its own, one at every step if a backward stage reads it.
+        # What one stage makes and another one reads has a place of its own,
+        # one at every step if a backward stage reads it.
         readers = tape.readers(instructions, moves)
 
         def intermediate(name: Hashable, first: int, timed: bool) -> None:
@@ -57,6 +66,7 @@ class FusedProgram(Buffers):
 
         def kept(first: int) -> bool:
             return any(direction == "backward" for direction, _ in readers[first])
+
         for first, stage in made.items():
             if first not in tape.located and readers[first] - {stage}:
                 intermediate(("value", first), first, timed=stage[0] == "forward" and kept(first))
@@ -65,25 +75,50 @@ class FusedProgram(Buffers):
             if kind == "result":
                 intermediate((kind, name), first, timed=kept(first))
             else:
-                tape.located[first] = Place((kind, name), timed=kind in ("x", "state", "d state"), parity=kind == "d state")
-        for kind, tensors in (("x", self.xs), ("constant", self.constants), ("state", dict(enumerate(self.states))), ("operand", self.operands),
-                              ("d result", self.d_results), ("d operand", self.d_operands), ("d x", self.d_xs),
-                              ("d constant", self.d_constants), ("d state", dict(enumerate(self.d_states)))):
+                tape.located[first] = Place(
+                    (kind, name), timed=kind in ("x", "state", "d state"), parity=kind == "d state"
+                )
+        for kind, tensors in (
+            ("x", self.xs),
+            ("constant", self.constants),
+            ("state", dict(enumerate(self.states))),
+            ("operand", self.operands),
+            ("d result", self.d_results),
+            ("d operand", self.d_operands),
+            ("d x", self.d_xs),
+            ("d constant", self.d_constants),
+            ("d state", dict(enumerate(self.d_states))),
+        ):
             tape.tensors |= {(kind, name): tensor for name, tensor in tensors.items()}
 
         last = len(step.names)
-        choice = {name: (Place(("read", by), timed=True), len(cell.recurrent[name])) for name, by in cell.chosen_by.items()}
+        choice = {
+            name: (Place(("read", by), timed=True), len(cell.recurrent[name])) for name, by in cell.chosen_by.items()
+        }
         tape.stage("forward", instructions["forward", 0], after=moves["forward", 0])
         for k, name in enumerate(step.names):
-            tape.product("forward", Place(("operand", name), timed=True), Place(("added", name), timed=True),
-                         tape.place(columns.row(step.inputs["result", name])), ("matrix", name), cell.products[name],
-                         *choice.get(name, ()))
+            tape.product(
+                "forward",
+                Place(("operand", name), timed=True),
+                Place(("added", name), timed=True),
+                tape.place(columns.row(step.inputs["result", name])),
+                ("matrix", name),
+                cell.products[name],
+                *choice.get(name, ()),
+            )
             tape.stage("forward", instructions["forward", k + 1], after=moves["forward", k + 1])
         enter = [Move(Place(("d state", 0), timed=True, parity=True), d_output, add=True)]
         tape.stage("backward", instructions["backward", last], before=enter, after=moves["backward", last])
         for k, name in reversed(list(enumerate(step.names))):
-            tape.product("backward", Place(("d result", name), timed=True), None, Place(("d operand", name)), ("transposed", name),
-                         cell.products[name][::-1], *choice.get(name, ()))
+            tape.product(
+                "backward",
+                Place(("d result", name), timed=True),
+                None,
+                Place(("d operand", name)),
+                ("transposed", name),
+                cell.products[name][::-1],
+                *choice.get(name, ()),
+            )
             tape.stage("backward", instructions["backward", k], after=moves["backward", k])
         tape.ready()
 
@@ -93,6 +128,7 @@ class FusedProgram(Buffers):
 
         def row(node: Node | None, like: Tensor) -> Tensor:
             return columns.row(node) if node is not None else torch.zeros(like.shape[-1], dtype=torch.long)
+
         for (kind, name), node in self.step.outputs.items():
             if kind == "operand":
                 if not self.is_state(name):
@@ -100,13 +136,25 @@ class FusedProgram(Buffers):
             elif kind == "state":
                 yield ("forward", last), columns.row(node), Place((kind, name), timed=True, shift=1), False
             elif kind == "d result":
-                yield ("backward", names.index(name) + 1), row(node, self.d_results[name]), Place((kind, name), timed=True), False
+                yield (
+                    ("backward", names.index(name) + 1),
+                    row(node, self.d_results[name]),
+                    Place((kind, name), timed=True),
+                    False,
+                )
             elif kind == "d state":
-                yield ("backward", 0), row(node, self.states[name]), Place((kind, name), timed=True, shift=1, parity=True), False
+                yield (
+                    ("backward", 0),
+                    row(node, self.states[name]),
+                    Place((kind, name), timed=True, shift=1, parity=True),
+                    False,
+                )
             elif node is not None:
                 yield ("backward", 0), columns.row(node), Place((kind, name), timed=kind == "d x"), kind == "d constant"
 
-    def forward(self, cell: Cell, weights: dict[str, Tensor], steps: int, added: dict[str, Tensor], read: dict[str, Tensor]) -> None:
+    def forward(
+        self, cell: Cell, weights: dict[str, Tensor], steps: int, added: dict[str, Tensor], read: dict[str, Tensor]
+    ) -> None:
         for name, weight in weights.items():
             self.tape.pack(("matrix", name), weight)
             what = added[name] if name in added else weight.new_zeros(weight.shape[-2]).expand(steps, self.batch, -1)
@@ -116,8 +164,15 @@ class FusedProgram(Buffers):
         for name in weights:
             self.tape.release(("added", name))
 
-    def backward(self, cell: Cell, weights: dict[str, Tensor], steps: int, d_outputs: Tensor, d_states: tuple[Tensor, ...],
-                 read: dict[str, Tensor]) -> None:
+    def backward(
+        self,
+        cell: Cell,
+        weights: dict[str, Tensor],
+        steps: int,
+        d_outputs: Tensor,
+        d_states: tuple[Tensor, ...],
+        read: dict[str, Tensor],
+    ) -> None:
         for name, weight in weights.items():
             self.tape.pack(("transposed", name), weight.mT)
         self.enter_backward(steps, d_states)

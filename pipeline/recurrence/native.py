@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pipeline.recurrence.columns import Unsupported
 
-SETS = {"AVX512": ("avx512", "avx2"), "AVX2": ("avx2",)}      # what a processor has -> what it can run, fastest first
+SETS = {"AVX512": ("avx512", "avx2"), "AVX2": ("avx2",)}  # what a processor has -> what it can run, fastest first
 
 
 @functools.cache
@@ -36,7 +36,10 @@ def load(form: str) -> ctypes.CDLL | None:
 def refuse(dtype: torch.dtype, device: torch.device) -> None:
     """Raises Unsupported where steps.cpp has nothing to run."""
     if library() is None:
-        raise Unsupported("pipeline/recurrence/steps.cpp was not compiled at installation; install a C++ compiler (g++) and the project again")
+        raise Unsupported(
+            "pipeline/recurrence/steps.cpp was not compiled at installation; "
+            "install a C++ compiler (g++) and the project again"
+        )
     if device.type != "cpu" or dtype not in (torch.float32, torch.float64):
         raise Unsupported(f"it runs float32 and float64 on a CPU, not {dtype} on {device.type}")
 
@@ -49,11 +52,40 @@ def panels(shape: tuple[int, int], dtype: torch.dtype, count: int = 1) -> Tensor
 
 def pack(matrix: Tensor, packed: Tensor) -> None:
     """A matrix [N, K] for many products operand matrix^T, into what `panels` gave for it."""
-    library().pack_matrix(matrix.element_size(), matrix.data_ptr(), *matrix.stride(), *matrix.shape, packed.data_ptr(), torch.get_num_threads())
+    library().pack_matrix(
+        matrix.element_size(),
+        matrix.data_ptr(),
+        *matrix.stride(),
+        *matrix.shape,
+        packed.data_ptr(),
+        torch.get_num_threads(),
+    )
 
 
-def run(dtype: torch.dtype, places: Tensor, works: Tensor, instructions: Tensor, registers: int, start: int, steps: int, stride: int,
-        batch: int) -> None:
-    """The works of time steps start, start + stride, ... for every row of the batch, by as many threads as torch has; the tables as Tape makes them."""
-    library().run_steps(dtype.itemsize, places.data_ptr(), len(places), works.data_ptr(), len(works), instructions.data_ptr(), registers, start,
-                        steps, stride, batch, torch.get_num_threads())
+def run(
+    dtype: torch.dtype,
+    places: Tensor,
+    works: Tensor,
+    instructions: Tensor,
+    registers: int,
+    start: int,
+    steps: int,
+    stride: int,
+    batch: int,
+) -> None:
+    """The works of time steps start, start + stride, ... for every row of the batch, by as many threads as torch has;
+    the tables as Tape makes them."""
+    library().run_steps(
+        dtype.itemsize,
+        places.data_ptr(),
+        len(places),
+        works.data_ptr(),
+        len(works),
+        instructions.data_ptr(),
+        registers,
+        start,
+        steps,
+        stride,
+        batch,
+        torch.get_num_threads(),
+    )

@@ -1,8 +1,8 @@
 """Products of matrices, by the faster of the two libraries that PyTorch has on a CPU.
 
-oneDNN multiplies float32 matrices up to 2.3 times as fast as MKL where MKL leaves AVX-512 unused (AMD), and a matrix that stays the same for
-many products can be packed once for all of them. Its calls cost 10 us, so small products, other types, processors and devices take PyTorch's
-ordinary one; without AVX-512 MKL is the faster by a sixth.
+oneDNN multiplies float32 matrices up to 2.3 times as fast as MKL where MKL leaves AVX-512 unused (AMD), and a matrix
+that stays the same for many products can be packed once for all of them. Its calls cost 10 us, so small products, other
+types, processors and devices take PyTorch's ordinary one; without AVX-512 MKL is the faster by a sixth.
 
 Shapes: M and K of the first matrix, N and K of the second one; B batch, R rows and C columns of a weight.
 """
@@ -14,18 +14,26 @@ from torch import Tensor
 from torch.nn import functional as F
 
 CAPABILITY = torch.backends.cpu.get_cpu_capability()
-WORTH = 2**20       # multiplications of one product from which oneDNN is faster: 50 x 128 x 192
+WORTH = 2**20  # multiplications of one product from which oneDNN is faster: 50 x 128 x 192
 
 
 def served(first: Tensor, second: Tensor, count: int) -> bool:
-    """Whether oneDNN takes the product of matrices like these, of `count` rows with all of `second`: large, float32, on a CPU with AVX-512."""
+    """Whether oneDNN takes the product of matrices like these, of `count` rows with all of `second`:
+    large, float32, on a CPU with AVX-512."""
     on_cpu = first.device.type == second.device.type == "cpu" and CAPABILITY == "AVX512"
-    return (on_cpu and first.dtype == second.dtype == torch.float32 and second.dim() == 2
-            and count > 1 and count * second.numel() >= WORTH and torch.backends.mkldnn.is_available())
+    return (
+        on_cpu
+        and first.dtype == second.dtype == torch.float32
+        and second.dim() == 2
+        and count > 1
+        and count * second.numel() >= WORTH
+        and torch.backends.mkldnn.is_available()
+    )
 
 
 def ready(weight: Tensor, batch: int) -> Callable[[Tensor], Tensor]:
-    """operand [B, C] -> operand weight^T [B, R], fast for many operands of `batch` rows; the matrix must not change in between."""
+    """operand [B, C] -> operand weight^T [B, R], fast for many operands of `batch` rows;
+    the matrix must not change in between."""
     if not served(weight, weight, batch):
         return lambda operand: torch.mm(operand, weight.t())
     packed = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), batch)
@@ -33,7 +41,8 @@ def ready(weight: Tensor, batch: int) -> Callable[[Tensor], Tensor]:
 
 
 def product(first: Tensor, second: Tensor, bias: Tensor | None = None) -> Tensor:
-    """first [M, K], second [N, K], bias [N] -> first second^T + bias [M, N]; differentiable as often as wanted, forward too."""
+    """first [M, K], second [N, K], bias [N] -> first second^T + bias [M, N];
+    differentiable as often as wanted, forward too."""
     if served(first, second, len(first)):
         return _Product.apply(first, second, bias)
     return F.linear(first, second, bias)
@@ -43,7 +52,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """W x + b for [..., D], or for symbols 0..D as rows of W's transpose (D: a zero input)."""
     if x.is_floating_point():
         return product(x.flatten(0, -2), weight, bias).unflatten(0, x.shape[:-1])
-    rows = F.pad(weight, (0, 1)).t().contiguous()      # gathering columns would cost twenty times as much
+    rows = F.pad(weight, (0, 1)).t().contiguous()  # gathering columns would cost twenty times as much
     return F.embedding(x, rows if bias is None else rows + bias)
 
 
@@ -51,7 +60,8 @@ class _Product(torch.autograd.Function):
     @staticmethod
     def forward(first: Tensor, second: Tensor, bias: Tensor | None) -> Tensor:
         first, second = _dense(first), _dense(second)
-        if bias is None and not first.is_contiguous() and len(second) < len(first):     # whose first matrix is copied into rows: the smaller
+        # oneDNN copies the first matrix into rows: that had better be the smaller one.
+        if bias is None and not first.is_contiguous() and len(second) < len(first):
             return _onednn(second, first, None).t().contiguous()
         return _onednn(first, second, bias)
 
@@ -63,14 +73,20 @@ class _Product(torch.autograd.Function):
     @staticmethod
     def backward(ctx, gradient: Tensor) -> tuple[Tensor | None, ...]:
         (first, second), wanted = ctx.saved_tensors, ctx.needs_input_grad
-        return (product(gradient, second.t()) if wanted[0] else None, product(gradient.t(), first.t()) if wanted[1] else None,
-                gradient.sum(0) if wanted[2] else None)
+        return (
+            product(gradient, second.t()) if wanted[0] else None,
+            product(gradient.t(), first.t()) if wanted[1] else None,
+            gradient.sum(0) if wanted[2] else None,
+        )
 
     @staticmethod
     def jvp(ctx, d_first: Tensor | None, d_second: Tensor | None, d_bias: Tensor | None) -> Tensor:
         first, second = ctx.saved_tensors
-        parts = [product(d_first, second) if d_first is not None else None, product(first, d_second) if d_second is not None else None,
-                 d_bias.expand(len(first), -1) if d_bias is not None else None]
+        parts = [
+            product(d_first, second) if d_first is not None else None,
+            product(first, d_second) if d_second is not None else None,
+            d_bias.expand(len(first), -1) if d_bias is not None else None,
+        ]
         return sum(part for part in parts if part is not None)
 
 

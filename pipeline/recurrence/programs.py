@@ -8,13 +8,16 @@ from pipeline.cells.cell import Cell
 from pipeline.recurrence.fused import FusedProgram
 from pipeline.recurrence.schedule import Program, Step
 
-KEPT = 4        # batch sizes of a cell whose programs are kept
+KEPT = 4  # batch sizes of a cell whose programs are kept
 
-_programs: weakref.WeakKeyDictionary[Cell, dict[tuple, tuple[Step, list[Program | FusedProgram]]]] = weakref.WeakKeyDictionary()
+_programs: weakref.WeakKeyDictionary[Cell, dict[tuple, tuple[Step, list[Program | FusedProgram]]]] = (
+    weakref.WeakKeyDictionary()
+)
 
 
 class Lease:
-    """A program for one forward pass and the backward passes that follow it; when the lease is gone its buffers serve others."""
+    """A program for one forward pass and the backward passes that follow it;
+    when the lease is gone its buffers serve others."""
 
     def __init__(self, program: Program | FusedProgram, free: list[Program | FusedProgram]):
         self.program, self.free = program, free
@@ -23,11 +26,20 @@ class Lease:
         self.free.append(self.program)
 
 
-def borrow(cell: Cell, xs: dict[str, Tensor], constants: dict[str, Tensor], state: tuple[Tensor, ...], steps: int, engine: str) -> Lease:
-    """A program for a cell whose step is given these (xs: other projections than those that are added to products), by the engine "fused",
-    "compiled" or "deferred"."""
+def borrow(
+    cell: Cell, xs: dict[str, Tensor], constants: dict[str, Tensor], state: tuple[Tensor, ...], steps: int, engine: str
+) -> Lease:
+    """A program for a cell whose step is given these (xs: other projections than those that are added to products), by
+    the engine "fused", "compiled" or "deferred"."""
     known = _programs.setdefault(cell, {})
-    key = (engine, cell.training, state[0].shape, state[0].dtype, state[0].device, *((name, part.shape) for name, part in xs.items()))
+    key = (
+        engine,
+        cell.training,
+        state[0].shape,
+        state[0].dtype,
+        state[0].device,
+        *((name, part.shape) for name, part in xs.items()),
+    )
     if key not in known:
         while len(known) >= KEPT:
             del known[next(iter(known))]
@@ -36,11 +48,21 @@ def borrow(cell: Cell, xs: dict[str, Tensor], constants: dict[str, Tensor], stat
     program = free.pop() if free else None
     if program is None or program.capacity < steps:
         batch = len(state[0])
-        program = FusedProgram(step, cell, steps, batch) if engine == "fused" else Program(step, cell, steps, batch, engine == "compiled")
+        program = (
+            FusedProgram(step, cell, steps, batch)
+            if engine == "fused"
+            else Program(step, cell, steps, batch, engine == "compiled")
+        )
     return Lease(program, free)
 
 
-def record(cell: Cell, xs: dict[str, Tensor], constants: dict[str, Tensor], state: tuple[Tensor, ...], batch: int) -> Step:
+def record(
+    cell: Cell, xs: dict[str, Tensor], constants: dict[str, Tensor], state: tuple[Tensor, ...], batch: int
+) -> Step:
     """The step of a cell that is given parts like these, for so many of their sequences."""
-    return Step(cell, {name: part[:batch] for name, part in xs.items()}, {name: part[:batch] for name, part in constants.items()},
-                tuple(part[:batch] for part in state))
+    return Step(
+        cell,
+        {name: part[:batch] for name, part in xs.items()},
+        {name: part[:batch] for name, part in constants.items()},
+        tuple(part[:batch] for part in state),
+    )

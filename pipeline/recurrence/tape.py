@@ -15,11 +15,13 @@ from pipeline.recurrence import native
 from pipeline.recurrence.columns import ADD, SCALE, Columns, Instruction, Unsupported
 
 PRODUCT, STAGE = range(2)
-NARROW, WIDE = 8, 64        # parts below NARROW columns in a stage of WIDE and more are slower than the operators by themselves
+# Parts below NARROW columns in a stage of WIDE and more are slower than the operators by themselves.
+NARROW, WIDE = 8, 64
 
 
 class Place(NamedTuple):
-    """Columns from `column` on of the tensor called `tensor`: [B, ...], or at time step t its part t + shift [T, B, ...] (parity: of two)."""
+    """Columns from `column` on of the tensor called `tensor`: [B, ...],
+    or at time step t its part t + shift [T, B, ...] (parity: of two)."""
 
     tensor: Hashable
     column: int = 0
@@ -40,7 +42,8 @@ class Move(NamedTuple):
 
 
 class Work(NamedTuple):
-    """A product, with places, rows and columns of its matrix and how many matrices there are; or a stage, with its instructions."""
+    """A product, with places, rows and columns of its matrix and how many matrices there are;
+    or a stage, with its instructions."""
 
     kind: int
     operand: int = -1
@@ -79,11 +82,15 @@ class Tape:
         parts = self.runs(columns)
         return [Move(to.right(at), part, add) for at, part in zip(accumulate(map(len, parts), initial=0), parts)]
 
-    def readers(self, instructions: dict[Hashable, list[Instruction]], moves: dict[Hashable, list[Move]]) -> dict[int, set]:
+    def readers(
+        self, instructions: dict[Hashable, list[Instruction]], moves: dict[Hashable, list[Move]]
+    ) -> dict[int, set]:
         """First column of a value -> the stages that read it."""
         found: dict[int, set] = defaultdict(set)
         for stage in instructions:
-            for row in [row for one in instructions[stage] for row in one.operands] + [move.columns for move in moves[stage]]:
+            for row in [row for one in instructions[stage] for row in one.operands] + [
+                move.columns for move in moves[stage]
+            ]:
                 for part in (part for part in self.runs(row) if part[0] > 0):
                     found[self.columns.value(int(part[0])).first].add(stage)
         return found
@@ -93,23 +100,39 @@ class Tape:
         value = self.columns.value(int(columns[0]))
         return self.located[value.first].right(int(columns[0]) - value.first)
 
-    def product(self, line: str, operand: Place, added: Place | None, result: Place, matrix: Hashable, shape: tuple[int, int],
-                choice: Place | None = None, count: int = 1) -> None:
-        """result = added + operand matrix^T, of a matrix [N, K] that `pack` puts in its place, or of the one of `count` that a row's choice names."""
+    def product(
+        self,
+        line: str,
+        operand: Place,
+        added: Place | None,
+        result: Place,
+        matrix: Hashable,
+        shape: tuple[int, int],
+        choice: Place | None = None,
+        count: int = 1,
+    ) -> None:
+        """result = added + operand matrix^T, of a matrix [N, K] that `pack` puts in its place, or of the one of `count`
+        that a row's choice names."""
         self.packed[matrix] = native.panels(shape, self.dtype, count)
         parts = (operand, added, result, Place(matrix))
         places = [-1 if part is None else self._place(part) for part in parts]
         chosen = -1 if choice is None else self._place(choice)
         self.lines.setdefault(line, []).append(Work(PRODUCT, *places, *shape, chosen, count=count))
 
-    def stage(self, line: str, instructions: list[Instruction], before: Collection[Move] = (), after: Collection[Move] = ()) -> None:
+    def stage(
+        self, line: str, instructions: list[Instruction], before: Collection[Move] = (), after: Collection[Move] = ()
+    ) -> None:
         """Instructions, and what is moved before and after them."""
         inside, outside = [], []
         for one in after:
-            (inside if any(part[0] > 0 and not self._is_located(part) for part in self.runs(one.columns)) else outside).append(one)
+            (
+                inside
+                if any(part[0] > 0 and not self._is_located(part) for part in self.runs(one.columns))
+                else outside
+            ).append(one)
         self._work(line, [*before, *instructions, *inside])
         for one in outside:
-            self._work(line, [one])     # in its own width
+            self._work(line, [one])  # in its own width
 
     def pack(self, name: Hashable, matrix: Tensor) -> None:
         """Takes over a matrix, or the matrices [count, N, K], as they are now."""
@@ -134,14 +157,21 @@ class Tape:
             self.bind(name, tensor)
 
     def bind(self, name: Hashable, tensor: Tensor) -> None:
-        """`tensor` under this name from now on, of the tape's dtype, or int64 where rows choose a matrix; its rows must be dense."""
+        """`tensor` under this name from now on, of the tape's dtype,
+        or int64 where rows choose a matrix; its rows must be dense."""
         if tensor.dtype not in (self.dtype, torch.int64):
             raise TypeError(f"{name}: {tensor.dtype} among {self.dtype}")
         self.tensors[name] = tensor
         address, size, strides, table = tensor.data_ptr(), tensor.element_size(), tensor.stride(), self._table.numpy()
         for index, place in self._of_name[name]:
             step, row = (strides[0], strides[1]) if place.timed else (0, strides[0])
-            table[index] = (address + place.column * size, step * size, row * size, place.shift, 1 if place.parity else -1)
+            table[index] = (
+                address + place.column * size,
+                step * size,
+                row * size,
+                place.shift,
+                1 if place.parity else -1,
+            )
 
     def release(self, name: Hashable) -> None:
         """What is bound to the name is needed no more."""
@@ -158,7 +188,17 @@ class Tape:
 
     def run(self, line: str, start: int, steps: int, stride: int, batch: int) -> None:
         """Does a line at time steps start, start + stride, ..., for every row of the batch."""
-        native.run(self.dtype, self._table, self._line_tables[line], self._instruction_table, self.registers, start, steps, stride, batch)
+        native.run(
+            self.dtype,
+            self._table,
+            self._line_tables[line],
+            self._instruction_table,
+            self.registers,
+            start,
+            steps,
+            stride,
+            batch,
+        )
 
     def runs(self, columns: Tensor) -> list[Tensor]:
         """Columns cut into parts that each lie in one value, or are one number."""
@@ -175,7 +215,13 @@ class Tape:
 
     def _work(self, line: str, ones: list[Instruction | Move]) -> None:
         width = self._unit(ones)
-        if 0 < width < NARROW <= WIDE <= max(len(one.columns) if isinstance(one, Move) else one.out.width for one in ones):
+        if (
+            0
+            < width
+            < NARROW
+            <= WIDE
+            <= max(len(one.columns) if isinstance(one, Move) else one.out.width for one in ones)
+        ):
             raise Unsupported(f"parts of {width} columns among many in a step")
         written: list[tuple[int, Place | int, list[Place | int], float]] = []
         for one in ones:
@@ -189,11 +235,14 @@ class Tape:
                     out = one.out.first + at if out is None else out.right(at)
                     written.append((one.code, out, [self._part(operand, at) for operand in one.operands], one.scalar))
         if written:
-            self.lines.setdefault(line, []).append(Work(STAGE, first=len(self._instructions), count=len(written), width=width))
+            self.lines.setdefault(line, []).append(
+                Work(STAGE, first=len(self._instructions), count=len(written), width=width)
+            )
             self._write(written)
 
     def _unit(self, ones: list[Instruction | Move]) -> int:
-        """The most columns that all can take at a time: no operand's part may reach over two values, or over two parts of one."""
+        """The most columns that all can take at a time: no operand's part may reach over two values,
+        or over two parts of one."""
         width = 0
         for one in ones:
             operands = [one.columns] if isinstance(one, Move) else one.operands
@@ -216,19 +265,25 @@ class Tape:
 
     def _write(self, written: list[tuple[int, Place | int, list[Place | int], float]]) -> None:
         """Gives registers to what is in no place, each free again after its last use."""
-        last = {part: index for index, (_, _, operands, _) in enumerate(written) for part in operands if isinstance(part, int)}
+        last = {
+            part: index
+            for index, (_, _, operands, _) in enumerate(written)
+            for part in operands
+            if isinstance(part, int)
+        }
         registers: dict[int, int] = {}
         free: list[int] = []
 
         def word(part: Place | int) -> int:
             return ~registers[part] if isinstance(part, int) else self._place(part)
+
         for index, (code, out, operands, scalar) in enumerate(written):
             words = [word(part) for part in operands]
             free += [registers[part] for part in set(operands) if isinstance(part, int) and last[part] == index]
             if isinstance(out, int):
                 registers[out] = free.pop() if free else self.registers
                 self.registers = max(self.registers, registers[out] + 1)
-            words += words[:1] * (3 - len(words))       # any readable place
+            words += words[:1] * (3 - len(words))  # any readable place
             self._instructions.append([code, word(out), *words, struct.unpack("q", struct.pack("d", scalar))[0]])
 
 

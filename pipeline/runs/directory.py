@@ -3,7 +3,7 @@
 import json
 import os
 import shutil
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
@@ -15,7 +15,8 @@ from pipeline.verb import Refusal
 
 
 class RunDirectory:
-    """config.yaml, run.json, metrics.jsonl, samples.jsonl, checkpoints/last.ckpt (all that a continuation needs) and best.ckpt (weights)."""
+    """config.yaml, run.json, metrics.jsonl, samples.jsonl, checkpoints/last.ckpt (all that a continuation needs)
+    and best.ckpt (weights)."""
 
     def __init__(self, path: Path):
         self.path = Path(path)
@@ -51,7 +52,8 @@ class RunDirectory:
         return self.path.with_name(f".{self.path.name}.lock")
 
     def lock(self) -> Lock:
-        """Held by the process that trains this run, whichever machine it is on; one that has died leaves it to the next."""
+        """Held by the process that trains this run, whichever machine it is on;
+        one that has died leaves it to the next."""
         lock = Lock(self._lock_file)
         try:
             lock.acquire()
@@ -62,8 +64,17 @@ class RunDirectory:
     def create(self, cfg: DictConfig, identity: Identity, **facts: object) -> None:
         """Writes what identifies the run."""
         write_atomically(self.path / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
-        self.note(name=identity.name, study=identity.study, hash=identity.hash, seed=identity.seed, status="running",
-                  created=datetime.now(timezone.utc).isoformat(timespec="seconds"), code=code_version(), process=os.getpid(), **facts)
+        self.note(
+            name=identity.name,
+            study=identity.study,
+            hash=identity.hash,
+            seed=identity.seed,
+            status="running",
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            code=code_version(),
+            process=os.getpid(),
+            **facts,
+        )
 
     def forget(self) -> None:
         """Removes everything the run has done."""

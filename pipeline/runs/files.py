@@ -6,7 +6,8 @@ from pathlib import Path
 
 
 def write_atomically(path: Path, content: bytes | str) -> None:
-    """Replaces `path` by `content` in one step, on disk before this returns; a reader or a crash sees the old file or the new."""
+    """Replaces `path` by `content` in one step, on disk before this returns;
+    a reader or a crash sees the old file or the new."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     with open(partial, "wb") as file:

@@ -18,7 +18,9 @@ HOW = ("record_every", "checkpoint_every", "engine", "threads", "accelerator", "
 
 @dataclass(frozen=True)
 class Identity:
-    """study / data-model-SIZE-optimizer-hash-sSEED. `hash` covers everything that changes the result except the seed."""
+    """study / data-model-SIZE-optimizer-hash-sSEED. `hash` covers everything
+    that changes the result except the seed."""
+
     study: str
     name: str
     hash: str
@@ -29,19 +31,24 @@ class Identity:
 def identify(cfg: DictConfig, data: "Data") -> Identity:
     """The identity of the composed run `cfg` on these data; settles what the composition leaves to them.
 
-    The hash is over the resolved model, optimizer, initialization, schedule and trainer, without what only says how to run
-    (HOW), and over the fingerprint of the data, which stands for everything under `data`. Whole floats count
+    The hash is over the resolved model, optimizer, initialization, schedule and trainer, without what only says how to
+    run (HOW), and over the fingerprint of the data, which stands for everything under `data`. Whole floats count
     as integers, so `5` and `5.0` are one run.
     """
     from pipeline.models.build import settle, size
+
     settle(cfg, data)
-    parts = {group: OmegaConf.to_container(cfg[group], resolve=True)
-             for group in ("model", "optimizer", "initialization", "schedule", "trainer")}
+    parts = {
+        group: OmegaConf.to_container(cfg[group], resolve=True)
+        for group in ("model", "optimizer", "initialization", "schedule", "trainer")
+    }
     for key in HOW:
         parts["trainer"].pop(key)
     text = json.dumps(_canonical(parts | {"data": data.card["fingerprint"]}), sort_keys=True)
     digest = hashlib.sha256(text.encode()).hexdigest()[:8]
-    name = "-".join(filter(None, (cfg.data.name, cfg.model.name, size(cfg.model), cfg.optimizer.name, digest, f"s{cfg.seed}")))
+    name = "-".join(
+        filter(None, (cfg.data.name, cfg.model.name, size(cfg.model), cfg.optimizer.name, digest, f"s{cfg.seed}"))
+    )
     return Identity(cfg.study.name, name, digest, cfg.seed, Path(cfg.paths.runs) / cfg.study.name / name)
 
 
@@ -55,8 +62,12 @@ def _canonical(value):
 
 def code_version() -> dict:
     """{"commit", "dirty"} of the checkout that this code lies in; commit None outside one."""
+
     def git(*words: str) -> str:
-        return subprocess.run(["git", *words], cwd=Path(__file__).parent, capture_output=True, text=True, check=True).stdout.strip()
+        return subprocess.run(
+            ["git", *words], cwd=Path(__file__).parent, capture_output=True, text=True, check=True
+        ).stdout.strip()
+
     try:
         return {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain", "--untracked-files=no"))}
     except (OSError, subprocess.CalledProcessError):
@@ -64,6 +75,8 @@ def code_version() -> dict:
 
 
 def directory_of(cfg: DictConfig) -> Path:
-    """Where the composed run is, or will be. Raises Refusal where its data cannot be read: they are a part of its identity."""
+    """Where the composed run is, or will be. Raises Refusal where its data cannot be read:
+    they are a part of its identity."""
     from pipeline.datasets.data import load_data
+
     return identify(cfg, load_data(cfg.data)).directory

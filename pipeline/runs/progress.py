@@ -6,12 +6,12 @@ import time
 
 from pipeline.datasets.space import Reals, Symbols
 
-
-PAUSE = 1.0     # seconds at least between two lines of one run
+PAUSE = 1.0  # seconds at least between two lines of one run
 
 
 class Progress:
-    """A bar on a terminal, elsewhere (logs, several runs side by side) a line a validation, the last and at most one a second of the others.
+    """A bar on a terminal, elsewhere (logs, several runs side by side) a line a validation,
+    the last and at most one a second of the others.
 
     kind   "bar", "lines" or "auto": a bar where the output is a terminal and this run has it for itself
     seconds  the run's budget of training time, if it has one;  space  of the data, says what the units are
@@ -23,6 +23,7 @@ class Progress:
         self.bar = None
         if kind == "bar" or (kind == "auto" and alone and sys.stderr.isatty()):
             import tqdm
+
             self.bar = tqdm.tqdm(total=steps, unit="step", mininterval=0.2, dynamic_ncols=True)
         self.since = None
         self.said = -math.inf
@@ -40,7 +41,10 @@ class Progress:
     def show(self, record: dict, speed: float) -> None:
         """A fresh record of the run; `speed` in symbols per second of training."""
         space = self.space
-        loss = "  ".join(f"{key} {record[key]:{space.digits}}" for key in ("train", "validation") if key in record) + f" {space.unit}"
+        loss = (
+            "  ".join(f"{key} {record[key]:{space.digits}}" for key in ("train", "validation") if key in record)
+            + f" {space.unit}"
+        )
         rate = f"{speed / 1000:.1f} k{space.element}/s"
         if self.bar is not None:
             self.bar.set_postfix_str(f"{loss}  {rate}", refresh=False)

@@ -16,7 +16,6 @@ from pipeline.runs.progress import Progress
 from pipeline.runs.tracking import Tracking
 from pipeline.verb import Refusal
 
-
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
 
@@ -25,24 +24,35 @@ class Diverged(Refusal):
 
 
 class Recorder(lightning.Callback):
-    """After the step that is due: record, validate, sample, save, in this order, so that a checkpoint has all that came before it.
+    """After the step that is due: record, validate, sample, save, in this order,
+    so that a checkpoint has all that came before it.
 
     settings   the `trainer` node as plain attributes
     validate   the model's loss on the held-out part
     sample     a text from the model for this step, or None: it writes none
     unit       of the losses
     Only the first rank writes. What it wrote after the last checkpoint is dropped and written again by a continuation.
-    After SIGINT, SIGTERM or SIGUSR1 on any rank it saves and ends the training; `signal` says which came. Raises Diverged.
+    After SIGINT, SIGTERM or SIGUSR1 on any rank it saves and ends the training;
+    `signal` says which came. Raises Diverged.
     """
 
-    def __init__(self, settings: SimpleNamespace, run: RunDirectory, tracking: Tracking | None, progress: Progress | None,
-                 validate: Callable[[], float], sample: Callable[[int], str] | None, unit: str):
+    def __init__(
+        self,
+        settings: SimpleNamespace,
+        run: RunDirectory,
+        tracking: Tracking | None,
+        progress: Progress | None,
+        validate: Callable[[], float],
+        sample: Callable[[int], str] | None,
+        unit: str,
+    ):
         self.settings, self.run, self.tracking, self.progress = settings, run, tracking, progress
         self.validate, self.sample, self.unit = validate, sample, unit
         self.best, self.without_best = math.inf, 0
-        self.seconds = 0.0          # spent on training steps alone
-        self.handlers = {number: signal.getsignal(number) for number in SIGNALS}     # as before Lightning puts its own on top
-        self.asked = 0              # the signal that this rank received
+        self.seconds = 0.0  # spent on training steps alone
+        # As they are before Lightning puts its own on top.
+        self.handlers = {number: signal.getsignal(number) for number in SIGNALS}
+        self.asked = 0  # the signal that this rank received
         self.signal: int | None = None
 
     def state_dict(self) -> dict:
@@ -61,7 +71,7 @@ class Recorder(lightning.Callback):
         trainer.should_stop = self._late() or not self._patient()
 
     def _ask_to_stop(self, number: int, frame) -> None:
-        if self.asked and number == signal.SIGINT:      # a second Ctrl-C: at once, going back to the last checkpoint
+        if self.asked and number == signal.SIGINT:  # a second Ctrl-C: at once, going back to the last checkpoint
             raise KeyboardInterrupt
         self.asked = number
 
@@ -76,11 +86,21 @@ class Recorder(lightning.Callback):
 
         if self.progress is not None:
             self.progress.step()
-        if due(settings.record_every) or due(settings.validate_every) or due(settings.sample.every) or step in settings.sample.at:
+        if (
+            due(settings.record_every)
+            or due(settings.validate_every)
+            or due(settings.sample.every)
+            or step in settings.sample.at
+        ):
             self._now()
-            record = {"step": step, "symbols": step * settings.batch * settings.length, "seconds": round(self.seconds, 3),
-                      "rate": learning.rate, "train": learning.take_mean(),
-                      "smoothed": learning.smoothed.item()}
+            record = {
+                "step": step,
+                "symbols": step * settings.batch * settings.length,
+                "seconds": round(self.seconds, 3),
+                "rate": learning.rate,
+                "train": learning.take_mean(),
+                "smoothed": learning.smoothed.item(),
+            }
             self._check(record, learning)
             if due(settings.validate_every):
                 record["validation"] = trainer.strategy.broadcast(self.validate())
@@ -88,8 +108,16 @@ class Recorder(lightning.Callback):
             if trainer.is_global_zero:
                 append_line(self.run.metrics, record)
                 if self.sample is not None and (due(settings.sample.every) or step in settings.sample.at):
-                    append_line(self.run.samples, {"step": step, "symbols": record["symbols"], "prompt": settings.sample.prompt,
-                                                   "temperature": settings.sample.temperature, "text": self.sample(step)})
+                    append_line(
+                        self.run.samples,
+                        {
+                            "step": step,
+                            "symbols": record["symbols"],
+                            "prompt": settings.sample.prompt,
+                            "temperature": settings.sample.temperature,
+                            "text": self.sample(step),
+                        },
+                    )
                 self.progress.show(record, record["symbols"] / max(self.seconds, 1e-9))
             self.began = time.monotonic()
         if due(settings.checkpoint_every) or stop or not self._patient():
@@ -103,8 +131,10 @@ class Recorder(lightning.Callback):
     def _push(self) -> None:
         try:
             self.tracking.push(self.run)
-        except Exception as error:          # a server that is away for a while must not cost the training
-            self.progress.say(f"{self.run.path.name}: MLflow cannot be reached, its record waits ({str(error).splitlines()[0][:200]})")
+        except Exception as error:  # a server that is away for a while must not cost the training
+            self.progress.say(
+                f"{self.run.path.name}: MLflow cannot be reached, its record waits ({str(error).splitlines()[0][:200]})"
+            )
 
     def _patient(self) -> bool:
         return self.settings.patience is None or self.without_best < self.settings.patience
@@ -115,10 +145,13 @@ class Recorder(lightning.Callback):
         self.began = now
 
     def _late(self) -> bool:
-        return self.settings.seconds is not None and self.seconds + time.monotonic() - self.began >= self.settings.seconds
+        return (
+            self.settings.seconds is not None and self.seconds + time.monotonic() - self.began >= self.settings.seconds
+        )
 
     def _on_any_rank(self, trainer: lightning.Trainer, number: int, late: bool) -> tuple[int | None, bool]:
-        """The signal that came, None for 0, and whether time is up: the greatest of all ranks, so that all do the same."""
+        """The signal that came, None for 0, and whether time is up:
+        the greatest of all ranks, so that all do the same."""
         if trainer.world_size > 1:
             asked = torch.tensor([number, late], dtype=torch.float32, device=trainer.strategy.root_device)
             number, late = map(int, trainer.strategy.reduce(asked, reduce_op="max").tolist())
@@ -126,16 +159,22 @@ class Recorder(lightning.Callback):
 
     def _check(self, record: dict, learning: Learning) -> None:
         nothing, unit = learning.streams.nothing, self.unit
-        if not record["train"] <= self.settings.explode * nothing:      # NaN is not either
-            raise Diverged(f"{self.run.path.name}: the training loss is {record['train']:.3g} {unit} at step {record['step']:,} "
-                           f"(knowing nothing costs {nothing:.2f}): try a tenth of the learning rate (optimizer.lr), "
-                           f"or trainer.clip_norm=1")
+        if not record["train"] <= self.settings.explode * nothing:  # NaN is not either
+            raise Diverged(
+                f"{self.run.path.name}: the training loss is {record['train']:.3g} {unit} at step {record['step']:,} "
+                f"(knowing nothing costs {nothing:.2f}): try a tenth of the learning rate (optimizer.lr), "
+                f"or trainer.clip_norm=1"
+            )
 
     def _compare(self, record: dict, learning: Learning) -> None:
         if record["validation"] < self.best:
             self.best, self.without_best = record["validation"], 0
             if learning.trainer.is_global_zero:
-                weights = {"network": learning.network.state_dict(), "step": record["step"], "validation": record["validation"]}
+                weights = {
+                    "network": learning.network.state_dict(),
+                    "step": record["step"],
+                    "validation": record["validation"],
+                }
                 learning.trainer.strategy.checkpoint_io.save_checkpoint(weights, self.run.best)
         else:
             self.without_best += 1

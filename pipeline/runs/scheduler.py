@@ -18,38 +18,69 @@ RESTARTS = int(os.environ.get("SLURM_RESTART_COUNT") or 0)
 STEP = f"{JOB}.{RESTARTS}.{os.environ['SLURM_STEP_ID']}" if "SLURM_STEP_NUM_TASKS" in os.environ else None
 # Ranks beyond the first are started by Lightning or by srun with one of these above 0.
 RANK = next((int(os.environ[name]) for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK") if os.environ.get(name)), 0)
-NETWORK = {"nfs", "nfs4", "cifs", "smb3", "lustre", "gpfs", "beegfs", "ceph", "panfs", "orangefs", "wekafs", "afs", "9p",
-           "fuse.glusterfs", "fuse.sshfs"}       # file systems, as the kernel calls them
-WAIT = 600      # seconds for which the ranks wait for one another
+# File systems, as the kernel calls them.
+NETWORK = {
+    "nfs",
+    "nfs4",
+    "cifs",
+    "smb3",
+    "lustre",
+    "gpfs",
+    "beegfs",
+    "ceph",
+    "panfs",
+    "orangefs",
+    "wekafs",
+    "afs",
+    "9p",
+    "fuse.glusterfs",
+    "fuse.sshfs",
+}
+WAIT = 600  # seconds for which the ranks wait for one another
 
 
 def refuse_mismatch(cfg: DictConfig) -> None:
-    """Refusal: the tasks that srun started are not the devices x nodes that the run is to train on, or srun was left out."""
+    """Refusal: the tasks that srun started are not the devices x nodes that the run is to train on,
+    or srun was left out."""
     devices, nodes = cfg.trainer.devices, cfg.trainer.nodes
     if STEP is not None:
         tasks, on = os.environ["SLURM_STEP_TASKS_PER_NODE"], os.environ["SLURM_STEP_NUM_NODES"]
         if tasks != (f"{devices}" if nodes == 1 else f"{devices}(x{nodes})"):
-            raise Refusal(f"srun started {tasks} tasks a node on {on} nodes, but trainer.devices={devices} and trainer.nodes={nodes}: "
-                          f"ask for --nodes={nodes} --ntasks-per-node={devices}, or change trainer.devices and trainer.nodes")
+            raise Refusal(
+                f"srun started {tasks} tasks a node on {on} nodes, but trainer.devices={devices} and "
+                f"trainer.nodes={nodes}: ask for --nodes={nodes} --ntasks-per-node={devices}, "
+                "or change trainer.devices and trainer.nodes"
+            )
     elif JOB is not None and devices * nodes > 1:
-        raise Refusal(f"trainer.devices={devices} x trainer.nodes={nodes} in SLURM job {JOB} without srun: sbatch slurm/train.sbatch starts "
-                      f"a task a device")
+        raise Refusal(
+            f"trainer.devices={devices} x trainer.nodes={nodes} in SLURM job {JOB} without srun: sbatch "
+            "slurm/train.sbatch starts a task a device"
+        )
 
 
 def refuse_missing_gpus(cfg: DictConfig) -> None:
     """Refusal: this node shows fewer GPUs than the run is to train on here."""
     import torch
+
     settings, found = cfg.trainer, torch.cuda.device_count()
     given = JOB is not None and (os.environ.get("SLURM_JOB_GPUS") or os.environ.get("SLURM_GPUS_ON_NODE"))
     wanted = settings.accelerator in ("gpu", "cuda") or settings.accelerator == "auto" and (found or given)
     if wanted and found < settings.devices:
-        shown = f" (CUDA_VISIBLE_DEVICES={os.environ['CUDA_VISIBLE_DEVICES']})" if "CUDA_VISIBLE_DEVICES" in os.environ else ""
-        raise Refusal(f"trainer.devices={settings.devices} with trainer.accelerator={settings.accelerator}, but this node shows {found} GPUs{shown}: "
-                      f"ask SLURM for --gpus-per-node={settings.devices} (--gpus-per-task hides the others), or take trainer.accelerator=cpu")
+        shown = (
+            f" (CUDA_VISIBLE_DEVICES={os.environ['CUDA_VISIBLE_DEVICES']})"
+            if "CUDA_VISIBLE_DEVICES" in os.environ
+            else ""
+        )
+        raise Refusal(
+            f"trainer.devices={settings.devices} with trainer.accelerator={settings.accelerator}, but this node shows "
+            f"{found} GPUs{shown}: ask SLURM for --gpus-per-node={settings.devices} (--gpus-per-task hides the "
+            "others), or take trainer.accelerator=cpu"
+        )
 
 
 def refuse_shared_sqlite(uri: str | None) -> str | None:
-    """For a run in a SLURM job. Refusal: its tracking is an sqlite file on a network file system, which several nodes would break.
+    """For a run in a SLURM job. Refusal: its tracking is an sqlite file on a network file system,
+    which several nodes would break.
 
     Elsewhere such a file works on this machine alone; returns a line that says so, None where all is well.
     """
@@ -58,7 +89,9 @@ def refuse_shared_sqlite(uri: str | None) -> str | None:
     mend = "start a server (sbatch slurm/mlflow_server.sbatch) and set MLFLOW_TRACKING_URI, or take tracking.uri=null"
     kind = _file_system(Path(uri.removeprefix("sqlite:///")).absolute())
     if kind in NETWORK:
-        raise Refusal(f"tracking.uri={uri} is a file on {kind}, and jobs on several nodes break such a database: {mend}")
+        raise Refusal(
+            f"tracking.uri={uri} is a file on {kind}, and jobs on several nodes break such a database: {mend}"
+        )
     return f"warning: tracking.uri={uri} is a file on one machine's own disk; where jobs run on other nodes too, {mend}"
 
 
@@ -71,6 +104,7 @@ def _file_system(path: Path) -> str:
 def plugins() -> list:
     """How Lightning learns of the other ranks: from srun; or, in a job without srun, not at all."""
     from pytorch_lightning.plugins.environments import LightningEnvironment, SLURMEnvironment
+
     if STEP is None:
         return [] if JOB is None else [LightningEnvironment()]
     # Lightning wants this; `srun --ntasks` leaves it out.
@@ -85,7 +119,7 @@ def began(facts: dict) -> bool:
 
 def wait_for_first_rank(facts: Callable[[], dict]) -> None:
     """Returns when the run's facts say that the first rank of this step has settled where training starts."""
-    if STEP is None:        # this process was started by the first rank, after that
+    if STEP is None:  # this process was started by the first rank, after that
         return
     end = time.monotonic() + WAIT
     while facts().get("srun") != STEP:
@@ -95,27 +129,31 @@ def wait_for_first_rank(facts: Callable[[], dict]) -> None:
 
 
 def watch() -> None:
-    """From here on SIGUSR1 puts the job back into the queue and SIGTERM ends it; while it trains, the Recorder takes both and saves first."""
+    """From here on SIGUSR1 puts the job back into the queue and SIGTERM ends it;
+    while it trains, the Recorder takes both and saves first."""
     if JOB is not None:
         for number in (signal.SIGUSR1, signal.SIGTERM):
             signal.signal(number, _interrupted)
 
 
 def _interrupted(number: int, frame) -> None:
-    if number == signal.SIGUSR1 and RANK == 0 and RESTARTS < int(os.environ.get("RESTARTS", 10)):   # not for ever where there is no time to begin
+    # Not for ever where there is no time to begin.
+    if number == signal.SIGUSR1 and RANK == 0 and RESTARTS < int(os.environ.get("RESTARTS", 10)):
         requeue(number)
     raise KeyboardInterrupt
 
 
 def requeue(number: int) -> bool:
-    """Puts this job back into the queue after signal `number`, unless a person has stopped it; whether it will go on there.
+    """Puts this job back into the queue after signal `number`, unless a person has stopped it;
+    whether it will go on there.
 
-    SIGUSR1 comes before the time limit. SIGTERM comes at a preemption, with some grace or when SLURM has put the job back
-    already, and when the job is cancelled.
+    SIGUSR1 comes before the time limit. SIGTERM comes at a preemption, with some grace or when SLURM has put the job
+    back already, and when the job is cancelled.
     """
     if JOB is None or number == signal.SIGINT:
         return False
-    for each in (signal.SIGUSR1, signal.SIGTERM):       # the job's processes are ended from here on; what is left to do is short
+    # The job's processes are ended from here on; what is left to do is short.
+    for each in (signal.SIGUSR1, signal.SIGTERM):
         signal.signal(each, signal.SIG_IGN)
     if number == signal.SIGTERM:
         state = _scontrol("show", "job", JOB) or ""

@@ -14,29 +14,45 @@ def runs_of(cfg: DictConfig) -> list[DictConfig]:
     if "question" not in cfg.study:
         raise Refusal(f"study={cfg.study.name} is no study: choose one of conf/study, e.g. study=architectures")
     # The sweep refers to the configuration around it, which Hydra does not keep beside it.
-    whole = OmegaConf.create({**OmegaConf.to_container(cfg), "sweep": OmegaConf.to_container(HydraConfig.get().sweeper.params)})
+    whole = OmegaConf.create(
+        {**OmegaConf.to_container(cfg), "sweep": OmegaConf.to_container(HydraConfig.get().sweeper.params)}
+    )
     swept = OmegaConf.to_container(whole.sweep, resolve=True)
-    overrides = OverridesParser.create().parse_overrides([f"{key}={values}" for key, values in swept.items()]
-                                                         + list(HydraConfig.get().overrides.task))
+    overrides = OverridesParser.create().parse_overrides(
+        [f"{key}={values}" for key, values in swept.items()] + list(HydraConfig.get().overrides.task)
+    )
     [jobs] = BasicSweeper.split_arguments(overrides, max_batch_size=None)
     return [compose("config", overrides=job) for job in jobs]
 
 
 def labels(runs: list[DictConfig]) -> list[tuple[str, str]]:
-    """Short names for each run's configuration (its seed aside) and for its data: what differs within the study, e.g. "linux lstm 2x128", "linux"."""
+    """Short names for each run's configuration (its seed aside) and for its data: what differs within the study, e.g.
+    "linux lstm 2x128", "linux"."""
     from pipeline.models.build import SIZES, size
 
     def words(run: DictConfig, group: str) -> str:
         node, alike = run[group], [other for other in runs if other[group].name == run[group].name]
-        if group != "data":         # some settings follow from the data
+        if group != "data":  # some settings follow from the data
             alike = [other for other in alike if other.data.name == run.data.name]
-        differing = [f"{key}={node[key]}" for key in _differing([other[group] for other in alike]) if group != "model" or key not in SIZES]
+        differing = [
+            f"{key}={node[key]}"
+            for key in _differing([other[group] for other in alike])
+            if group != "model" or key not in SIZES
+        ]
         return " ".join(filter(None, (node.name, size(node) if group == "model" else "", *differing)))
 
     named = {group: [words(run, group) for run in runs] for group in ("data", "model", "optimizer")}
     chosen = {(run.model.name, name) for run, name in zip(runs, named["optimizer"])}
-    shown = [group for group in named if group == "model" or group == "data" and len(set(named["data"])) > 1
-             or group == "optimizer" and len(chosen) > len({model for model, _ in chosen})]      # not where the model decides it
+    # The optimizer is not shown where the model decides it.
+    shown = [
+        group
+        for group in named
+        if group == "model"
+        or group == "data"
+        and len(set(named["data"])) > 1
+        or group == "optimizer"
+        and len(chosen) > len({model for model, _ in chosen})
+    ]
     return [(" ".join(named[group][place] for group in shown), named["data"][place]) for place in range(len(runs))]
 
 

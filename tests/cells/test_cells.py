@@ -6,19 +6,20 @@ import torch
 from hydra.utils import instantiate
 from torch import nn
 
-from pipeline.recurrence import engines, native, schedule
-from pipeline.cells.lstm import LSTM
 from pipeline.cells.mrnn import FullMultiplicativeRNN, MultiplicativeRNN
-from pipeline.cells.mut import MUT2, MUT3
-from pipeline.cells.gru import GRU
 from pipeline.cells.rnn import TanhRNN
-from pipeline.cells.vanilla_lstm import CoupledGates, FullGateRecurrence, NoForgetGate, NoInputGate, NoOutputGate, NoPeepholes, VanillaLSTM
+from pipeline.recurrence import engines, native, schedule
 from pipeline.verb import CONF
 from tests.conftest import composed, needs_steps
 from tests.oracles import cells as oracle
 
 NAMES = sorted(file.stem for file in (CONF / "model").glob("*.yaml") if "base/recurrent" in file.read_text())
-WAYS = [(name, engine) for name in NAMES for engine in ("reference", "deferred", "fused") if engine != "fused" or native.library()]
+WAYS = [
+    (name, engine)
+    for name in NAMES
+    for engine in ("reference", "deferred", "fused")
+    if engine != "fused" or native.library()
+]
 T, B, H = 13, 3, 4
 
 
@@ -34,7 +35,9 @@ def make(name, inputs, hidden=H, **options):
 
 def state_of(cell, batch=B, seed=1):
     generator = torch.Generator().manual_seed(seed)
-    return tuple(torch.rand(batch, width, dtype=torch.double, generator=generator) - 0.5 for width in cell.state.values())
+    return tuple(
+        torch.rand(batch, width, dtype=torch.double, generator=generator) - 0.5 for width in cell.state.values()
+    )
 
 
 def numbers(cell):
@@ -47,7 +50,7 @@ def dense(inputs, seed=2):
 
 def symbols(inputs, seed=3):
     x = torch.randint(0, inputs + 1, (T, B), generator=torch.Generator().manual_seed(seed))
-    x[0, 0] = inputs                                                    # unknown: a zero input
+    x[0, 0] = inputs  # unknown: a zero input
     return x
 
 
@@ -56,12 +59,14 @@ def one_hot(x, inputs):
 
 
 @pytest.mark.parametrize("name, engine", WAYS)
-@pytest.mark.parametrize("inputs", [5, H])                              # MUT1 and MUT2 read inputs of size H bare
+@pytest.mark.parametrize("inputs", [5, H])  # MUT1 and MUT2 read inputs of size H bare
 def test_cell_is_its_papers_equations(name, inputs, engine):
     cell, x = make(name, inputs), dense(inputs)
     outputs, state = engines.run(cell, x, state_of(cell), engine)
     for b in range(B):
-        expected, end = oracle.run(name, numbers(cell), x[:, b].numpy(), tuple(part[b].numpy() for part in state_of(cell)))
+        expected, end = oracle.run(
+            name, numbers(cell), x[:, b].numpy(), tuple(part[b].numpy() for part in state_of(cell))
+        )
         np.testing.assert_allclose(outputs[:, b].detach(), expected, rtol=1e-12, atol=1e-13)
         for part, wanted in zip(state, end, strict=True):
             np.testing.assert_allclose(part[b].detach(), wanted, rtol=1e-12, atol=1e-13)
@@ -83,10 +88,12 @@ def everything(cell, x, engine):
     x = x.clone().requires_grad_() if x.is_floating_point() else x
     outputs, ends = engines.run(cell, x, state, engine)
     generator = torch.Generator().manual_seed(4)
-    loss = sum((part * torch.randn(part.shape, dtype=torch.double, generator=generator)).sum() for part in (outputs, *ends))
+    loss = sum(
+        (part * torch.randn(part.shape, dtype=torch.double, generator=generator)).sum() for part in (outputs, *ends)
+    )
     wanted = [*cell.parameters(), *state, *([x] if x.is_floating_point() else [])]
     gradients = torch.autograd.grad(loss, wanted, allow_unused=True)
-    assert all(gradient is not None for gradient in gradients[:len(list(cell.parameters()))])
+    assert all(gradient is not None for gradient in gradients[: len(list(cell.parameters()))])
     return [outputs, *ends, *(torch.zeros(()) if gradient is None else gradient for gradient in gradients)]
 
 
@@ -95,7 +102,9 @@ def everything(cell, x, engine):
 def test_all_ways_agree_to_1e10(name, kind):
     cell, x = make(name, 5), kind(5)
     expected = everything(cell, x, "reference")
-    for engine in [engine for its, engine in WAYS if its == name and engine != "reference"] + ["library"] * bool(cell.library):
+    for engine in [engine for its, engine in WAYS if its == name and engine != "reference"] + ["library"] * bool(
+        cell.library
+    ):
         for ours, theirs in zip(everything(cell, x, engine), expected, strict=True):
             torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-12)
 
@@ -126,7 +135,8 @@ def test_gradients_are_those_of_differences(name, engine):
     parameters = list(cell.parameters())
 
     def outputs(x, *rest):
-        return engines.run(cell, x, rest[:len(state)], engine)[0]
+        return engines.run(cell, x, rest[: len(state)], engine)[0]
+
     assert torch.autograd.gradcheck(outputs, (x, *state, *parameters), eps=1e-6, atol=1e-7)
 
 
@@ -137,6 +147,7 @@ def test_the_reference_differentiates_forward(name):
 
     def outputs(x):
         return engines.run(cell, x, state_of(cell), "reference")[0]
+
     _, forward = torch.func.jvp(outputs, (x,), (direction,))
     differences = (outputs(x + 1e-6 * direction) - outputs(x - 1e-6 * direction)) / 2e-6
     torch.testing.assert_close(forward, differences.detach(), rtol=1e-6, atol=1e-8)
@@ -149,7 +160,9 @@ def test_a_compiler_that_errs_is_found_out(monkeypatch):
         def function(*tensors):
             right(*tensors)
             tensors[-1].mul_(1.01)
+
         return function
+
     fuse = schedule.fuse
     monkeypatch.setattr(schedule, "fuse", wrong)
     monkeypatch.setattr(engines, "_verdicts", {})
@@ -163,6 +176,7 @@ def test_a_compiler_that_errs_is_found_out(monkeypatch):
 def test_without_a_compiler_it_goes_on_with_one_warning(monkeypatch, recwarn):
     def none(*arguments, **options):
         raise RuntimeError("no C++ compiler")
+
     monkeypatch.setattr(torch, "compile", none)
     engines._can_compile.cache_clear()
     cell, x = make("gru", 5), symbols(5)
@@ -170,7 +184,8 @@ def test_without_a_compiler_it_goes_on_with_one_warning(monkeypatch, recwarn):
         compiled = everything(cell, x, "compiled")
     engines._can_compile.cache_clear()
     assert [str(warning.message).split(":")[0] for warning in recwarn if "compiled" in str(warning.message)] == [
-        "nothing can be compiled here (no C++ compiler)"]
+        "nothing can be compiled here (no C++ compiler)"
+    ]
     for ours, theirs in zip(compiled, everything(cell, x, "reference"), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-12)
 
@@ -185,18 +200,27 @@ class Erf(TanhRNN):
 @needs_steps
 def test_engines_are_chosen_and_refused():
     lstm, gru, mut, erf = [make("lstm", 5)], [make("gru_reset_after", 5)], [make("mut1", 5)], [Erf(5, H)]
-    assert [engines.choose("auto", cells, device, 1e9) for cells in (lstm, gru, mut, erf) for device in ("cpu", "cuda")] == [
-        "fused", "library", "fused", "library", "fused", "deferred", "deferred", "deferred"]
-    assert [engines.choose("auto", erf, device, work) for device, work in (("cpu", 1e12), ("cpu", 1e13), ("cuda", 1e13), ("cuda", 1e15))] == [
-        "deferred", "compiled", "deferred", "compiled"]
+    assert [
+        engines.choose("auto", cells, device, 1e9) for cells in (lstm, gru, mut, erf) for device in ("cpu", "cuda")
+    ] == ["fused", "library", "fused", "library", "fused", "deferred", "deferred", "deferred"]
+    assert [
+        engines.choose("auto", erf, device, work)
+        for device, work in (("cpu", 1e12), ("cpu", 1e13), ("cuda", 1e13), ("cuda", 1e15))
+    ] == ["deferred", "compiled", "deferred", "compiled"]
     assert [engines.choose("auto", erf, "cpu", 1e15, seconds) for seconds in (30, 3600)] == ["deferred", "compiled"]
     assert engines.choose("reference", lstm, "cpu") == "reference"
     for chosen, cells, device, message in (
-            ("fast", lstm, "cpu", "=fast: take auto, reference, fused, deferred, compiled, library"),
-            ("library", mut, "cpu", "=library: PyTorch has no kernel for this cell"),
-            ("fused", lstm, "cuda", "=fused: it runs on a CPU, not on cuda: take auto, compiled"),
-            ("fused", erf, "cpu", "=fused: aten.erf.default in a step: take auto, compiled"),
-            ("fused", [make("gru", 5).to(torch.bfloat16)], "cpu", "=fused: it runs float32 and float64 on a CPU, not torch.bfloat16 on cpu: take")):
+        ("fast", lstm, "cpu", "=fast: take auto, reference, fused, deferred, compiled, library"),
+        ("library", mut, "cpu", "=library: PyTorch has no kernel for this cell"),
+        ("fused", lstm, "cuda", "=fused: it runs on a CPU, not on cuda: take auto, compiled"),
+        ("fused", erf, "cpu", "=fused: aten.erf.default in a step: take auto, compiled"),
+        (
+            "fused",
+            [make("gru", 5).to(torch.bfloat16)],
+            "cpu",
+            "=fused: it runs float32 and float64 on a CPU, not torch.bfloat16 on cpu: take",
+        ),
+    ):
         with pytest.raises(ValueError, match=f"trainer.engine{message}"):
             engines.choose(chosen, cells, device)
 
@@ -206,9 +230,14 @@ def test_where_nothing_was_compiled_training_goes_on_and_says_so(monkeypatch):
     lstm, gru = make("lstm", 5), make("gru", 5)
     expected = everything(gru, symbols(5), "fused")
     monkeypatch.setattr(native, "library", lambda: None)
-    with pytest.warns(UserWarning, match="steps.cpp was not compiled at installation; install a C\\+\\+ compiler .g\\+\\+. and the project again: until"):
+    with pytest.warns(
+        UserWarning,
+        match="steps.cpp was not compiled at installation; "
+        "install a C\\+\\+ compiler .g\\+\\+. and the project again: until",
+    ):
         assert [engines.choose("auto", [cell], "cpu") for cell in (lstm, gru)] == ["library", "deferred"]
-    for ours, theirs in zip(everything(gru, symbols(5), "fused"), expected, strict=True):       # chosen where it was compiled
+    # Chosen where it was compiled.
+    for ours, theirs in zip(everything(gru, symbols(5), "fused"), expected, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-12)
 
 
@@ -217,10 +246,14 @@ COUNTS |= {name: lambda D, H: 4 * H * (D + H + 1) for name in ("lstm", "lstm_for
 COUNTS |= {name: lambda D, H: 4 * H * (D + H + 1) + 3 * H for name in ("lstm_peephole", "lstm_niaf", "lstm_noaf")}
 COUNTS |= {name: lambda D, H: 3 * H * (D + H + 1) + 2 * H for name in ("lstm_nig", "lstm_nfg", "lstm_nog", "lstm_cifg")}
 COUNTS |= {
-    "lstm_fgr": lambda D, H: 4 * H * (D + H + 1) + 3 * H + 9 * H * H, "gru": lambda D, H: 3 * H * (D + H + 1),
-    "gru_reset_after": lambda D, H: 3 * H * (D + H + 2), "mut1": lambda D, H: 2 * H * (D + H) + 3 * H + H * D * (D != H),
-    "mut2": lambda D, H: 2 * H * D + 3 * H * H + 3 * H + H * D * (D != H), "mut3": lambda D, H: 3 * H * (D + H + 1),
-    "mrnn": lambda D, H: H * (D + H) + H * (H + D + 1), "mrnn_full": lambda D, H: D * H * H + H * (D + 1),
+    "lstm_fgr": lambda D, H: 4 * H * (D + H + 1) + 3 * H + 9 * H * H,
+    "gru": lambda D, H: 3 * H * (D + H + 1),
+    "gru_reset_after": lambda D, H: 3 * H * (D + H + 2),
+    "mut1": lambda D, H: 2 * H * (D + H) + 3 * H + H * D * (D != H),
+    "mut2": lambda D, H: 2 * H * D + 3 * H * H + 3 * H + H * D * (D != H),
+    "mut3": lambda D, H: 3 * H * (D + H + 1),
+    "mrnn": lambda D, H: H * (D + H) + H * (H + D + 1),
+    "mrnn_full": lambda D, H: D * H * H + H * (D + 1),
     "mlstm": lambda D, H: H * (D + H) + 4 * H * (D + H + 1),
 }
 
@@ -228,7 +261,9 @@ COUNTS |= {
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("inputs, hidden", [(7, 5), (6, 6)])
 def test_parameter_counts(name, inputs, hidden):
-    assert sum(parameter.numel() for parameter in make(name, inputs, hidden).parameters()) == COUNTS[name](inputs, hidden)
+    assert sum(parameter.numel() for parameter in make(name, inputs, hidden).parameters()) == COUNTS[name](
+        inputs, hidden
+    )
 
 
 def same(ours, theirs, x=None):
@@ -240,8 +275,10 @@ def same(ours, theirs, x=None):
 
 def copy(target, source, matrix, order, blocks):
     """The rows of source's blocks, in this order, into target's matrix."""
-    for ours, theirs in zip((target.input_weight, target.input_bias, target.recurrent[matrix]),
-                            (source.input_weight, source.input_bias, next(iter(source.recurrent.values())))):
+    for ours, theirs in zip(
+        (target.input_weight, target.input_bias, target.recurrent[matrix]),
+        (source.input_weight, source.input_bias, next(iter(source.recurrent.values()))),
+    ):
         parts = theirs.data.chunk(blocks)
         ours.data.copy_(torch.cat([parts[k] for k in order]))
 
@@ -261,31 +298,34 @@ def test_a_missing_gate_is_one_that_is_always_open(name, missing, gate):
     kept = [k for k in range(4) if k != missing]
     copy(variant, vanilla, "block", kept, 4)
     variant.peephole.data.copy_(vanilla.peephole.data[kept[:-1]])
-    vanilla.input_bias.data[missing * H:(missing + 1) * H] = 1e3
+    vanilla.input_bias.data[missing * H : (missing + 1) * H] = 1e3
     same(vanilla, variant)
 
 
 def test_cifg_is_the_lstm_whose_forget_gate_is_one_minus_its_input_gate():
     cifg, vanilla = make("lstm_cifg", 5), make("lstm_peephole", 5)
-    copy(vanilla, cifg, "block", (0, 0, 1, 2), 3)                      # f = s(-a_i) = 1 - s(a_i)
+    copy(vanilla, cifg, "block", (0, 0, 1, 2), 3)  # f = s(-a_i) = 1 - s(a_i)
     for part in (vanilla.input_weight, vanilla.input_bias, vanilla.recurrent["block"]):
-        part.data[H:2 * H] *= -1
+        part.data[H : 2 * H] *= -1
     vanilla.peephole.data.copy_(torch.stack([cifg.peephole.data[0], -cifg.peephole.data[0], cifg.peephole.data[1]]))
     same(cifg, vanilla)
 
 
 @pytest.mark.parametrize("name, scale", [("lstm_niaf", "input"), ("lstm_noaf", "output")])
 def test_a_missing_activation_is_tanh_of_small_numbers(name, scale):
-    """tanh(a) = a to third order: with sums (or cells) a million times smaller the variant and the vanilla LSTM agree."""
+    """tanh(a) = a to third order: with sums (or cells) a million times smaller
+    the variant and the vanilla LSTM agree."""
     vanilla, variant = make("lstm_peephole", 5), make(name, 5)
     variant.load_state_dict(vanilla.state_dict())
     for cell in (vanilla, variant):
         for part in (cell.input_weight, cell.input_bias, cell.recurrent["block"]):
-            part.data[3 * H:] *= 1e-6
+            part.data[3 * H :] *= 1e-6
     small = lambda cell: tuple(1e-6 * part for part in state_of(cell))
     outputs = [engines.run(cell, dense(5), small(cell), "reference")[0] for cell in (vanilla, variant)]
     torch.testing.assert_close(*outputs, rtol=1e-9, atol=0)
-    assert not torch.allclose(*(engines.run(cell, 1e7 * dense(5), state_of(cell), "reference")[0] for cell in (vanilla, variant)))
+    assert not torch.allclose(
+        *(engines.run(cell, 1e7 * dense(5), state_of(cell), "reference")[0] for cell in (vanilla, variant))
+    )
 
 
 def test_fgr_without_its_matrix_is_the_vanilla_lstm():
@@ -323,7 +363,7 @@ def test_grus_agree_where_the_reset_gate_is_open_and_mut3_is_a_gru_with_tanh_bef
     for cell in (before, after):
         cell.input_bias.data[:H] = 1e3
     same(before, after)
-    mut3 = make("mut3", 5)                                              # z and 1 - z are exchanged; without Whz the tanh does not matter
+    mut3 = make("mut3", 5)  # z and 1 - z are exchanged; without Whz the tanh does not matter
     z, r, candidate = (part.data for part in mut3.input_weight.chunk(3))
     before.input_weight.data.copy_(torch.cat([r, -z, candidate]))
     z, r, candidate = (part.data for part in mut3.input_bias.chunk(3))
@@ -347,7 +387,7 @@ def test_mut2_is_a_gru_whose_reset_gate_reads_x_bare():
 
 
 def test_mut1_is_a_gru_whose_update_gate_ignores_the_state_and_whose_candidate_reads_tanh_x():
-    mut1, gru = make("mut1", H), make("gru", H)                         # D = H: x is read bare
+    mut1, gru = make("mut1", H), make("gru", H)  # D = H: x is read bare
     x = dense(H)
     z, r = (part.data for part in mut1.input_weight.chunk(2))
     bz, br = (part.data for part in mut1.input_bias.chunk(2))
@@ -357,11 +397,11 @@ def test_mut1_is_a_gru_whose_update_gate_ignores_the_state_and_whose_candidate_r
     gru.input_bias.data.copy_(torch.cat([br, -bz, mut1.candidate_bias.data]))
     gru.recurrent["gates"].data.copy_(torch.cat([mut1.recurrent["r"].data, torch.zeros(H, H)]))
     gru.recurrent["candidate"].data.copy_(mut1.recurrent["h"].data)
-    for t in range(T):                                                  # what tanh(x) adds is given as the candidate's bias
-        projected = gru.project(x[t:t + 1])
-        projected["candidate"] = projected["candidate"] + torch.tanh(x[t:t + 1])
+    for t in range(T):  # what tanh(x) adds is given as the candidate's bias
+        projected = gru.project(x[t : t + 1])
+        projected["candidate"] = projected["candidate"] + torch.tanh(x[t : t + 1])
         gru.project, kept = (lambda _, given=projected: given), gru.project
-        one, state = engines.run(gru, x[t:t + 1], state, "reference")
+        one, state = engines.run(gru, x[t : t + 1], state, "reference")
         gru.project = kept
         torch.testing.assert_close(one[0], outputs[t], rtol=1e-11, atol=1e-12)
 
@@ -370,7 +410,9 @@ def test_the_factored_mrnn_is_the_full_one_whose_tensor_has_that_rank():
     torch.manual_seed(0)
     factored = MultiplicativeRNN(5, H, factors=2).double()
     full = FullMultiplicativeRNN(5, H).double()
-    full.recurrent["h"].data.copy_(torch.einsum("if,fd,fj->dij", factored.recurrent["h"], factored.input_weight[H:], factored.recurrent["state"]))
+    full.recurrent["h"].data.copy_(
+        torch.einsum("if,fd,fj->dij", factored.recurrent["h"], factored.input_weight[H:], factored.recurrent["state"])
+    )
     full.input_weight.data.copy_(factored.input_weight.data[:H])
     full.input_bias.data.copy_(factored.input_bias.data)
     same(factored, full)
@@ -379,19 +421,28 @@ def test_the_factored_mrnn_is_the_full_one_whose_tensor_has_that_rank():
 
 def test_mlstm_with_a_constant_factor_is_an_lstm_of_a_product_of_matrices():
     mlstm, lstm = make("mlstm", 5), make("lstm", 5)
-    mlstm.input_weight.data[4 * H:] = 0
-    mlstm.input_weight.data[4 * H:, 0] = 1                             # x_0 = 1 below, so that Wmx x = 1
+    mlstm.input_weight.data[4 * H :] = 0
+    mlstm.input_weight.data[4 * H :, 0] = 1  # x_0 = 1 below, so that Wmx x = 1
     x = dense(5)
     x[..., 0] = 1
     order = (0, 1, 3, 2)
-    lstm.input_weight.data.copy_(torch.cat([mlstm.input_weight.data[:4 * H].chunk(4)[k] for k in order]))
+    lstm.input_weight.data.copy_(torch.cat([mlstm.input_weight.data[: 4 * H].chunk(4)[k] for k in order]))
     lstm.input_bias.data.copy_(torch.cat([mlstm.input_bias.data.chunk(4)[k] for k in order]))
-    lstm.recurrent["gates"].data.copy_(torch.cat([(mlstm.recurrent["gates"] @ mlstm.recurrent["state"]).data.chunk(4)[k] for k in order]))
+    lstm.recurrent["gates"].data.copy_(
+        torch.cat([(mlstm.recurrent["gates"] @ mlstm.recurrent["state"]).data.chunk(4)[k] for k in order])
+    )
     same(mlstm, lstm, x)
 
 
-@pytest.mark.parametrize("name, theirs", [("rnn", nn.RNN(5, H)), ("relu_rnn", nn.RNN(5, H, nonlinearity="relu")), ("lstm", nn.LSTM(5, H)),
-                                          ("gru_reset_after", nn.GRU(5, H))])
+@pytest.mark.parametrize(
+    "name, theirs",
+    [
+        ("rnn", nn.RNN(5, H)),
+        ("relu_rnn", nn.RNN(5, H, nonlinearity="relu")),
+        ("lstm", nn.LSTM(5, H)),
+        ("gru_reset_after", nn.GRU(5, H)),
+    ],
+)
 @pytest.mark.parametrize("engine", [*sorted({engine for _, engine in WAYS}), "library"])
 def test_pytorchs_own_with_copied_weights(name, theirs, engine):
     theirs = theirs.double()

@@ -14,16 +14,20 @@ from pipeline.corpora.text import Text
 @pytest.fixture
 def text(tmp_path):
     """Makes the corpus of a file or folder: text(path, symbols=..., split=...), prepared below tmp_path."""
+
     def make(path, symbols="characters", split="80-10-10", **more) -> Text:
         prepared = tmp_path / f"prepared/text/{symbols}-{split}"
-        return Text(name="text", symbols=symbols, split=split, prepared=str(prepared), prompts=[], path=str(path),
-                    **more)
+        return Text(
+            name="text", symbols=symbols, split=split, prepared=str(prepared), prompts=[], path=str(path), **more
+        )
+
     return make
 
 
 @pytest.fixture
 def fetched(tmp_path, text):
     """Fetches a corpus of given files: fetched(b"...", b"...", symbols=...); returns it and its raw root."""
+
     def make(*contents: bytes, **choices):
         folder = tmp_path / "texts"
         folder.mkdir(exist_ok=True)
@@ -32,6 +36,7 @@ def fetched(tmp_path, text):
         corpus = text(folder, **choices)
         fetch(corpus, tmp_path / "raw", None)
         return corpus, tmp_path / "raw"
+
     return make
 
 
@@ -50,6 +55,7 @@ def listed(tmp_path):
     def make(*originals: Original) -> Listed:
         prepared = tmp_path / "prepared/listed/characters-80-10-10"
         return Listed("listed", "characters", "80-10-10", str(prepared), [], originals)
+
     return make
 
 

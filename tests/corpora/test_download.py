@@ -46,7 +46,7 @@ def server():
             self.end_headers()
             if state.cuts:
                 state.cuts -= 1
-                body = body[:state.piece]
+                body = body[: state.piece]
                 self.close_connection = True
             self.wfile.write(body)
 
@@ -116,10 +116,13 @@ def test_http_error_and_refused_connection_are_one_line(server, tmp_path):
         download("http://127.0.0.1:9/a", tmp_path / "a")
 
 
-@pytest.mark.parametrize("stated, reason", [
-    ({"bytes": len(CONTENT) + 1}, r"2,000,000 bytes, expected 2,000,001"),
-    ({"sha256": "0" * 64}, "has sha256 " + hashlib.sha256(CONTENT).hexdigest()),
-])
+@pytest.mark.parametrize(
+    "stated, reason",
+    [
+        ({"bytes": len(CONTENT) + 1}, r"2,000,000 bytes, expected 2,000,001"),
+        ({"sha256": "0" * 64}, "has sha256 " + hashlib.sha256(CONTENT).hexdigest()),
+    ],
+)
 def test_wrong_bytes_never_land(server, listed, tmp_path, stated, reason):
     corpus = listed(Original("none", one_file, "a.bin", Official(server.url), "1", **stated))
     with pytest.raises(CorpusError, match=reason):

@@ -14,8 +14,8 @@ from pipeline.corpora.preparation import prepare
 from pipeline.corpora.prepared import load
 from pipeline.corpora.sources import fetch
 from pipeline.corpora.tiny_shakespeare import TinyShakespeare
-from pipeline.verb import Refusal
 from pipeline.corpora.vocabulary import Vocabulary
+from pipeline.verb import Refusal
 
 SPLITS = {"80-10-10": [80, 90, 100], "95-5": [95, 100], "90-10": [90, 100]}
 
@@ -37,8 +37,12 @@ def oracle(contents: list[bytes], symbols: str, split: str) -> dict:
     parts = [text[start:end] for start, end in zip(ends, ends[1:])]
     vocabulary = sorted(set(parts[0]))
     index = {symbol: i for i, symbol in enumerate(vocabulary)}
-    return {"vocabulary": vocabulary, "crlf": crlf, "not_utf8": not_utf8,
-            "parts": [[index.get(symbol, len(vocabulary)) for symbol in part] for part in parts]}
+    return {
+        "vocabulary": vocabulary,
+        "crlf": crlf,
+        "not_utf8": not_utf8,
+        "parts": [[index.get(symbol, len(vocabulary)) for symbol in part] for part in parts],
+    }
 
 
 def check(fetched, *contents: bytes, symbols="characters", split="80-10-10"):
@@ -46,7 +50,7 @@ def check(fetched, *contents: bytes, symbols="characters", split="80-10-10"):
     corpus, raw = fetched(*contents, symbols=symbols, split=split)
     prepare(corpus, raw)
     prepared, expected = load(corpus.prepared), oracle(contents, symbols, split)
-    names = ["train", "validation", "test"][:len(SPLITS[split])]
+    names = ["train", "validation", "test"][: len(SPLITS[split])]
     size = len(expected["vocabulary"])
     for name, part in zip(names, expected["parts"]):
         array = getattr(prepared, name)
@@ -79,8 +83,17 @@ AWKWARD += b"\xff\xe9\r\n\xe2\x82" + b"\xed\xa0\x80 tail\r"
 @pytest.mark.parametrize("symbols", ["characters", "bytes"])
 @pytest.mark.parametrize("split", SPLITS)
 def test_awkward_text_in_pieces(fetched, sizes, symbols, split):
-    check(fetched, AWKWARD, b"", b"\n\xef\xbb\xbfplain", b"\xef\xbb\xbf", b"\xef\xbb", "wörter\r\n".encode() * 5,
-          symbols=symbols, split=split)
+    check(
+        fetched,
+        AWKWARD,
+        b"",
+        b"\n\xef\xbb\xbfplain",
+        b"\xef\xbb\xbf",
+        b"\xef\xbb",
+        "wörter\r\n".encode() * 5,
+        symbols=symbols,
+        split=split,
+    )
 
 
 def test_random_bytes(fetched, sizes):
@@ -108,20 +121,29 @@ def test_a_symbol_at_the_border_belongs_to_one_part(fetched):
 def test_fingerprint_is_of_the_content(fetched, text, tmp_path):
     def fingerprint(content, **choices):
         return check(fetched, content, **choices).card["fingerprint"]
+
     content = b"To be, or not to be\n" * 20
     first = fingerprint(content)
     assert fingerprint(content) == first == fingerprint(content.replace(b"\n", b"\r\n"))
-    others = [fingerprint(content[:-1] + b"!"), fingerprint(content[1:]), fingerprint(content.upper()),
-              fingerprint(content, symbols="bytes"), fingerprint(content, split="90-10")]
+    others = [
+        fingerprint(content[:-1] + b"!"),
+        fingerprint(content[1:]),
+        fingerprint(content.upper()),
+        fingerprint(content, symbols="bytes"),
+        fingerprint(content, split="90-10"),
+    ]
     assert len({first, *others}) == 6
 
 
-@pytest.mark.parametrize("contents, split, reason", [
-    ([b"", b"\xef\xbb\xbf"], "80-10-10", "the corpus in .*/raw/text is empty"),
-    ([b"abc"], "80-10-10", "3 symbols are too few for the split 80-10-10: the validation part would be empty"),
-    ([b"a"], "95-5", "1 symbols are too few for the split 95-5: the train part would be empty"),
-    ([b"abc"], "70-30", "data.split=70-30: choose one of 80-10-10, 95-5, 90-10"),
-])
+@pytest.mark.parametrize(
+    "contents, split, reason",
+    [
+        ([b"", b"\xef\xbb\xbf"], "80-10-10", "the corpus in .*/raw/text is empty"),
+        ([b"abc"], "80-10-10", "3 symbols are too few for the split 80-10-10: the validation part would be empty"),
+        ([b"a"], "95-5", "1 symbols are too few for the split 95-5: the train part would be empty"),
+        ([b"abc"], "70-30", "data.split=70-30: choose one of 80-10-10, 95-5, 90-10"),
+    ],
+)
 def test_refusals_are_one_line(fetched, contents, split, reason):
     corpus, raw = fetched(*contents, split=split)
     with pytest.raises(CorpusError, match=f"^{reason}$"):
@@ -187,4 +209,4 @@ def test_tiny_shakespeare_is_what_everybody_counts(mirror, tmp_path):
     text = (mirror / "tinyshakespeare.txt").read_text()
     prepared = load(corpus.prepared)
     assert prepared.test is None and prepared.vocabulary.decode(prepared.train[:300]) == text[:300]
-    assert prepared.vocabulary.decode(prepared.validation) == text[1_115_394 * 90 // 100:]
+    assert prepared.vocabulary.decode(prepared.validation) == text[1_115_394 * 90 // 100 :]

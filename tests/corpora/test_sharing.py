@@ -32,10 +32,11 @@ def test_two_that_prepare_at_once_do_it_once(tmp_path, monkeypatch):
         calls.append(arguments)
         time.sleep(1)
         return scan(*arguments)
+
     monkeypatch.setattr(preparation, "scan", slow)
     one, two = together(2, lambda: preparation.prepare(corpus, tmp_path / "raw"))
     assert len(calls) == 1 and one == two
-    preparation.prepare(corpus, tmp_path / "raw")       # asked for again later, it is made again
+    preparation.prepare(corpus, tmp_path / "raw")  # asked for again later, it is made again
     assert len(calls) == 2
 
 
@@ -48,12 +49,17 @@ def test_a_text_is_copied_once_to_a_nodes_own_disk_and_read_there(tmp_path, monk
         copies.append(arguments)
         time.sleep(1)
         return copytree(*arguments, **named)
+
     monkeypatch.setattr(prepared.shutil, "copytree", slow)
     original = prepared.load(directory)
     for copy in together(3, lambda: prepared.load(directory, local)):
-        assert copy.card == original.card and np.array_equal(copy.train, original.train) and local in copy.train.filename.parents
+        assert (
+            copy.card == original.card
+            and np.array_equal(copy.train, original.train)
+            and local in copy.train.filename.parents
+        )
     assert len(copies) == 1 and len([path for path in local.iterdir() if path.is_dir()]) == 1
-    prepared_text(tmp_path, words(500))                 # another text by the same name is another copy
+    prepared_text(tmp_path, words(500))  # another text by the same name is another copy
     assert len(prepared.load(directory, local).train) != len(original.train) and len(copies) == 2
 
 

@@ -45,9 +45,15 @@ def test_card_of_one_file(listed, tmp_path):
     sha256 = hashlib.sha256(b"text").hexdigest()
     fetched = card.pop("fetched")
     assert len(fetched) == 10 and card == {
-        "corpus": "listed", "request": {}, "source": {"kind": "path", "where": "counted", "sha256": sha256},
+        "corpus": "listed",
+        "request": {},
+        "source": {"kind": "path", "where": "counted", "sha256": sha256},
         "version": "7",
-        "files": 1, "bytes": 4, "sha256": sha256, "licence": "free"}
+        "files": 1,
+        "bytes": 4,
+        "sha256": sha256,
+        "licence": "free",
+    }
 
 
 def test_card_of_many_files_and_sums_that_sha256sum_reads(fetched, tmp_path):
@@ -74,8 +80,9 @@ def test_mirror_comes_first_then_the_order_of_kinds(listed, tmp_path, capsys):
 
 def test_all_sources_fail_with_a_line_each(listed, tmp_path, monkeypatch):
     (tmp_path / "a.txt").write_bytes(b"bad")
-    corpus = listed(Original("free", one_file, "a.txt", NOWHERE, bytes=4),
-                    Original("free", one_file, getter=Apt("no-such-package")))
+    corpus = listed(
+        Original("free", one_file, "a.txt", NOWHERE, bytes=4), Original("free", one_file, getter=Apt("no-such-package"))
+    )
 
     def run(*_):
         raise CorpusError("apt-get failed: E: why")
@@ -112,8 +119,9 @@ def test_intact_is_kept_and_damaged_is_fetched_again(listed, tmp_path, capsys):
 
 def test_another_subset_is_another_corpus(tmp_path, monkeypatch):
     sources = []
-    monkeypatch.setattr(Linux, "originals",
-                        lambda self: [Original("GPL", one_file, getter=Counted(self.subset.encode()))])
+    monkeypatch.setattr(
+        Linux, "originals", lambda self: [Original("GPL", one_file, getter=Counted(self.subset.encode()))]
+    )
     for subset in ("kernel", "all", "all"):
         fetch(Linux("linux", subset=subset, **COMMON), tmp_path, None)
         sources.append((tmp_path / "linux/files/a.txt").read_text())
@@ -177,10 +185,13 @@ def test_text_folder_in_the_order_of_sorted_paths(text, tmp_path):
     assert (tmp_path / "text/files/b.md").read_text() == "changed"
 
 
-@pytest.mark.parametrize("path, choices, reason", [
-    ("texts", {"pattern": "*.md"}, "it has no file that matches"),
-    ("nowhere", {}, "no such file or folder"),
-])
+@pytest.mark.parametrize(
+    "path, choices, reason",
+    [
+        ("texts", {"pattern": "*.md"}, "it has no file that matches"),
+        ("nowhere", {}, "no such file or folder"),
+    ],
+)
 def test_text_without_files_says_so(text, tmp_path, path, choices, reason):
     (tmp_path / "texts").mkdir()
     (tmp_path / "texts/a.txt").touch()
@@ -198,8 +209,9 @@ def test_text_needs_a_path_and_a_name(text, tmp_path):
         fetch(corpus, tmp_path, None)
 
 
-@pytest.mark.parametrize("kind, size", [(TinyShakespeare, 1_115_394), (WarAndPeace, 3_196_231), (Linux, 6_171_055),
-                                        (Latex, 9_766_688)])
+@pytest.mark.parametrize(
+    "kind, size", [(TinyShakespeare, 1_115_394), (WarAndPeace, 3_196_231), (Linux, 6_171_055), (Latex, 9_766_688)]
+)
 def test_real_mirror(mirror, tmp_path, kind, size):
     card = fetch(kind("real", **COMMON), tmp_path, mirror)
     assert card["source"]["kind"] == "mirror" and card["bytes"] == size
@@ -227,8 +239,10 @@ def test_pip_never_runs_the_package(tmp_path, monkeypatch):
     """A package whose setup.py leaves a trace, pinned by its hash, found in a local folder."""
     trace = tmp_path / "trace"
     with tarfile.open(tmp_path / "trap-1.0.tar.gz", "w:gz") as tar:
-        files = {"setup.py": f"open({str(trace)!r}, 'w')",
-                 "PKG-INFO": "Metadata-Version: 1.0\nName: trap\nVersion: 1.0\n"}
+        files = {
+            "setup.py": f"open({str(trace)!r}, 'w')",
+            "PKG-INFO": "Metadata-Version: 1.0\nName: trap\nVersion: 1.0\n",
+        }
         for name, content in files.items():
             info = tarfile.TarInfo(f"trap-1.0/{name}")
             info.size = len(content)
@@ -245,7 +259,7 @@ def test_pip_never_runs_the_package(tmp_path, monkeypatch):
 def test_apt_updates_its_lists_once_when_they_lack_the_package(tmp_path, monkeypatch):
     asked = []
 
-    def run(command, folder=None, environment={}):
+    def run(command, folder=None, environment=None):
         asked.append(command[-2:] if command[-1] != "update" else ["update"])
         if asked.count(["download", "x"]) < 2 and command[-1] == "x":
             raise CorpusError("apt-get failed: E: Unable to locate package x")

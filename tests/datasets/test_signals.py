@@ -15,23 +15,55 @@ from tests.conftest import composed
 def series(n=100, driving=0, standardize=False, observed=1):
     """Values that say where they stand."""
     values = np.arange(n * observed, dtype=float).reshape(n, observed)
-    return Series("numbers", values, 1000 + np.arange(n * driving, dtype=float).reshape(n, driving), "80-10-10", standardize)
+    return Series(
+        "numbers", values, 1000 + np.arange(n * driving, dtype=float).reshape(n, driving), "80-10-10", standardize
+    )
 
 
 def sine(**changes):
-    return Sine(**{"length": 3000, "slowest": 50, "fastest": 10, "shortest": 50, "longest": 200, "seed": 0, "split": "80-10-10",
-                   "standardize": False} | changes)
+    return Sine(
+        **{
+            "length": 3000,
+            "slowest": 50,
+            "fastest": 10,
+            "shortest": 50,
+            "longest": 200,
+            "seed": 0,
+            "split": "80-10-10",
+            "standardize": False,
+        }
+        | changes
+    )
 
 
 def mackey_glass(**changes):
-    return MackeyGlass(**{"length": 2000, "tau": 17, "a": 0.2, "b": 0.1, "n": 10, "start": 1.2, "scheme": "reservoirpy", "seed": 5555,
-                          "split": "80-10-10", "standardize": False} | changes)
+    return MackeyGlass(
+        **{
+            "length": 2000,
+            "tau": 17,
+            "a": 0.2,
+            "b": 0.1,
+            "n": 10,
+            "start": 1.2,
+            "scheme": "reservoirpy",
+            "seed": 5555,
+            "split": "80-10-10",
+            "standardize": False,
+        }
+        | changes
+    )
 
 
-@pytest.mark.parametrize("name, length, space", [("sine", 20000, Reals(1, 1)), ("mackey_glass", 20000, Reals(1, 0)), ("sunspots", 309, Reals(1, 0))])
+@pytest.mark.parametrize(
+    "name, length, space",
+    [("sine", 20000, Reals(1, 1)), ("mackey_glass", 20000, Reals(1, 0)), ("sunspots", 309, Reals(1, 0))],
+)
 def test_choices_compose_and_generate_the_same_series_again(name, length, space):
     data = composed(f"data={name}").data
-    first, second = (instantiate({key: value for key, value in data.items() if key in ("_target_", *_settings(name))}).generate() for _ in range(2))
+    first, second = (
+        instantiate({key: value for key, value in data.items() if key in ("_target_", *_settings(name))}).generate()
+        for _ in range(2)
+    )
     assert (first.name, len(first.values), first.space) == (name, length, space)
     assert (first.values == second.values).all() and first.card == second.card and np.isfinite(first.values).all()
 
@@ -44,8 +76,11 @@ def test_the_sine_has_the_frequency_that_is_commanded():
     found = sine().generate()
     y, u = found.values[:, 0], found.inputs[:, 0]
     frequency = 1 / 50 + u * (1 / 10 - 1 / 50)
-    held = (u[1:-1] == u[2:])                   # sin(a + w) + sin(a - w) = 2 cos(w) sin(a) where the steps to both sides are of one frequency
-    np.testing.assert_allclose((y[2:] + y[:-2])[held], (2 * np.cos(2 * math.pi * frequency[1:-1]) * y[1:-1])[held], atol=1e-12)
+    # sin(a + w) + sin(a - w) = 2 cos(w) sin(a) where the steps to both sides are of one frequency
+    held = u[1:-1] == u[2:]
+    np.testing.assert_allclose(
+        (y[2:] + y[:-2])[held], (2 * np.cos(2 * math.pi * frequency[1:-1]) * y[1:-1])[held], atol=1e-12
+    )
     assert held.mean() > 0.98
     phase = 0.0
     for t in range(200):
@@ -58,19 +93,25 @@ def test_the_sine_has_the_frequency_that_is_commanded():
 
 
 def test_mackey_glass_is_reservoirpys_to_the_bit():
-    """Published figures compare on the same series only: values that reservoirpy 0.4.2 gives, and all of them where it is installed."""
+    """Published figures compare on the same series only: values that reservoirpy 0.4.2 gives,
+    and all of them where it is installed."""
     found = mackey_glass().generate().values
-    np.testing.assert_allclose(found[[0, 1, 2, 500], 0], [1.2, 1.13753884113329, 1.0616870347091791, 1.0057232176218298], rtol=1e-9)
+    np.testing.assert_allclose(
+        found[[0, 1, 2, 500], 0], [1.2, 1.13753884113329, 1.0616870347091791, 1.0057232176218298], rtol=1e-9
+    )
     datasets = pytest.importorskip("reservoirpy.datasets", reason="reservoirpy is not installed")
     np.testing.assert_array_equal(found, datasets.mackey_glass(2000))
-    np.testing.assert_array_equal(mackey_glass(tau=30, seed=3).generate().values, datasets.mackey_glass(2000, tau=30, seed=3))
+    np.testing.assert_array_equal(
+        mackey_glass(tau=30, seed=3).generate().values, datasets.mackey_glass(2000, tau=30, seed=3)
+    )
 
 
 @pytest.mark.parametrize("x, gain, b", [(1.2, 0.05, 0.1), (0.4, 0.18, 0.1), (1.0, 0.0, 0.5)])
 def test_a_step_of_runge_kutta_is_the_held_equations_solution(x, gain, b):
     exact = x * math.exp(-b) + gain * (1 - math.exp(-b)) / b
-    assert abs(runge_kutta(x, gain, b) - exact) <= abs(gain - b * x) * b ** 4 / 120
-    assert (reservoirpy_step(x, gain, b) - x) / (exact - x) == pytest.approx({0.1: 0.968, 0.5: 0.885}[b], abs=0.02)      # short, as documented
+    assert abs(runge_kutta(x, gain, b) - exact) <= abs(gain - b * x) * b**4 / 120
+    # Short, as documented.
+    assert (reservoirpy_step(x, gain, b) - x) / (exact - x) == pytest.approx({0.1: 0.968, 0.5: 0.885}[b], abs=0.02)
 
 
 def test_the_schemes_step_through_the_delayed_value():
@@ -79,24 +120,35 @@ def test_the_schemes_step_through_the_delayed_value():
     x = np.concatenate([before, [1.2]])
     for _ in range(39):
         delayed = x[-6]
-        x = np.append(x, x[-1] * math.exp(-0.1) + 0.2 * delayed / (1 + delayed ** 10) * (1 - math.exp(-0.1)) / 0.1)
+        x = np.append(x, x[-1] * math.exp(-0.1) + 0.2 * delayed / (1 + delayed**10) * (1 - math.exp(-0.1)) / 0.1)
     np.testing.assert_allclose(found, x[5:], atol=1e-5)
 
 
 def test_sunspots_are_those_of_the_years():
     found = Sunspots("70-15-15", True).generate()
     years = dict(zip(range(1700, 2009), found.values[:, 0]))
-    assert len(found.values) == 309 and years[1700] == 5 and years[1957] == 190.2 == found.values.max() and years[2008] == 2.9
+    assert (
+        len(found.values) == 309
+        and years[1700] == 5
+        and years[1957] == 190.2 == found.values.max()
+        and years[2008] == 2.9
+    )
     assert [border.stop for border in found.borders.values()] == [216, 262, 309]
 
 
 def test_bad_settings_are_refused():
-    for make, message in ((lambda: sine(slowest=5), "slowest=5, data.fastest=10"), (lambda: sine(shortest=0), "shortest=0"),
-                          (lambda: sine(longest=20), "longest=20"), (lambda: sine(length=0), "data.length=0"),
-                          (lambda: sine(fastest=2), "fastest > 2"),
-                          (lambda: mackey_glass(scheme="euler"), "data.scheme=euler: take reservoirpy or runge_kutta"),
-                          (lambda: mackey_glass(tau=0), "data.tau=0"), (lambda: sine(split="90-10"), "data.split=90-10: take per cent"),
-                          (lambda: sine(split="80-10-20"), "80-10-20"), (lambda: sine(length=15), "data.length=15: too few for data.split=80-10-10")):
+    for make, message in (
+        (lambda: sine(slowest=5), "slowest=5, data.fastest=10"),
+        (lambda: sine(shortest=0), "shortest=0"),
+        (lambda: sine(longest=20), "longest=20"),
+        (lambda: sine(length=0), "data.length=0"),
+        (lambda: sine(fastest=2), "fastest > 2"),
+        (lambda: mackey_glass(scheme="euler"), "data.scheme=euler: take reservoirpy or runge_kutta"),
+        (lambda: mackey_glass(tau=0), "data.tau=0"),
+        (lambda: sine(split="90-10"), "data.split=90-10: take per cent"),
+        (lambda: sine(split="80-10-20"), "80-10-20"),
+        (lambda: sine(length=15), "data.length=15: too few for data.split=80-10-10"),
+    ):
         with pytest.raises(Refusal, match=message):
             make().generate()
 
@@ -124,13 +176,24 @@ def test_a_constant_channel_is_centred_and_not_scaled():
 
 def test_the_fingerprint_is_of_all_that_a_model_sees():
     base = series(100, driving=1)
-    changed = [series(100, driving=1, standardize=True), series(101, driving=1), series(100),
-               Series("numbers", base.values, base.inputs + 1e-12, "80-10-10", False), Series("numbers", base.values, base.inputs, "70-15-15", False)]
+    changed = [
+        series(100, driving=1, standardize=True),
+        series(101, driving=1),
+        series(100),
+        Series("numbers", base.values, base.inputs + 1e-12, "80-10-10", False),
+        Series("numbers", base.values, base.inputs, "70-15-15", False),
+    ]
     assert len({one.card["fingerprint"] for one in (base, *changed)}) == 6
-    assert base.card == series(100, driving=1).card and base.card["counts"] == {"train": 80, "validation": 10, "test": 10}
+    assert base.card == series(100, driving=1).card and base.card["counts"] == {
+        "train": 80,
+        "validation": 10,
+        "test": 10,
+    }
 
 
-@pytest.mark.parametrize("n, batch, length, world", [(101, 4, 5, 1), (103, 4, 5, 2), (27, 6, 4, 3), (26, 5, 5, 1), (26, 1, 25, 1)])
+@pytest.mark.parametrize(
+    "n, batch, length, world", [(101, 4, 5, 1), (103, 4, 5, 2), (27, 6, 4, 3), (26, 5, 5, 1), (26, 1, 25, 1)]
+)
 @pytest.mark.parametrize("driving", [0, 2])
 def test_every_target_is_read_once_an_epoch_over_all_ranks(n, batch, length, world, driving):
     values, inputs = np.arange(n, dtype=float)[:, None], 1000.0 + np.arange(n * driving).reshape(n, driving)
@@ -143,7 +206,8 @@ def test_every_target_is_read_once_an_epoch_over_all_ranks(n, batch, length, wor
             at = window.positions[inside]
             assert window.inputs.shape == (*window.positions.shape, 1 + driving)
             assert (window.inputs[inside][:, 0] == at).all()
-            assert (window.inputs[inside][:, 1:].numpy() == inputs[at.numpy() + 1]).all()           # what drives the target's step
+            # What drives the target's step.
+            assert (window.inputs[inside][:, 1:].numpy() == inputs[at.numpy() + 1]).all()
             seen += list(zip(at.tolist(), window.targets[inside][:, 0].tolist()))
     assert sorted(seen) == [(t, t + 1) for t in range(n - 1)]
     assert sum(ranks[0].window(step).count for step in range(len(ranks[0]))) == n - 1

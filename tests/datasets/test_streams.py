@@ -18,7 +18,9 @@ def read(streams_of_ranks, epochs=1):
     return seen
 
 
-@pytest.mark.parametrize("n, batch, length, world", [(101, 4, 5, 1), (103, 4, 5, 2), (27, 6, 4, 3), (26, 5, 5, 1), (26, 1, 25, 1)])
+@pytest.mark.parametrize(
+    "n, batch, length, world", [(101, 4, 5, 1), (103, 4, 5, 2), (27, 6, 4, 3), (26, 5, 5, 1), (26, 1, 25, 1)]
+)
 def test_every_target_is_read_once_an_epoch_over_all_ranks(n, batch, length, world):
     text = np.arange(n, dtype=np.uint16)
     ranks = [Streams(text, n + 1, batch, length, rank, world) for rank in range(world)]

@@ -20,7 +20,9 @@ def learning(loss="mean", clip_value=None, clip_norm=None, schedule=constant, ra
     torch.manual_seed(1)
     text = torch.randint(0, V, (203,)).to(torch.uint8).numpy()
     network = RecurrentNetwork(Symbols(V), LSTM, 1, 8, None, 0.0, False, 0.0, False).double()
-    return GradientLearning(network, Streams(text, V, B, T), partial(torch.optim.SGD, lr=rate), schedule, 30, loss, clip_value, clip_norm, 0)
+    return GradientLearning(
+        network, Streams(text, V, B, T), partial(torch.optim.SGD, lr=rate), schedule, 30, loss, clip_value, clip_norm, 0
+    )
 
 
 def trained(module):
@@ -28,8 +30,14 @@ def trained(module):
 
 
 def fit(module, steps):
-    lightning.Trainer(max_steps=steps, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
-                      enable_model_summary=False).fit(module)
+    lightning.Trainer(
+        max_steps=steps,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    ).fit(module)
 
 
 def by_hand(module, steps, loss, clip_value, clip_norm, rates):
@@ -40,14 +48,18 @@ def by_hand(module, steps, loss, clip_value, clip_norm, rates):
         if step % len(streams) == 0:
             state = tuple(torch.zeros(1, B, 8, dtype=torch.double) for _ in range(2))
         logits, state = network(window.inputs, tuple(part.detach() for part in state))
-        total = sum(-torch.log_softmax(logits[t, b], 0)[window.targets[t, b]]
-                    for t in range(len(window.targets)) for b in range(B) if window.targets[t, b] != V)
+        total = sum(
+            -torch.log_softmax(logits[t, b], 0)[window.targets[t, b]]
+            for t in range(len(window.targets))
+            for b in range(B)
+            if window.targets[t, b] != V
+        )
         (total / (int((window.targets != V).sum()) if loss == "mean" else B)).backward()
         if clip_value:
             for parameter in trained(module):
                 parameter.grad.clamp_(-clip_value, clip_value)
         if clip_norm:
-            norm = torch.sqrt(sum((parameter.grad ** 2).sum() for parameter in trained(module)))
+            norm = torch.sqrt(sum((parameter.grad**2).sum() for parameter in trained(module)))
             for parameter in trained(module):
                 parameter.grad.mul_(min(1.0, clip_norm / (norm + 1e-6)))
         with torch.no_grad():
@@ -56,11 +68,13 @@ def by_hand(module, steps, loss, clip_value, clip_norm, rates):
                 parameter.grad = None
 
 
-@pytest.mark.parametrize("loss, clip_value, clip_norm", [("mean", None, None), ("sum", None, None), ("sum", 0.05, None), ("sum", None, 0.1),
-                                                         ("mean", 0.01, 0.02)])
+@pytest.mark.parametrize(
+    "loss, clip_value, clip_norm",
+    [("mean", None, None), ("sum", None, None), ("sum", 0.05, None), ("sum", None, 0.1), ("mean", 0.01, 0.02)],
+)
 def test_steps_are_those_of_plain_gradient_descent(loss, clip_value, clip_norm):
     ours, theirs = learning(loss, clip_value, clip_norm), learning(loss)
-    steps = len(ours.streams) + 2                   # past the end of an epoch and its shorter last window
+    steps = len(ours.streams) + 2  # past the end of an epoch and its shorter last window
     fit(ours, steps)
     by_hand(theirs, steps, loss, clip_value, clip_norm, lambda step: 0.5)
     for mine, other in zip(trained(ours), trained(theirs), strict=True):

@@ -17,29 +17,49 @@ def study_overrides(scale: str) -> list[str]:
     """What the study's sweep sets, as the sweeper passes it on."""
     study = yaml.safe_load((CONF / "study" / "min_char_rnn.yaml").read_text())
     steps = study["study"]["at"][scale]["steps"]
-    return [f"{key}={steps if str(value).startswith('${') else value}" for key, value in study["hydra"]["sweeper"]["params"].items()
-            if key != "data"]
+    return [
+        f"{key}={steps if str(value).startswith('${') else value}"
+        for key, value in study["hydra"]["sweeper"]["params"].items()
+        if key != "data"
+    ]
 
 
-# At the experiment's own rate of 0.1 the first updates are so wild that rounding grows tenfold a step: the oracle with one
-# weight changed by 1e-15 leaves the oracle as fast. So the whole course is compared at a smaller rate too.
+# At the experiment's own rate of 0.1 the first updates are so wild that rounding grows tenfold a step: the oracle with
+# one weight changed by 1e-15 leaves the oracle as fast. So the whole course is compared at a smaller rate too.
 @pytest.mark.parametrize("rate, steps, tolerance", [(0.1, 6, 1e-6), (0.002, 150, 1e-9)])
 def test_losses_agree_step_for_step_in_float64(tmp_path, rate, steps, tolerance):
-    overrides = [*prepared_text(tmp_path, TEXT), "scale=smoke", "tracking.uri=null", *study_overrides("smoke"),
-                 "trainer.dtype=float64", "trainer.record_every=1", f"trainer.steps={steps}", f"optimizer.lr={rate}", "seed=3"]
+    overrides = [
+        *prepared_text(tmp_path, TEXT),
+        "scale=smoke",
+        "tracking.uri=null",
+        *study_overrides("smoke"),
+        "trainer.dtype=float64",
+        "trainer.record_every=1",
+        f"trainer.steps={steps}",
+        f"optimizer.lr={rate}",
+        "seed=3",
+    ]
     run = trained(*overrides)
     records = read_lines(run.metrics)
 
     from pipeline.runs.session import initial_network
+
     cfg = composed(*overrides)
     prepared = load(cfg.data.prepared)
     net = initial_network(cfg, prepared)
     w = {name: value.detach().numpy().copy() for name, value in net.named_parameters()}
     assert w["cells.0.recurrent.h"].std() == pytest.approx(0.01, rel=0.1)
-    oracle = MinCharRNN({"Wxh": w["cells.0.input_weight"], "Whh": w["cells.0.recurrent.h"], "bh": w["cells.0.input_bias"],
-                         "Why": w["readout.weight"], "by": w["readout.bias"]})
+    oracle = MinCharRNN(
+        {
+            "Wxh": w["cells.0.input_weight"],
+            "Whh": w["cells.0.recurrent.h"],
+            "bh": w["cells.0.input_bias"],
+            "Why": w["readout.weight"],
+            "by": w["readout.bias"],
+        }
+    )
     text = np.asarray(prepared.train)
-    assert 150 * 25 > 2 * len(text)                     # the longer course passes the end of the text more than once
+    assert 150 * 25 > 2 * len(text)  # the longer course passes the end of the text more than once
     losses = oracle.train(text, 25, steps, rate)
 
     lengths = [min(25, len(text) - 1 - p) for p in range(0, len(text) - 1, 25)]
@@ -58,8 +78,13 @@ def test_losses_agree_step_for_step_in_float64(tmp_path, rate, steps, tolerance)
 def test_the_oracles_gradients_are_those_of_its_loss():
     draw = np.random.default_rng(0)
     V, H, text = 4, 3, np.array([0, 2, 1, 3, 3, 0])
-    weights = {"Wxh": draw.normal(size=(H, V)), "Whh": draw.normal(size=(H, H)), "bh": draw.normal(size=H),
-               "Why": draw.normal(size=(V, H)), "by": draw.normal(size=V)}
+    weights = {
+        "Wxh": draw.normal(size=(H, V)),
+        "Whh": draw.normal(size=(H, H)),
+        "bh": draw.normal(size=H),
+        "Why": draw.normal(size=(V, H)),
+        "by": draw.normal(size=V),
+    }
     h = draw.normal(size=H)
 
     def loss_of():

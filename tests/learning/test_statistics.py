@@ -9,19 +9,41 @@ from pipeline.verb import Refusal
 from tests.conftest import composed, prepared_text, trained, words
 from tests.test_train import command, finish
 
-MODELS = {"hmm": ["model=hmm", "optimizer.passes=2", "trainer.batch=4", "trainer.length=300"],
-          "lds": ["model=lds", "data=sine", "data.length=2000", "optimizer.passes=2", "trainer.batch=4", "trainer.length=150"],
-          "echo_state": ["model=echo_state", "data=mackey_glass", "data.length=2000", "trainer.batch=4", "trainer.length=150", "model.washout=20"],
-          "ngram": ["model=ngram", "model.order=4", "trainer.batch=4", "trainer.length=300"]}
+MODELS = {
+    "hmm": ["model=hmm", "optimizer.passes=2", "trainer.batch=4", "trainer.length=300"],
+    "lds": [
+        "model=lds",
+        "data=sine",
+        "data.length=2000",
+        "optimizer.passes=2",
+        "trainer.batch=4",
+        "trainer.length=150",
+    ],
+    "echo_state": [
+        "model=echo_state",
+        "data=mackey_glass",
+        "data.length=2000",
+        "trainer.batch=4",
+        "trainer.length=150",
+        "model.washout=20",
+    ],
+    "ngram": ["model=ngram", "model.order=4", "trainer.batch=4", "trainer.length=300"],
+}
 
 
 @pytest.fixture
 def overrides_of(tmp_path):
     """model -> overrides of a run of seconds that stays in the test's folder."""
+
     def overrides(model: str) -> list[str]:
         series = any(override.startswith("data=") for override in MODELS[model])
-        folder = [f"paths.runs={tmp_path}/runs", f"paths.results={tmp_path}/results"] if series else prepared_text(tmp_path, words(4000))
+        folder = (
+            [f"paths.runs={tmp_path}/runs", f"paths.results={tmp_path}/results"]
+            if series
+            else prepared_text(tmp_path, words(4000))
+        )
         return [*folder, "scale=smoke", "tracking.uri=null", "trainer.accelerator=cpu", *MODELS[model]]
+
     return overrides
 
 
@@ -58,6 +80,7 @@ def test_stopped_within_a_pass_it_goes_on_exactly(overrides_of, tmp_path, monkey
         if count == 3:
             raise OSError("the machine stops")
         return step(*arguments)
+
     monkeypatch.setattr(StatisticsLearning, "training_step", fails_at_the_third)
     with pytest.raises(OSError):
         trained(*overrides)
@@ -74,12 +97,22 @@ def test_each_pass_updates_once_and_is_validated_once(run_in):
     assert records[0]["train"] > records[4]["train"] > records[8]["train"]
 
 
-@pytest.mark.parametrize("overrides, message", [
-    (["model=hmm", "optimizer=adam"], "optimizer=adam: model=hmm does not learn by it: take optimizer=em, or leave it out"),
-    (["model=lstm", "optimizer=count"], "optimizer=count: model=lstm does not learn by it: take optimizer=sgd, "),
-    (["model=hmm", "trainer.steps=100"], "trainer.steps=100: model=hmm learns in passes over the data: set optimizer.passes instead"),
-    (["model=lds"], "model=lds: models real-valued series"),
-    (["model=hmm", "optimizer.passes=0"], "optimizer.passes=0: take a whole number from 1")])
+@pytest.mark.parametrize(
+    "overrides, message",
+    [
+        (
+            ["model=hmm", "optimizer=adam"],
+            "optimizer=adam: model=hmm does not learn by it: take optimizer=em, or leave it out",
+        ),
+        (["model=lstm", "optimizer=count"], "optimizer=count: model=lstm does not learn by it: take optimizer=sgd, "),
+        (
+            ["model=hmm", "trainer.steps=100"],
+            "trainer.steps=100: model=hmm learns in passes over the data: set optimizer.passes instead",
+        ),
+        (["model=lds"], "model=lds: models real-valued series"),
+        (["model=hmm", "optimizer.passes=0"], "optimizer.passes=0: take a whole number from 1"),
+    ],
+)
 def test_what_does_not_fit_is_refused(run_in, overrides, message):
     with pytest.raises(Refusal, match=message):
         run_in(*overrides)
@@ -93,5 +126,12 @@ def test_a_model_of_symbols_reads_no_series(tmp_path, model):
 
 
 def test_the_model_chooses_its_rule():
-    for model, rule in (("hmm", "em"), ("lds", "em"), ("echo_state", "ridge"), ("ngram", "count"), ("lstm", "rmsprop"), ("delay_taps", "rmsprop")):
+    for model, rule in (
+        ("hmm", "em"),
+        ("lds", "em"),
+        ("echo_state", "ridge"),
+        ("ngram", "count"),
+        ("lstm", "rmsprop"),
+        ("delay_taps", "rmsprop"),
+    ):
         assert composed(f"model={model}").optimizer.name == rule

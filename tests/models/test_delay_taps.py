@@ -18,7 +18,7 @@ def filled(space, taps):
 def test_logits_are_sums_over_the_last_symbols_and_nothing_before_the_first(taps):
     V, T, B = 4, 6, 2
     model = filled(Symbols(V), taps)
-    x = torch.randint(0, V + 1, (T, B))                     # V: unknown
+    x = torch.randint(0, V + 1, (T, B))  # V: unknown
     logits, _ = model(x, model.start(B))
     weight, bias = (part.detach().numpy() for part in (model.weight, model.bias))
     for t in range(T):
@@ -69,5 +69,6 @@ def test_an_autoregressive_series_is_found_again():
         error = (model(x[:-1], model.start(1))[0] - x[1:])[3:].square().mean()
         error.backward()
         return error
+
     optimizer.step(loss)
     np.testing.assert_allclose(model.weight.detach()[0, :, 0], made, atol=0.02)

@@ -19,8 +19,20 @@ from pipeline.models.reservoir import Reservoir, radius_to_scale, spectral_radiu
 from pipeline.verb import Refusal
 from tests.conftest import composed
 
-SETTINGS = {"units": 30, "spectral_radius": 0.9, "connectivity": 0.2, "leak": 0.6, "feedback_scale": 0.7, "input_scale": 0.4, "bias_scale": 0.2,
-            "direct_connection": True, "washout": 5, "ridge": 1e-3, "noise": 0.0, "floor": 1e-3}
+SETTINGS = {
+    "units": 30,
+    "spectral_radius": 0.9,
+    "connectivity": 0.2,
+    "leak": 0.6,
+    "feedback_scale": 0.7,
+    "input_scale": 0.4,
+    "bias_scale": 0.2,
+    "direct_connection": True,
+    "washout": 5,
+    "ridge": 1e-3,
+    "noise": 0.0,
+    "floor": 1e-3,
+}
 
 
 def make(space, seed=0, **changes):
@@ -58,11 +70,12 @@ def random_values(n, space, seed=2):
 
 
 def random_symbols(n, count, seed=2):
-    return np.random.default_rng(seed).integers(count + 1, size=n).astype(np.uint8)          # unknown ones too
+    return np.random.default_rng(seed).integers(count + 1, size=n).astype(np.uint8)  # unknown ones too
 
 
 def vectors(net, x):
-    """What the network reads as vectors: [y, u], or a symbol's unit vector, zero for an unknown one; x of one stream."""
+    """What the network reads as vectors: [y, u], or a symbol's unit vector,
+    zero for an unknown one; x of one stream."""
     return x.numpy() if x.is_floating_point() else np.eye(net.space.count + 1)[x.numpy()][:, :-1]
 
 
@@ -99,8 +112,11 @@ SPACES = [Reals(1), Reals(2, 3), Symbols(4)]
 def test_predictions_and_state_are_those_of_the_equations(space, direct, batch, dtype, tolerance):
     net = with_readout(make(space, direct_connection=direct))
     draw = torch.Generator().manual_seed(3)
-    x = (torch.randint(0, 5, (17, batch), generator=draw) if isinstance(space, Symbols) else
-         torch.randn(17, batch, space.observed + space.driving, generator=draw, dtype=torch.double))
+    x = (
+        torch.randint(0, 5, (17, batch), generator=draw)
+        if isinstance(space, Symbols)
+        else torch.randn(17, batch, space.observed + space.driving, generator=draw, dtype=torch.double)
+    )
     quick = copy.deepcopy(net).to(dtype)
     predicted, (activity, age) = quick(x.to(dtype) if x.is_floating_point() else x, quick.start(batch))
     assert predicted.dtype == activity.dtype == dtype and (age == 17).all()
@@ -119,7 +135,9 @@ def rows_of(net, streams):
         v = vectors(net, x)
         states = naive_states(net, v)
         targets = vectors(net, targets)
-        scored = ~np.isnan(targets).any(axis=1) & (np.isnan(targets).any(axis=1) | (targets.sum(axis=1) > 0) | isinstance(net.space, Reals))
+        scored = ~np.isnan(targets).any(axis=1) & (
+            np.isnan(targets).any(axis=1) | (targets.sum(axis=1) > 0) | isinstance(net.space, Reals)
+        )
         kept = scored & (np.arange(len(states)) >= net.washout)
         seen.append(np.concatenate([states, v], axis=1)[kept] if net.direct_connection else states[kept])
         wanted.append(targets[kept])
@@ -130,7 +148,9 @@ def least_squares(seen, wanted, ridge):
     """argmin |wanted - seen W^T - c|^2 + ridge |W|^2 by numpy's lstsq on all rows at once."""
     centred, mean, target_mean = seen - seen.mean(axis=0), seen.mean(axis=0), wanted.mean(axis=0)
     rows = np.concatenate([centred, np.sqrt(ridge) * np.eye(seen.shape[1])])
-    weight = np.linalg.lstsq(rows, np.concatenate([wanted - target_mean, np.zeros((seen.shape[1], wanted.shape[1]))]), rcond=None)[0]
+    weight = np.linalg.lstsq(
+        rows, np.concatenate([wanted - target_mean, np.zeros((seen.shape[1], wanted.shape[1]))]), rcond=None
+    )[0]
     return weight.T, target_mean - mean @ weight
 
 
@@ -146,7 +166,11 @@ def test_the_readout_is_least_squares_on_all_states_at_once(space, direct, ridge
     """400 targets in three streams: one is shorter, and its last step is not scored; 5 steps of each are washed out."""
     net, streams = make(space, direct_connection=direct, ridge=ridge), streams_of(space)
     seen, wanted = rows_of(net, streams)
-    unknown = 0 if isinstance(space, Reals) else sum(int((streams.window(step).targets == space.count).sum()) for step in range(len(streams))) - 2
+    unknown = (
+        0
+        if isinstance(space, Reals)
+        else sum(int((streams.window(step).targets == space.count).sum()) for step in range(len(streams))) - 2
+    )
     assert len(seen) <= 400 - 15 and (unknown > 50 or len(seen) == 385)
     learn(net, streams)
     weight, bias = least_squares(seen, wanted, ridge)
@@ -233,10 +257,14 @@ def test_noise_is_on_what_is_observed_and_follows_the_position():
         x[..., 0] += torch.from_numpy(drawn[window.positions.numpy(), 0])
         windows.append(window._replace(inputs=x))
     disturbed.window = lambda step: windows[step]
-    torch.testing.assert_close(read(noisy, SeriesStreams(values, inputs, 2, 50, dtype=torch.float64))[0]["products"].tril(),
-                               read(plain, disturbed)[0]["products"].tril(), rtol=1e-12, atol=1e-11)
+    torch.testing.assert_close(
+        read(noisy, SeriesStreams(values, inputs, 2, 50, dtype=torch.float64))[0]["products"].tril(),
+        read(plain, disturbed)[0]["products"].tril(),
+        rtol=1e-12,
+        atol=1e-11,
+    )
     x = torch.randn(5, 1, 2, dtype=torch.double)
-    assert torch.equal(noisy(x, noisy.start(1))[0], plain(x, plain.start(1))[0])        # while learning, not afterwards
+    assert torch.equal(noisy(x, noisy.start(1))[0], plain(x, plain.start(1))[0])  # while learning, not afterwards
 
 
 @pytest.mark.parametrize("units, connectivity", [(1, 1.0), (16, 0.1), (300, 0.05)])
@@ -254,7 +282,12 @@ def test_the_spectral_radius_is_exact_and_reproducible(units, connectivity, want
 
 @pytest.mark.parametrize("seed", range(3))
 def test_large_matrices_have_the_same_radius_by_arpack(seed):
-    matrix = sparse.random_array((400, 400), density=0.02, rng=np.random.default_rng(seed), data_sampler=np.random.default_rng(seed).standard_normal)
+    matrix = sparse.random_array(
+        (400, 400),
+        density=0.02,
+        rng=np.random.default_rng(seed),
+        data_sampler=np.random.default_rng(seed).standard_normal,
+    )
     expected = abs(np.linalg.eigvals(matrix.toarray())).max()
     assert spectral_radius(matrix) == pytest.approx(expected, rel=1e-12)
     assert spectral_radius(matrix, largest_dense=100) == pytest.approx(expected, rel=1e-9)
@@ -263,6 +296,7 @@ def test_large_matrices_have_the_same_radius_by_arpack(seed):
 
 def test_arpack_that_fails_gives_way_to_all_eigenvalues(monkeypatch):
     from pipeline.models import reservoir
+
     matrix = sparse.csr_array(np.random.default_rng(0).normal(size=(150, 150)))
     expected = abs(np.linalg.eigvals(matrix.toarray())).max()
 
@@ -271,6 +305,7 @@ def test_arpack_that_fails_gives_way_to_all_eigenvalues(monkeypatch):
 
     def failing(*arguments, **options):
         raise reservoir.ArpackError(-1)
+
     for eigs in (wrong, failing):
         monkeypatch.setattr(reservoir, "eigs", eigs)
         assert spectral_radius(matrix, largest_dense=100) == pytest.approx(expected, rel=1e-12)
@@ -279,14 +314,23 @@ def test_arpack_that_fails_gives_way_to_all_eigenvalues(monkeypatch):
 def test_a_matrix_whose_echo_ends_has_radius_zero_and_is_refused():
     draw = np.random.default_rng(0)
     order = draw.permutation(50)
-    nilpotent = np.triu(draw.normal(size=(50, 50)), 1)[order][:, order]                 # numpy's eigenvalues of it are far from 0
+    nilpotent = np.triu(draw.normal(size=(50, 50)), 1)[order][:, order]  # numpy's eigenvalues of it are far from 0
     cycle = np.zeros((50, 50))
     cycle[order, np.roll(order, 1)] = 0.5
     assert spectral_radius(sparse.csr_array(nilpotent)) == 0
     assert spectral_radius(sparse.csr_array(cycle)) == pytest.approx(0.5, rel=1e-12)
-    assert spectral_radius(sparse.csr_array(np.triu(nilpotent[np.argsort(order)][:, np.argsort(order)]) + np.diag([-0.25] + [0.0] * 49))) == 0.25
+    assert (
+        spectral_radius(
+            sparse.csr_array(
+                np.triu(nilpotent[np.argsort(order)][:, np.argsort(order)]) + np.diag([-0.25] + [0.0] * 49)
+            )
+        )
+        == 0.25
+    )
     for matrix in (nilpotent, np.zeros((3, 3)), np.array([[1.0, -1.0], [1.0, -1.0]])):
-        with pytest.raises(Refusal, match="spectral radius .*cannot be scaled: take another seed, or more model.connectivity"):
+        with pytest.raises(
+            Refusal, match="spectral radius .*cannot be scaled: take another seed, or more model.connectivity"
+        ):
             radius_to_scale(sparse.csr_array(matrix))
 
 
@@ -299,11 +343,26 @@ def test_scales_are_those_of_the_columns():
 
 
 def published(seed):
-    """Root mean squared error as in reservoirpy 0.4.2's README: its series and split, 100 units, radius 1.25, leak 0.3, ridge 1e-5, washout 100."""
-    net = make(Reals(1), seed, units=100, spectral_radius=1.25, connectivity=0.1, leak=0.3, feedback_scale=1.0, bias_scale=0.0,
-               direct_connection=False, washout=100, ridge=1e-5)
+    """Root mean squared error as in reservoirpy 0.4.2's README: its series and split,
+    100 units, radius 1.25, leak 0.3, ridge 1e-5, washout 100."""
+    net = make(
+        Reals(1),
+        seed,
+        units=100,
+        spectral_radius=1.25,
+        connectivity=0.1,
+        leak=0.3,
+        feedback_scale=1.0,
+        bias_scale=0.0,
+        direct_connection=False,
+        washout=100,
+        ridge=1e-5,
+    )
     values = MackeyGlass(2000, 17, 0.2, 0.1, 10, 1.2, "reservoirpy", 5555, "80-10-10", False).generate().values
-    statistics, window = net.zero_statistics(0), SeriesStreams(values[:1600], np.empty((1600, 0)), 1, 1599, dtype=torch.float64).window(0)
+    statistics, window = (
+        net.zero_statistics(0),
+        SeriesStreams(values[:1600], np.empty((1600, 0)), 1, 1599, dtype=torch.float64).window(0),
+    )
     state, _ = net.accumulate(statistics, window, net.start(1))
     net.update(statistics)
     predicted, _ = net(torch.from_numpy(values[1599:1999, None]), state)
@@ -319,11 +378,16 @@ def test_mackey_glass_one_step_ahead_is_as_good_as_published():
 @pytest.mark.parametrize("direct", [False, True])
 def test_it_is_reservoirpys_with_the_same_weights(direct):
     reservoirpy = pytest.importorskip("reservoirpy", reason="reservoirpy is not installed")
-    from reservoirpy.nodes import Reservoir as Theirs, Ridge
+    from reservoirpy.nodes import Reservoir as Theirs
+    from reservoirpy.nodes import Ridge
+
     net = make(Reals(1), units=60, direct_connection=direct, washout=50, ridge=1e-4, leak=0.3)
     own = net.reservoir
-    peer = reservoirpy.ESN(reservoir=Theirs(W=own.matrix(), Win=own.input_weight.numpy(), bias=own.bias.numpy(), lr=0.3), readout=Ridge(ridge=1e-4),
-                           input_to_readout=direct)
+    peer = reservoirpy.ESN(
+        reservoir=Theirs(W=own.matrix(), Win=own.input_weight.numpy(), bias=own.bias.numpy(), lr=0.3),
+        readout=Ridge(ridge=1e-4),
+        input_to_readout=direct,
+    )
     values = MackeyGlass(1500, 17, 0.2, 0.1, 10, 1.2, "reservoirpy", 5555, "80-10-10", False).generate().values
     peer.fit(values[:1000], values[1:1001], warmup=50)
     theirs = peer.run(values[1000:1499])
@@ -334,31 +398,48 @@ def test_it_is_reservoirpys_with_the_same_weights(direct):
 
 
 def sine_forecast(seed, **changes):
-    """Root mean squared errors over 300 and 1000 free steps from four places of the validation part, and of one step; the wave's own is 0.71."""
+    """Root mean squared errors over 300 and 1000 free steps from four places of the validation part, and of one step;
+    the wave's own is 0.71."""
     series = Sine(14000, 50, 10, 50, 200, 0, "70-20-10", False).generate()
-    net = make(series.space, seed, connectivity=0.1, leak=0.3, feedback_scale=1.0, input_scale=1.0, bias_scale=0.1, washout=100, ridge=1e-5,
-               direct_connection=False, **{"units": 400, "spectral_radius": 0.8, "noise": 0.01} | changes)
+    net = make(
+        series.space,
+        seed,
+        connectivity=0.1,
+        leak=0.3,
+        feedback_scale=1.0,
+        input_scale=1.0,
+        bias_scale=0.1,
+        washout=100,
+        ridge=1e-5,
+        direct_connection=False,
+        **{"units": 400, "spectral_radius": 0.8, "noise": 0.01} | changes,
+    )
     learn(net, series.streams(1, series.elements - 1, dtype=torch.float64))
     values, inputs = (torch.from_numpy(part) for part in series.part("validation"))
     x = torch.cat([values[:-1], inputs[1:]], dim=1)[:, None]
     one, _ = net(x, net.start(1))
     starts = (200, 400, 600, 800)
     state = tuple(torch.cat(parts, dim=1) for parts in zip(*(net(x[:start], net.start(1))[1] for start in starts)))
-    free, _ = net.free_run(torch.stack([values[start] for start in starts]),
-                           torch.stack([inputs[start + 1:start + 1001] for start in starts], dim=1), state)
-    wrong = free - torch.stack([values[start + 1:start + 1001] for start in starts], dim=1)
+    free, _ = net.free_run(
+        torch.stack([values[start] for start in starts]),
+        torch.stack([inputs[start + 1 : start + 1001] for start in starts], dim=1),
+        state,
+    )
+    wrong = free - torch.stack([values[start + 1 : start + 1001] for start in starts], dim=1)
     return [part.square().mean().sqrt().item() for part in (wrong[:300], wrong, one[200:, 0] - values[201:])]
 
 
 @pytest.mark.parametrize("seed", range(2))
 def test_the_lectures_sine_is_written_at_the_commanded_frequency(seed):
-    """Free running, the error is 0.03 to 0.045 over 6 to 30 periods and 0.04 to 0.06 over 20 to 100: a phase of 0.08 or so. One step ahead, 0.005."""
+    """Free running, the error is 0.03 to 0.045 over 6 to 30 periods and 0.04 to 0.06 over 20 to 100: a phase of 0.08 or
+    so. One step ahead, 0.005."""
     near, far, one = sine_forecast(seed)
     assert near < 0.06 and far < 0.08 and one < 0.008
 
 
 def test_noise_while_learning_keeps_a_free_run_on_course():
-    """With 100 units only; without noise the wave is lost (errors 1.7 and 2.6), with it there is a wave, though late or early (0.48 and 0.35)."""
+    """With 100 units only; without noise the wave is lost (errors 1.7 and 2.6),
+    with it there is a wave, though late or early (0.48 and 0.35)."""
     for seed in range(2):
         near, lost, exact = sine_forecast(seed, units=100, spectral_radius=0.95, noise=0.0)
         _, kept, one = sine_forecast(seed, units=100, spectral_radius=0.95, noise=0.03)
@@ -367,8 +448,11 @@ def test_noise_while_learning_keeps_a_free_run_on_course():
 
 def test_a_free_run_that_runs_away_says_so():
     net = make(Reals(1), direct_connection=True).float()
-    net.readout.weight[0, -1] = 2.0                                                     # y_{t+1} = 2 y_t
-    with pytest.raises(Refusal, match="the free run has run away after 127 steps: learn with model.noise, or model.direct_connection=false"):
+    net.readout.weight[0, -1] = 2.0  # y_{t+1} = 2 y_t
+    with pytest.raises(
+        Refusal,
+        match="the free run has run away after 127 steps: learn with model.noise, or model.direct_connection=false",
+    ):
         net.free_run(torch.ones(1, 1), torch.empty(200, 1, 0), net.start(1))
 
 
@@ -381,7 +465,9 @@ def test_a_free_run_reads_its_own_predictions():
         y = prediction[0]
         torch.testing.assert_close(y, expected, rtol=1e-12, atol=1e-12)
     torch.testing.assert_close(end[0], state[0], rtol=1e-12, atol=1e-12)
-    assert make(Reals(1)).free_run(torch.zeros(2, 1).double(), torch.empty(4, 2, 0).double(), make(Reals(1)).start(2))[0].shape == (4, 2, 1)
+    assert make(Reals(1)).free_run(torch.zeros(2, 1).double(), torch.empty(4, 2, 0).double(), make(Reals(1)).start(2))[
+        0
+    ].shape == (4, 2, 1)
 
 
 def test_on_symbols_it_estimates_conditional_probabilities():
@@ -402,7 +488,9 @@ def test_on_symbols_it_estimates_conditional_probabilities():
     for symbol in range(4):
         mean = logits[100:, 0].exp()[torch.from_numpy(symbols[100:4000].astype(np.int64)) == symbol].mean(dim=0)
         np.testing.assert_allclose(mean, frequencies[symbol], atol=0.02)
-    scored = torch.nn.functional.nll_loss(logits[100:-1, 0], torch.from_numpy(symbols[101:4000].astype(np.int64))).item()
+    scored = torch.nn.functional.nll_loss(
+        logits[100:-1, 0], torch.from_numpy(symbols[101:4000].astype(np.int64))
+    ).item()
     entropy = -np.mean(np.log(frequencies[symbols[100:3999], symbols[101:4000]]))
     assert abs(scored - entropy) < 0.02
 
@@ -415,7 +503,10 @@ def test_before_it_has_learned_all_symbols_are_alike():
 
 @pytest.mark.parametrize("ridge", [0.0, 1e-8, 1.0])
 def test_a_constant_signal_is_foretold(ridge):
-    net = learn(make(Reals(1), ridge=ridge), SeriesStreams(np.full((200, 1), 3.7), np.empty((200, 0)), 1, 199, dtype=torch.float64))
+    net = learn(
+        make(Reals(1), ridge=ridge),
+        SeriesStreams(np.full((200, 1), 3.7), np.empty((200, 0)), 1, 199, dtype=torch.float64),
+    )
     predicted, _ = net(torch.full((60, 1, 1), 3.7, dtype=torch.double), net.start(1))
     assert predicted.isfinite().all() and (predicted[50:] - 3.7).abs().max() < 1e-6
 
@@ -424,7 +515,10 @@ def test_a_constant_signal_is_foretold(ridge):
 def test_with_fewer_steps_than_units_ridge_is_the_dual_solution_and_zero_the_smallest_one(direct):
     space = Reals(1)
     for ridge, tolerance in ((1e-3, 1e-8), (0.0, 1e-4)):
-        net, streams = make(space, units=80, direct_connection=direct, ridge=ridge, washout=0), streams_of(space, n=41, batch=1)
+        net, streams = (
+            make(space, units=80, direct_connection=direct, ridge=ridge, washout=0),
+            streams_of(space, n=41, batch=1),
+        )
         seen, wanted = rows_of(net, streams)
         learn(net, streams)
         centred, targets = seen - seen.mean(axis=0), wanted - wanted.mean(axis=0)
@@ -433,16 +527,18 @@ def test_with_fewer_steps_than_units_ridge_is_the_dual_solution_and_zero_the_sma
             np.testing.assert_allclose(net.readout.weight.T, expected, atol=tolerance * abs(expected).max())
         else:
             values, vectors_ = np.linalg.eigh(centred @ centred.T)
-            kept = values > 2.0 ** -52 * seen.shape[1] * (seen ** 2).sum()
+            kept = values > 2.0**-52 * seen.shape[1] * (seen**2).sum()
             expected = centred.T @ (vectors_[:, kept] / values[kept] @ (vectors_[:, kept].T @ targets))
             np.testing.assert_allclose(net.readout.weight.T, expected, atol=tolerance * abs(expected).max())
-            assert np.linalg.norm(net.readout.weight) <= np.linalg.norm(np.linalg.lstsq(centred, targets, rcond=1e-13)[0]) * (1 + 1e-6)
+            assert np.linalg.norm(net.readout.weight) <= np.linalg.norm(
+                np.linalg.lstsq(centred, targets, rcond=1e-13)[0]
+            ) * (1 + 1e-6)
 
 
 def test_ridge_is_solved_where_rounding_leaves_no_cholesky_factor():
     rows = np.random.default_rng(0).normal(size=(50, 1)) @ np.ones((1, 4)) * 1e6
     products, moments = torch.from_numpy(rows.T @ rows), torch.from_numpy(rows.T @ rows[:, :1])
-    found = ridge_solution(products, moments, 1e-9, 2.0 ** -52 * 4 * products.trace())
+    found = ridge_solution(products, moments, 1e-9, 2.0**-52 * 4 * products.trace())
     torch.testing.assert_close(found, torch.full((4, 1), 0.25, dtype=torch.double), rtol=1e-6, atol=0)
 
 
@@ -478,13 +574,22 @@ def test_the_choice_composes_with_its_rule_and_learns():
     assert read(learn(net, streams), streams)[1] < 0.2 * read(make(Reals(1)).float(), streams)[1]
 
 
-@pytest.mark.parametrize("space, change, message", [
-    (Reals(1), {"units": 0}, "model.units=0: take a whole number from 1"), (Reals(1), {"connectivity": 0.001}, "model.connectivity=0.001: gives 0"),
-    (Reals(1), {"connectivity": 1.5}, "model.connectivity=1.5"), (Reals(1), {"leak": 0}, "model.leak=0: take more than 0"),
-    (Reals(1), {"leak": 1.1}, "model.leak=1.1"), (Reals(1), {"spectral_radius": -1}, "model.spectral_radius=-1"),
-    (Reals(1), {"ridge": -1}, "model.ridge=-1"), (Reals(1), {"washout": -1}, "model.washout=-1"),
-    (Symbols(4), {"floor": 0.3}, "model.floor=0.3: take more than 0 and less than 1/4"), (Symbols(4), {"floor": 0.0}, "model.floor=0.0"),
-    (Symbols(4), {"noise": 0.1}, "model.noise=0.1: is added to values")])
+@pytest.mark.parametrize(
+    "space, change, message",
+    [
+        (Reals(1), {"units": 0}, "model.units=0: take a whole number from 1"),
+        (Reals(1), {"connectivity": 0.001}, "model.connectivity=0.001: gives 0"),
+        (Reals(1), {"connectivity": 1.5}, "model.connectivity=1.5"),
+        (Reals(1), {"leak": 0}, "model.leak=0: take more than 0"),
+        (Reals(1), {"leak": 1.1}, "model.leak=1.1"),
+        (Reals(1), {"spectral_radius": -1}, "model.spectral_radius=-1"),
+        (Reals(1), {"ridge": -1}, "model.ridge=-1"),
+        (Reals(1), {"washout": -1}, "model.washout=-1"),
+        (Symbols(4), {"floor": 0.3}, "model.floor=0.3: take more than 0 and less than 1/4"),
+        (Symbols(4), {"floor": 0.0}, "model.floor=0.0"),
+        (Symbols(4), {"noise": 0.1}, "model.noise=0.1: is added to values"),
+    ],
+)
 def test_bad_settings_are_refused(space, change, message):
     with pytest.raises(Refusal, match=message):
         make(space, **change)

@@ -30,7 +30,7 @@ class Window(NamedTuple):
 def model(space, states, smoothing=0.0, floor=1e-6, precision="float64", seed=0):
     torch.manual_seed(seed)
     net = HiddenMarkovModel(space, states, smoothing, floor, precision)
-    if isinstance(space, Reals):                                        # as if its units had been found
+    if isinstance(space, Reals):  # as if its units had been found
         factor = torch.randn(states, space.observed, space.observed, dtype=torch.double)
         net.emission.covariance.copy_(factor @ factor.mT + 0.1 * torch.eye(space.observed))
         net.emission.placed.fill_(True)
@@ -82,11 +82,22 @@ def log_emission(net, x):
     p, rows = numbers(net), []
     for x_t in x:
         if isinstance(net.emission, hmm.Categorical):
-            rows.append([0.0 if x_t == net.emission.symbols else math.log(p["emission.probability"][j, x_t]) for j in range(net.states)])
+            rows.append(
+                [
+                    0.0 if x_t == net.emission.symbols else math.log(p["emission.probability"][j, x_t])
+                    for j in range(net.states)
+                ]
+            )
         else:
             d = [x_t.numpy() - mean for mean in p["emission.mean"]]
-            rows.append([0.0 if x_t.isnan().any() else -0.5 * (d_j @ np.linalg.inv(S) @ d_j + math.log(np.linalg.det(2 * math.pi * S)))
-                         for d_j, S in zip(d, p["emission.covariance"])])
+            rows.append(
+                [
+                    0.0
+                    if x_t.isnan().any()
+                    else -0.5 * (d_j @ np.linalg.inv(S) @ d_j + math.log(np.linalg.det(2 * math.pi * S)))
+                    for d_j, S in zip(d, p["emission.covariance"])
+                ]
+            )
     return np.array(rows)
 
 
@@ -128,16 +139,18 @@ def test_likelihood_posterior_and_best_path_are_those_of_all_paths(space, states
         every = paths(net, x[:, b])
         assert log_p[b].item() == pytest.approx(math.log(every.total), rel=1e-12)
         np.testing.assert_allclose(posterior[:, b], every.state, rtol=1e-10, atol=1e-14)
-        assert tuple(best[:, b].tolist()) == every.best[1] and best_log_p[b].item() == pytest.approx(every.best[0], rel=1e-12)
+        assert tuple(best[:, b].tolist()) == every.best[1] and best_log_p[b].item() == pytest.approx(
+            every.best[0], rel=1e-12
+        )
 
 
 @pytest.mark.parametrize("states", [1, 3])
 def test_next_symbols_distribution_is_a_ratio_of_likelihoods(states):
     V, net = 4, model(Symbols(4), states)
-    x = torch.tensor([[2, 0], [4, 1], [3, 3], [0, 4], [1, 1]])                  # 4: unknown
+    x = torch.tensor([[2, 0], [4, 1], [3, 3], [0, 4], [1, 1]])  # 4: unknown
     logits, _ = net(x, net.start(2))
     for b, t in itertools.product(range(2), range(5)):
-        past = x[:t + 1, b].tolist()
+        past = x[: t + 1, b].tolist()
         for v in range(V):
             expected = paths(net, past + [v]).total / paths(net, past).total
             assert logits[t, b, v].exp().item() == pytest.approx(expected, rel=1e-11)
@@ -149,7 +162,7 @@ def test_next_values_mean_is_that_of_all_paths(space):
     prediction, _ = net(x, net.start(2))
     p = numbers(net)
     for b, t in itertools.product(range(2), range(5)):
-        filtered = paths(net, x[:t + 1, b]).state[-1]
+        filtered = paths(net, x[: t + 1, b]).state[-1]
         np.testing.assert_allclose(prediction[t, b], filtered @ p["transition"] @ p["emission.mean"], rtol=1e-11)
 
 
@@ -163,7 +176,7 @@ def test_statistics_of_whole_streams_are_expected_counts_over_all_paths(space, m
     center, expected_loss = 0.0 if isinstance(space, Symbols) else numbers(net)["emission.mean"].mean(0), 0.0
     for b in range(B):
         seen = net.emission.observed(x[:, b])
-        last = int(seen[1:].nonzero()[-1]) + 2                                  # what follows the last target is not counted
+        last = int(seen[1:].nonzero()[-1]) + 2  # what follows the last target is not counted
         every = paths(net, x[:last, b])
         expected["started"] += every.state[0]
         expected["moved"] += every.pair.sum(0)
@@ -180,7 +193,7 @@ def test_statistics_of_whole_streams_are_expected_counts_over_all_paths(space, m
             if t:
                 filtered = paths(net, x[:t, b]).state[-1]
                 if isinstance(space, Symbols):
-                    expected_loss -= math.log(paths(net, x[:t + 1, b]).total / paths(net, x[:t, b]).total)
+                    expected_loss -= math.log(paths(net, x[: t + 1, b]).total / paths(net, x[:t, b]).total)
                 else:
                     predicted = filtered @ numbers(net)["transition"] @ numbers(net)["emission.mean"]
                     expected_loss += ((x[t, b].numpy() - predicted) ** 2).sum()
@@ -190,7 +203,8 @@ def test_statistics_of_whole_streams_are_expected_counts_over_all_paths(space, m
 
 
 def naive(initial, transition, emitted_TN):
-    """Forward-backward with logarithms, a state at a time: log p(x), posterior [T, N], sum of pair posteriors [N, N]."""
+    """Forward-backward with logarithms, a state at a time:
+    log p(x), posterior [T, N], sum of pair posteriors [N, N]."""
     T, N = emitted_TN.shape
     log_A, forward, backward = np.log(transition), np.zeros((T, N)), np.zeros((T, N))
     forward[0] = np.log(initial) + emitted_TN[0]
@@ -223,7 +237,7 @@ def test_many_states_and_steps(space, states):
 def test_parts_of_the_streams_change_nothing(space, monkeypatch):
     net, x = model(space, 3), elements(space, 11, 7, missing=True)
     expected, posterior, log_p = statistics_of(net, whole(x)), net.posterior(x), net.log_likelihood(x)
-    monkeypatch.setattr(hmm, "CACHE", 6 * 8)                                    # two streams, or one, side by side
+    monkeypatch.setattr(hmm, "CACHE", 6 * 8)  # two streams, or one, side by side
     found = statistics_of(net, whole(x))
     for name, value in expected[0].items():
         torch.testing.assert_close(found[0][name], value, rtol=1e-12, atol=1e-13)
@@ -239,7 +253,7 @@ def test_windows_go_on_where_the_last_one_ended(space):
     state, training, parts, sums, losses = net.start(3), net.start(3), [], net.zero_statistics(0), 0.0
     for first, last in ((0, 4), (4, 5), (5, 10), (10, 13)):
         part, state = net(x[first:last], state)
-        training, loss = net.accumulate(sums, Window(x[first:last], x[first + 1:last + 1], first == 0), training)
+        training, loss = net.accumulate(sums, Window(x[first:last], x[first + 1 : last + 1], first == 0), training)
         torch.testing.assert_close(training[0], state[0], rtol=1e-12, atol=1e-14)
         parts.append(part)
         losses += loss.item()
@@ -255,11 +269,11 @@ def test_a_window_is_smoothed_from_the_carried_state_to_its_own_end():
     state, _ = net.accumulate(sums, Window(x[:5], x[1:6]), net.start(1))
     before = {name: value.clone() for name, value in sums.items()}
     net.accumulate(sums, Window(x[5:9], x[6:10], False), state)
-    past = paths(net, x[:5, 0]).state[-1] @ numbers(net)["transition"]          # p(z_5 | x_0 .. x_4)
+    past = paths(net, x[:5, 0]).state[-1] @ numbers(net)["transition"]  # p(z_5 | x_0 .. x_4)
     every = paths(net, x[5:, 0], past)
     np.testing.assert_allclose(sums["moved"] - before["moved"], every.pair.sum(0), rtol=1e-10)
     emitted = np.zeros((4, 3))
-    for t in range(6, 10):                                                      # x_5 was counted as the last target before
+    for t in range(6, 10):  # x_5 was counted as the last target before
         emitted[x[t, 0]] += every.state[t - 5]
     np.testing.assert_allclose(sums["emitted"] - before["emitted"], emitted, rtol=1e-10, atol=1e-14)
     assert torch.equal(sums["started"], before["started"])
@@ -276,18 +290,28 @@ def test_a_pass_counts_every_start_transition_and_emission_once(batch, length):
     assert sums["started"].sum().item() == pytest.approx(batch, rel=1e-12)
     assert sums["moved"].sum().item() == pytest.approx(len(symbols) - 1, rel=1e-12)
     occurrences = np.bincount(symbols, minlength=V)
-    for start in streams.starts[1:]:                                            # a stream's first symbol is the last target of the one before, too
+    for start in streams.starts[1:]:  # a stream's first symbol is the last target of the one before, too
         occurrences[symbols[start]] += 1
     np.testing.assert_allclose(sums["emitted"].sum(1), occurrences, rtol=1e-12)
-    alone = [torch.from_numpy(symbols[start:start + steps + 1].astype(np.int64))[:, None] for start, steps in zip(streams.starts, streams.lengths)]
-    assert loss == pytest.approx(-sum((net.log_likelihood(x) - net.log_likelihood(x[:1])).item() for x in alone), rel=1e-12)
-    joined, _ = statistics_of(net, Window(torch.cat([window.inputs for window in windows]), torch.cat([window.targets for window in windows])))
-    for name, value in joined.items():                                          # in one window, it is exact
-        torch.testing.assert_close(value, sum(statistics_of(net, whole(x))[0][name] for x in alone), rtol=1e-11, atol=1e-12)
+    alone = [
+        torch.from_numpy(symbols[start : start + steps + 1].astype(np.int64))[:, None]
+        for start, steps in zip(streams.starts, streams.lengths)
+    ]
+    assert loss == pytest.approx(
+        -sum((net.log_likelihood(x) - net.log_likelihood(x[:1])).item() for x in alone), rel=1e-12
+    )
+    joined, _ = statistics_of(
+        net, Window(torch.cat([window.inputs for window in windows]), torch.cat([window.targets for window in windows]))
+    )
+    for name, value in joined.items():  # in one window, it is exact
+        torch.testing.assert_close(
+            value, sum(statistics_of(net, whole(x))[0][name] for x in alone), rtol=1e-11, atol=1e-12
+        )
 
 
 def test_inputs_that_are_no_targets_are_read_but_not_foretold():
-    """A problem that scores its last symbols alone: all inputs before them are observations; what follows the last target is none."""
+    """A problem that scores its last symbols alone: all inputs before them are observations;
+    what follows the last target is none."""
     V, net = 4, model(Symbols(4), 3)
     x = elements(Symbols(V), 8, 1)
     targets = x[1:].clone()
@@ -303,7 +327,7 @@ def test_inputs_that_are_no_targets_are_read_but_not_foretold():
     for name, value in sums.items():
         torch.testing.assert_close(value, shorter[name])
     after, _ = net.accumulate(net.zero_statistics(0), Window(x[:-1], targets), net.start(1))
-    torch.testing.assert_close(after[0], net(x[:-1], net.start(1))[1][0])      # all inputs are read for what comes next
+    torch.testing.assert_close(after[0], net(x[:-1], net.start(1))[1][0])  # all inputs are read for what comes next
 
 
 @pytest.mark.parametrize("space", SPACES)
@@ -317,6 +341,7 @@ def test_two_shares_add_up_to_the_whole(space):
 
 # Learning
 
+
 def penalized(net, x):
     """What EM raises: log p(x) and the logs of the priors' densities, which count `smoothing` observations more."""
     p = {name: torch.from_numpy(value) for name, value in numbers(net).items()}
@@ -329,7 +354,10 @@ def penalized(net, x):
         m, S = seen.mean(0), seen.t().cov(correction=0).reshape(net.emission.dimension, -1)
         for mean, covariance in zip(p["emission.mean"], p["emission.covariance"]):
             d = (m - mean)[:, None]
-            logs.append(-0.5 * (torch.linalg.slogdet(covariance)[1] + torch.trace(torch.linalg.inv(covariance) @ (S + d @ d.t()))))
+            logs.append(
+                -0.5
+                * (torch.linalg.slogdet(covariance)[1] + torch.trace(torch.linalg.inv(covariance) @ (S + d @ d.t())))
+            )
     return (total + net.smoothing * sum(logs)).item()
 
 
@@ -353,7 +381,7 @@ def test_em_never_lowers_the_likelihood(space, smoothing, missing):
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.3])
 def test_one_state_is_the_unigram(smoothing):
-    V, x = 6, elements(Symbols(5), 30, 4)                                       # symbol 5 never occurs
+    V, x = 6, elements(Symbols(5), 30, 4)  # symbol 5 never occurs
     net = model(Symbols(V), 1, smoothing)
     passes(net, 2, whole(x))
     expected = (np.bincount(x.flatten(), minlength=V) + smoothing) / (x.numel() + V * smoothing)
@@ -366,15 +394,19 @@ def test_one_gaussian_state_is_mean_and_covariance():
     x = 3 * elements(Reals(2), 50, 4) + torch.tensor([5.0, -2.0])
     torch.manual_seed(0)
     net = HiddenMarkovModel(Reals(2), 1, 0.0, 1e-6, "float64")
-    assert passes(net, 3, whole(x))[0] == 0                                     # the first pass finds the units
+    assert passes(net, 3, whole(x))[0] == 0  # the first pass finds the units
     np.testing.assert_allclose(numbers(net)["emission.mean"][0], x.flatten(0, 1).mean(0), rtol=1e-12)
-    np.testing.assert_allclose(numbers(net)["emission.covariance"][0], x.flatten(0, 1).t().cov(correction=0), rtol=1e-11)
+    np.testing.assert_allclose(
+        numbers(net)["emission.covariance"][0], x.flatten(0, 1).t().cov(correction=0), rtol=1e-11
+    )
 
 
 def best_order(distances):
     """The permutation of states with the least sum of distances [N, N]."""
     N = len(distances)
-    return list(min(itertools.permutations(range(N)), key=lambda order: sum(distances[i, j] for i, j in enumerate(order))))
+    return list(
+        min(itertools.permutations(range(N)), key=lambda order: sum(distances[i, j] for i, j in enumerate(order)))
+    )
 
 
 @pytest.mark.parametrize("space", [Symbols(4), Reals(2)])
@@ -383,10 +415,14 @@ def test_a_known_model_is_found_again_from_its_samples(space):
     true.initial.copy_(torch.tensor([0.6, 0.3, 0.1]))
     true.transition.copy_(torch.tensor([[0.8, 0.15, 0.05], [0.1, 0.7, 0.2], [0.3, 0.1, 0.6]]))
     if isinstance(space, Symbols):
-        true.emission.probability.copy_(torch.tensor([[0.85, 0.05, 0.05, 0.05], [0.05, 0.75, 0.15, 0.05], [0.05, 0.05, 0.1, 0.8]]))
+        true.emission.probability.copy_(
+            torch.tensor([[0.85, 0.05, 0.05, 0.05], [0.05, 0.75, 0.15, 0.05], [0.05, 0.05, 0.1, 0.8]])
+        )
     else:
         true.emission.mean.copy_(torch.tensor([[0.0, 0.0], [3.0, 1.0], [-1.0, 4.0]]))
-        true.emission.covariance.copy_(torch.tensor([[[1.0, 0.5], [0.5, 1.0]], [[0.5, 0.0], [0.0, 2.0]], [[1.0, -0.3], [-0.3, 0.5]]]))
+        true.emission.covariance.copy_(
+            torch.tensor([[[1.0, 0.5], [0.5, 1.0]], [[0.5, 0.0], [0.0, 2.0]], [[1.0, -0.3], [-0.3, 0.5]]])
+        )
     x, _ = true.sample(true.start(600), 40, torch.Generator().manual_seed(3))
     torch.manual_seed(4)
     net = HiddenMarkovModel(space, 3, 0.01, 1e-6, "float64")
@@ -400,7 +436,8 @@ def test_a_known_model_is_found_again_from_its_samples(space):
     for name in theirs:
         if name.startswith("emission"):
             np.testing.assert_allclose(ours[name][order], theirs[name], atol=tolerance)
-    assert net.log_likelihood(x).sum() > true.log_likelihood(x).sum()           # of the sample, the learned model is the likelier one
+    # Of the sample, the learned model is the likelier one.
+    assert net.log_likelihood(x).sum() > true.log_likelihood(x).sum()
 
 
 def test_what_is_learned_does_not_depend_on_the_series_units():
@@ -416,8 +453,12 @@ def test_what_is_learned_does_not_depend_on_the_series_units():
     ours, theirs = found
     for name in ("initial", "transition"):
         np.testing.assert_allclose(theirs[name], ours[name], rtol=1e-4, atol=1e-6)
-    np.testing.assert_allclose((theirs["emission.mean"] - shift.numpy()) / scale.numpy(), ours["emission.mean"], atol=1e-4)
-    np.testing.assert_allclose(theirs["emission.covariance"] / torch.outer(scale, scale).numpy(), ours["emission.covariance"], atol=1e-3)
+    np.testing.assert_allclose(
+        (theirs["emission.mean"] - shift.numpy()) / scale.numpy(), ours["emission.mean"], atol=1e-4
+    )
+    np.testing.assert_allclose(
+        theirs["emission.covariance"] / torch.outer(scale, scale).numpy(), ours["emission.covariance"], atol=1e-3
+    )
 
 
 @pytest.mark.parametrize("space", [Symbols(20), Reals(1)])
@@ -452,7 +493,7 @@ def test_no_scaling_over_or_underflows(precision):
     N = 5
     net = model(Symbols(N), N, precision=precision)
     floor = FLOOR / (1 + N * FLOOR)
-    net.transition.copy_((torch.eye(N).roll(1, dims=1) * (1 - N * floor) + floor))
+    net.transition.copy_(torch.eye(N).roll(1, dims=1) * (1 - N * floor) + floor)
     net.emission.probability.copy_(torch.eye(N) * (1 - N * floor) + floor)
     x = torch.arange(40).flip(0).remainder(N)[:, None].repeat(1, 2)
     sums, loss = statistics_of(net, whole(x))
@@ -463,12 +504,20 @@ def test_no_scaling_over_or_underflows(precision):
 
 # hmmlearn
 
+
 def small_problem():
     """Three streams of 20 symbols and parameters, by integer arithmetic."""
     x = torch.tensor([[(7 * t * t + 3 * t * b + b) % 11 % 4 for b in range(3)] for t in range(20)])
-    rows = lambda N, M, k: torch.tensor([[(3 * i + 5 * j + i * j + k) % 7 + 1 for j in range(M)] for i in range(N)], dtype=torch.double)
+    rows = lambda N, M, k: torch.tensor(
+        [[(3 * i + 5 * j + i * j + k) % 7 + 1 for j in range(M)] for i in range(N)], dtype=torch.double
+    )
     initial, transition, probability = rows(1, 3, 0)[0], rows(3, 3, 1), rows(3, 4, 2)
-    return x, initial / initial.sum(), transition / transition.sum(1, keepdim=True), probability / probability.sum(1, keepdim=True)
+    return (
+        x,
+        initial / initial.sum(),
+        transition / transition.sum(1, keepdim=True),
+        probability / probability.sum(1, keepdim=True),
+    )
 
 
 def with_parameters(net, initial, transition, *emission):
@@ -480,26 +529,45 @@ def with_parameters(net, initial, transition, *emission):
 
 
 def test_a_small_problem_ends_at_hmmlearns_numbers():
-    """CategoricalHMM of hmmlearn 0.3.3: score, the first stream's best path's, predict_proba of its first steps, and four steps of fit."""
+    """CategoricalHMM of hmmlearn 0.3.3: score, the first stream's best path's,
+    predict_proba of its first steps, and four steps of fit."""
     x, *parameters = small_problem()
     net = with_parameters(model(Symbols(4), 3), *parameters)
     assert net.log_likelihood(x).sum().item() == pytest.approx(-80.73204118405847, rel=1e-13)
     assert net.most_likely_states(x[:, :1])[1].item() == pytest.approx(-40.738086643185824, rel=1e-13)
-    np.testing.assert_allclose(net.posterior(x)[:3, 0], [[0.063763405738, 0.623556853305, 0.312679740957],
-                                                         [0.406863967777, 0.274101653309, 0.319034378914],
-                                                         [0.425953469936, 0.301023868357, 0.273022661706]], atol=1e-12)
+    np.testing.assert_allclose(
+        net.posterior(x)[:3, 0],
+        [
+            [0.063763405738, 0.623556853305, 0.312679740957],
+            [0.406863967777, 0.274101653309, 0.319034378914],
+            [0.425953469936, 0.301023868357, 0.273022661706],
+        ],
+        atol=1e-12,
+    )
     for expected in (-80.73204118405847, -78.56885123427735, -78.51578657465257, -78.47589480223733):
         assert net.log_likelihood(x).sum().item() == pytest.approx(expected, rel=1e-12)
         passes(net, 1, whole(x))
     assert net.log_likelihood(x).sum().item() == pytest.approx(-78.44171454938375, rel=1e-12)
     found = numbers(net)
     np.testing.assert_allclose(found["initial"], [0.052834820277, 0.639189276045, 0.307975903678], atol=1e-12)
-    np.testing.assert_allclose(found["transition"], [[0.192944034229, 0.449543244005, 0.357512721766],
-                                                     [0.398008245379, 0.347916658732, 0.25407509589],
-                                                     [0.340323821438, 0.333814504987, 0.325861673574]], atol=1e-12)
-    np.testing.assert_allclose(found["emission.probability"], [[0.247000197368, 0.057185123919, 0.484907599113, 0.210907079599],
-                                                               [0.359589657482, 0.175193785703, 0.325320354561, 0.139896202253],
-                                                               [0.277303288236, 0.155866196418, 0.356017999118, 0.210812516228]], atol=1e-12)
+    np.testing.assert_allclose(
+        found["transition"],
+        [
+            [0.192944034229, 0.449543244005, 0.357512721766],
+            [0.398008245379, 0.347916658732, 0.25407509589],
+            [0.340323821438, 0.333814504987, 0.325861673574],
+        ],
+        atol=1e-12,
+    )
+    np.testing.assert_allclose(
+        found["emission.probability"],
+        [
+            [0.247000197368, 0.057185123919, 0.484907599113, 0.210907079599],
+            [0.359589657482, 0.175193785703, 0.325320354561, 0.139896202253],
+            [0.277303288236, 0.155866196418, 0.356017999118, 0.210812516228],
+        ],
+        atol=1e-12,
+    )
 
 
 def peers(kind, **options):
@@ -513,20 +581,36 @@ def test_baum_welch_gives_what_hmmlearn_gives(precision, tolerance):
     net, x = model(Symbols(V), N, smoothing, precision=precision), elements(Symbols(V), T, B)
     x[1:] = torch.where(x[1:] % 3 == 0, (x[:-1] + 1) % V, x[1:])
     prior = 1 + smoothing
-    peer = peers("CategoricalHMM", n_components=N, n_features=V, n_iter=steps, startprob_prior=prior, transmat_prior=prior, emissionprob_prior=prior)
+    peer = peers(
+        "CategoricalHMM",
+        n_components=N,
+        n_features=V,
+        n_iter=steps,
+        startprob_prior=prior,
+        transmat_prior=prior,
+        emissionprob_prior=prior,
+    )
     start = numbers(net)
-    peer.startprob_, peer.transmat_, peer.emissionprob_ = start["initial"], start["transition"], start["emission.probability"]
+    peer.startprob_, peer.transmat_, peer.emissionprob_ = (
+        start["initial"],
+        start["transition"],
+        start["emission.probability"],
+    )
     X, lengths = x.t().reshape(-1, 1).numpy(), [T] * B
     log_p = net.log_likelihood(x)
     assert log_p.sum().item() == pytest.approx(peer.score(X, lengths), rel=1e-12)
     path, best = net.most_likely_states(x)
     expected, states = peer.decode(X, lengths)
     assert best.sum().item() == pytest.approx(expected, rel=1e-12)
-    assert (path.t().flatten().numpy() == states).mean() > 0.999                # two orders of the same pairs are equally likely
-    np.testing.assert_allclose(net.posterior(x).transpose(0, 1).flatten(0, 1), peer.predict_proba(X, lengths), atol=1e-12)
+    assert (path.t().flatten().numpy() == states).mean() > 0.999  # two orders of the same pairs are equally likely
+    np.testing.assert_allclose(
+        net.posterior(x).transpose(0, 1).flatten(0, 1), peer.predict_proba(X, lengths), atol=1e-12
+    )
     peer.fit(X, lengths)
     passes(net, steps, whole(x))
-    for name, value in zip(("initial", "transition", "emission.probability"), (peer.startprob_, peer.transmat_, peer.emissionprob_)):
+    for name, value in zip(
+        ("initial", "transition", "emission.probability"), (peer.startprob_, peer.transmat_, peer.emissionprob_)
+    ):
         np.testing.assert_allclose(numbers(net)[name], value, rtol=tolerance, atol=tolerance, err_msg=name)
 
 
@@ -536,8 +620,18 @@ def test_gaussians_learn_what_hmmlearns_learn():
     x[1:] += 1.5 * x[:-1].sign()
     every = x.flatten(0, 1)
     mean, covariance = every.mean(0).numpy(), every.t().cov(correction=0).numpy()
-    peer = peers("GaussianHMM", n_components=N, n_iter=steps, covariance_type="full", startprob_prior=1 + smoothing, transmat_prior=1 + smoothing,
-                 means_prior=mean, means_weight=smoothing, covars_prior=smoothing * covariance, covars_weight=smoothing + D)
+    peer = peers(
+        "GaussianHMM",
+        n_components=N,
+        n_iter=steps,
+        covariance_type="full",
+        startprob_prior=1 + smoothing,
+        transmat_prior=1 + smoothing,
+        means_prior=mean,
+        means_weight=smoothing,
+        covars_prior=smoothing * covariance,
+        covars_weight=smoothing + D,
+    )
     start = numbers(net)
     peer.startprob_, peer.transmat_, peer.means_, peer.covars_ = start.values()
     X, lengths = x.transpose(0, 1).flatten(0, 1).numpy(), [T] * B
@@ -550,6 +644,7 @@ def test_gaussians_learn_what_hmmlearns_learn():
 
 
 # Input that is short of everything
+
 
 def finite(net):
     return all(parameter.isfinite().all() for parameter in net.parameters())
@@ -586,7 +681,9 @@ def test_channels_that_are_copies_have_the_floor_as_least_eigenvalue():
     net = HiddenMarkovModel(Reals(2), 2, 0.01, 1e-4, "float64")
     passes(net, 10, whole(x))
     least = torch.linalg.eigvalsh(net.emission.covariance)[:, 0]
-    torch.testing.assert_close(least, torch.full_like(least, 1e-4 * x.flatten(0, 1).var(0, correction=0).mean().item()), rtol=1e-6, atol=0)
+    torch.testing.assert_close(
+        least, torch.full_like(least, 1e-4 * x.flatten(0, 1).var(0, correction=0).mean().item()), rtol=1e-6, atol=0
+    )
     assert net.log_likelihood(x).isfinite().all()
 
 
@@ -611,7 +708,7 @@ def test_nothing_observed(space, missing, smoothing):
         if smoothing == 0 or name in ("emission.mean", "emission.covariance"):
             np.testing.assert_allclose(value, before[name], rtol=1e-6)
         else:
-            np.testing.assert_allclose(value, 1 / value.shape[-1])              # the prior's
+            np.testing.assert_allclose(value, 1 / value.shape[-1])  # the prior's
     assert net.log_likelihood(x).abs().max() < 1e-12
     np.testing.assert_allclose(net.posterior(x)[0, 0], numbers(net)["initial"])
     prediction, _ = net(x, net.start(2))
@@ -622,13 +719,18 @@ def test_an_outlier_beyond_all_densities_is_no_nan():
     x = elements(Reals(1), 100, 1)
     x[50] = 1e200
     net = model(Reals(1), 3, 0.01)
-    assert net.log_likelihood(x).isfinite().all() and net.posterior(x).isfinite().all() and net(x, net.start(1))[0].isfinite().all()
+    assert (
+        net.log_likelihood(x).isfinite().all()
+        and net.posterior(x).isfinite().all()
+        and net(x, net.start(1))[0].isfinite().all()
+    )
     x[50] = 1e8
     losses = passes(net, 3, whole(x))
     assert finite(net) and np.isfinite(losses).all()
 
 
 # What it is for others
+
 
 @pytest.mark.parametrize("space", [Symbols(3), Reals(1)])
 def test_samples_are_drawn_from_the_model(space):
@@ -639,11 +741,15 @@ def test_samples_are_drawn_from_the_model(space):
     for t in range(3):
         np.testing.assert_allclose(np.bincount(z[t], minlength=2) / count, state, atol=0.015)
         if isinstance(space, Symbols):
-            np.testing.assert_allclose(np.bincount(x[t], minlength=3) / count, state @ p["emission.probability"], atol=0.015)
+            np.testing.assert_allclose(
+                np.bincount(x[t], minlength=3) / count, state @ p["emission.probability"], atol=0.015
+            )
         else:
             for j in range(2):
                 own = x[t][z[t] == j]
-                np.testing.assert_allclose((own.mean(), own.var()), (p["emission.mean"][j, 0], p["emission.covariance"][j, 0, 0]), atol=0.2)
+                np.testing.assert_allclose(
+                    (own.mean(), own.var()), (p["emission.mean"][j, 0], p["emission.covariance"][j, 0, 0]), atol=0.2
+                )
         state = state @ p["transition"]
     pairs = np.bincount(2 * z[0] + z[1], minlength=4).reshape(2, 2)
     np.testing.assert_allclose(pairs / pairs.sum(1, keepdims=True), p["transition"], atol=0.03)
@@ -682,12 +788,16 @@ def test_memory_to_compute_in_is_no_part_of_it():
 def test_it_steps_as_it_reads():
     net, x = model(Symbols(4), 3), elements(Symbols(4), 9, 1, missing=True)
     step, logits = net.stepper(net.start(1)), net(x, net.start(1))[0]
-    torch.testing.assert_close(torch.stack([step(symbol) for symbol in x[:, 0].tolist()]), logits[:, 0], rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(
+        torch.stack([step(symbol) for symbol in x[:, 0].tolist()]), logits[:, 0], rtol=1e-12, atol=1e-12
+    )
 
 
 def test_the_seed_draws_the_model_and_breaks_its_symmetry():
     one, same, other = model(Symbols(5), 4), model(Symbols(5), 4), model(Symbols(5), 4, seed=1)
-    assert torch.equal(one.transition, same.transition) and torch.equal(one.emission.probability, same.emission.probability)
+    assert torch.equal(one.transition, same.transition) and torch.equal(
+        one.emission.probability, same.emission.probability
+    )
     assert not torch.equal(one.transition, other.transition)
     rows = one.emission.probability
     assert torch.pdist(rows).min() > 0.05 and torch.cdist(rows, other.emission.probability).min() > 0.01
@@ -695,16 +805,25 @@ def test_the_seed_draws_the_model_and_breaks_its_symmetry():
 
 def test_conf_makes_it():
     net = build(composed("model=hmm", "model.states=7").model, Symbols(9))
-    assert net.rule == "em" and net.states == 7 and net.emission.probability.shape == (7, 9) and net.precision is torch.float64
+    assert (
+        net.rule == "em"
+        and net.states == 7
+        and net.emission.probability.shape == (7, 9)
+        and net.precision is torch.float64
+    )
     assert net.count_parameters() == 7 + 49 + 63
 
 
-@pytest.mark.parametrize("space, options, message", [
-    (Symbols(3), {"states": 0}, "model.states=0: take 1 or more"),
-    (Symbols(3), {"smoothing": -1.0}, "model.smoothing=-1.0: take 0 or a small positive number"),
-    (Reals(1), {"floor": 0.0}, "model.covariance_floor=0.0: take a small positive number"),
-    (Symbols(3), {"precision": "float16"}, "model.precision=float16: take float32 or float64"),
-    (Reals(1, 2), {}, "model=hmm: knows no driving inputs, the series has 2: take model=lds")])
+@pytest.mark.parametrize(
+    "space, options, message",
+    [
+        (Symbols(3), {"states": 0}, "model.states=0: take 1 or more"),
+        (Symbols(3), {"smoothing": -1.0}, "model.smoothing=-1.0: take 0 or a small positive number"),
+        (Reals(1), {"floor": 0.0}, "model.covariance_floor=0.0: take a small positive number"),
+        (Symbols(3), {"precision": "float16"}, "model.precision=float16: take float32 or float64"),
+        (Reals(1, 2), {}, "model=hmm: knows no driving inputs, the series has 2: take model=lds"),
+    ],
+)
 def test_what_does_not_fit_is_refused(space, options, message):
     with pytest.raises(Refusal, match=message):
         model(space, options.pop("states", 3), **options)

@@ -1,4 +1,5 @@
-"""The linear dynamical system against one dense Gaussian, against peers' numbers, and its fast path against single steps."""
+"""The linear dynamical system against one dense Gaussian,
+against peers' numbers, and its fast path against single steps."""
 
 import math
 from types import SimpleNamespace
@@ -15,7 +16,7 @@ from pipeline.verb import Refusal
 from tests.conftest import composed
 from tests.oracles.dense_gaussian import DenseGaussian
 
-SIZES = [(1, 1, 0), (2, 3, 1), (4, 2, 2), (3, 1, 0), (1, 3, 1)]              # N, D, U
+SIZES = [(1, 1, 0), (2, 3, 1), (4, 2, 2), (3, 1, 0), (1, 3, 1)]  # N, D, U
 NAMES = ["A", "B", "C", "D", "d", "Q", "R", "m0", "P0"]
 
 
@@ -28,10 +29,18 @@ def system_of(states, observed, driving=0, seed=0):
     def covariance(size):
         root = draw.normal(size=(size, size + 2))
         return root @ root.T / size
-    numbers = {"A": 0.9 * np.linalg.qr(draw.normal(size=(states, states)))[0] + 0.05 * draw.normal(size=(states, states)),
-               "B": draw.normal(size=(states, driving)), "C": draw.normal(size=(observed, states)), "D": draw.normal(size=(observed, driving)),
-               "d": draw.normal(size=observed), "Q": 0.3 * covariance(states), "R": 0.5 * covariance(observed), "m0": draw.normal(size=states),
-               "P0": covariance(states)}
+
+    numbers = {
+        "A": 0.9 * np.linalg.qr(draw.normal(size=(states, states)))[0] + 0.05 * draw.normal(size=(states, states)),
+        "B": draw.normal(size=(states, driving)),
+        "C": draw.normal(size=(observed, states)),
+        "D": draw.normal(size=(observed, driving)),
+        "d": draw.normal(size=observed),
+        "Q": 0.3 * covariance(states),
+        "R": 0.5 * covariance(observed),
+        "m0": draw.normal(size=states),
+        "P0": covariance(states),
+    }
     model.load_state_dict({name: torch.from_numpy(value) for name, value in numbers.items()})
     return model
 
@@ -53,7 +62,9 @@ def dense(model, u):
 
 def window(y, u, reset=True):
     """The window of training whose targets are y_1 .. y_T."""
-    return SimpleNamespace(inputs=torch.cat([y[:-1], u[1:]], dim=-1), targets=y[1:], reset=reset, count=None, positions=None)
+    return SimpleNamespace(
+        inputs=torch.cat([y[:-1], u[1:]], dim=-1), targets=y[1:], reset=reset, count=None, positions=None
+    )
 
 
 def sums(model, *windows, state=None):
@@ -82,7 +93,7 @@ def test_filter_smoother_and_likelihood_are_those_of_the_joint_gaussian(states, 
         close(model.log_likelihood(y, u)[b], joint.log_likelihood(seen))
         close(filtered.log_likelihood[0, b], joint.log_likelihood(seen[:1]))
         for t in range(steps):
-            for believed, known in ((filtered.predicted, seen[:t]), (filtered.updated, seen[:t + 1]), (beliefs, seen)):
+            for believed, known in ((filtered.predicted, seen[:t]), (filtered.updated, seen[: t + 1]), (beliefs, seen)):
                 mean, covariance = joint.given(joint.z(t), known)
                 close(believed.means[t, b], mean)
                 close(believed.covariances[t, min(b, believed.table.shape[1] - 1)], covariance)
@@ -112,11 +123,11 @@ def test_predictions_are_those_of_the_joint_gaussian_in_one_go_or_step_by_step()
     whole, end = model(x, model.start(2))
     state, steps = model.start(2), []
     for t in range(8):
-        one, state = model(x[t:t + 1], state)
+        one, state = model(x[t : t + 1], state)
         steps.append(one)
         for b in range(2):
             joint = dense(model, u[:, b])
-            close(whole[t, b], joint.given(joint.y(t + 1), y[:t + 1, b].numpy())[0])
+            close(whole[t, b], joint.given(joint.y(t + 1), y[: t + 1, b].numpy())[0])
     close(torch.cat(steps), whole)
     for part, wanted in zip(state, end, strict=True):
         assert part.shape[:2] == (1, 2)
@@ -140,7 +151,8 @@ def test_nats_are_those_of_the_joint_gaussian():
 
 
 def stepwise(system, y, u, mean, P):
-    """The textbook recursions, one step at a time, nothing shared and nothing held: predicted, filtered, smoothed, log-likelihood."""
+    """The textbook recursions, one step at a time, nothing shared and nothing held:
+    predicted, filtered, smoothed, log-likelihood."""
     predicted, filtered, log_likelihood = [], [], 0.0
     for t in range(len(y)):
         if t:
@@ -149,20 +161,33 @@ def stepwise(system, y, u, mean, P):
         o = ~np.isnan(y[t])
         C, error = system.C[o], y[t][o] - (system.C @ mean + system.D @ u[t] + system.d)[o]
         S = C @ P @ C.T + system.R[np.ix_(o, o)]
-        log_likelihood -= 0.5 * (error @ np.linalg.solve(S, error) + np.linalg.slogdet(S)[1] + o.sum() * math.log(2 * math.pi))
+        log_likelihood -= 0.5 * (
+            error @ np.linalg.solve(S, error) + np.linalg.slogdet(S)[1] + o.sum() * math.log(2 * math.pi)
+        )
         K = np.linalg.solve(S, C @ P).T
         mean, P = mean + K @ error, P - K @ S @ K.T
         filtered.append((mean, P))
     smoothed = [filtered[-1]]
     for t in range(len(y) - 2, -1, -1):
         J = np.linalg.solve(predicted[t + 1][1], system.A @ filtered[t][1]).T
-        smoothed.insert(0, (filtered[t][0] + J @ (smoothed[0][0] - predicted[t + 1][0]),
-                            filtered[t][1] + J @ (smoothed[0][1] - predicted[t + 1][1]) @ J.T))
+        smoothed.insert(
+            0,
+            (
+                filtered[t][0] + J @ (smoothed[0][0] - predicted[t + 1][0]),
+                filtered[t][1] + J @ (smoothed[0][1] - predicted[t + 1][1]) @ J.T,
+            ),
+        )
     return predicted, filtered, smoothed, log_likelihood
 
 
-GAPS = {"complete": [], "one_gap": [(slice(300, 303),)], "ragged_end": [(slice(-2, None), 1)], "gaps_of_one_stream": [(slice(100, 700, 100), 0, 1)],
-        "everywhere": [(slice(k, None, 7 + k), k % 2, k % 2) for k in range(5)], "in_both_streams_alike": [slice(1, None, 3)]}
+GAPS = {
+    "complete": [],
+    "one_gap": [(slice(300, 303),)],
+    "ragged_end": [(slice(-2, None), 1)],
+    "gaps_of_one_stream": [(slice(100, 700, 100), 0, 1)],
+    "everywhere": [(slice(k, None, 7 + k), k % 2, k % 2) for k in range(5)],
+    "in_both_streams_alike": [slice(1, None, 3)],
+}
 
 
 @pytest.mark.parametrize("gaps", GAPS)
@@ -181,13 +206,20 @@ def test_constant_gains_blocks_and_marches_equal_single_steps(gaps, same_prior):
         expected = stepwise(model.system, y[:, b], u[:, b], mean[b], P[min(b, len(P) - 1)])
         for ours, theirs in zip((filtered.predicted, filtered.updated, beliefs), expected):
             close(ours.means[:, b], np.stack([mean for mean, _ in theirs]), rtol=1e-9, atol=1e-11)
-            close(ours.covariances[:, min(b, ours.table.shape[1] - 1)], np.stack([P for _, P in theirs]), rtol=1e-9, atol=1e-11)
+            close(
+                ours.covariances[:, min(b, ours.table.shape[1] - 1)],
+                np.stack([P for _, P in theirs]),
+                rtol=1e-9,
+                atol=1e-11,
+            )
         close(filtered.log_likelihood[:, b].sum(), expected[3], rtol=1e-12)
-    assert (len(filtered.predicted.table) < 300) == (gaps not in ("everywhere", "in_both_streams_alike"))       # gains were held
+    # Gains were held.
+    assert (len(filtered.predicted.table) < 300) == (gaps not in ("everywhere", "in_both_streams_alike"))
 
 
 def test_a_march_that_forgets_nothing_is_still_exact():
-    """A state that keeps its value for ever and is seen now and then through a gap-ridden y: many places in time cannot settle early."""
+    """A state that keeps its value for ever and is seen now and then through a gap-ridden y:
+    many places in time cannot settle early."""
     model = system_of(2, 1)
     model.A.copy_(torch.tensor([[1.0, 0.0], [0.0, 0.999]]))
     model.Q.copy_(torch.diag(torch.tensor([0.0, 1e-9])))
@@ -204,56 +236,115 @@ def test_a_march_that_forgets_nothing_is_still_exact():
     close(filtered.log_likelihood.sum(), expected[3], rtol=1e-11)
 
 
-# Peers' numbers for one series: statsmodels 0.15.0 (KalmanSmoother) and dynamax 1.0.3 (lgssm_smoother in float64, which adds 1e-9 to what it inverts)
+# Peers' numbers for one series: statsmodels 0.15.0 (KalmanSmoother) and dynamax 1.0.3 (lgssm_smoother in float64, which
+# adds 1e-9 to what it inverts)
+
 
 def published():
     model = LinearDynamicalSystem(space=Reals(3, 1), states=2, radius=0.9, floor=1e-6)
-    numbers = {"A": [[.8, -.4], [.3, .7]], "B": [[.5], [-1.]], "C": [[1., .2], [0., 1.], [.5, -.5]], "D": [[.1], [.2], [-.3]], "d": [.3, -.2, .1],
-               "Q": [[.3, .1], [.1, .2]], "R": [[.5, .1, 0], [.1, .4, .05], [0, .05, .3]], "m0": [.5, -.5], "P0": [[1., .2], [.2, .8]]}
+    numbers = {
+        "A": [[0.8, -0.4], [0.3, 0.7]],
+        "B": [[0.5], [-1.0]],
+        "C": [[1.0, 0.2], [0.0, 1.0], [0.5, -0.5]],
+        "D": [[0.1], [0.2], [-0.3]],
+        "d": [0.3, -0.2, 0.1],
+        "Q": [[0.3, 0.1], [0.1, 0.2]],
+        "R": [[0.5, 0.1, 0], [0.1, 0.4, 0.05], [0, 0.05, 0.3]],
+        "m0": [0.5, -0.5],
+        "P0": [[1.0, 0.2], [0.2, 0.8]],
+    }
     model.load_state_dict({name: torch.tensor(value, dtype=torch.double) for name, value in numbers.items()})
     t = torch.arange(40, dtype=torch.double)
     u = (1.1 * t).cos()[:, None, None]
     u[0] = 0
-    return model, torch.stack([(.7 * t).sin(), (.4 * t).cos(), (.3 * t + 1).sin()], dim=1)[:, None], u
+    return model, torch.stack([(0.7 * t).sin(), (0.4 * t).cos(), (0.3 * t + 1).sin()], dim=1)[:, None], u
 
 
 def test_numbers_of_dynamax():
     model, y, u = published()
     beliefs, _ = model.smooth(y, u)
     close(model.log_likelihood(y, u), [-153.1341317035886], rtol=1e-9)
-    close(beliefs.means[[0, 17, 39], 0], [[0.25328666040235, 0.1889953027231], [-0.64823565639624, -0.07894046357862],
-                                          [0.16812083721005, -0.46135107089045]], rtol=1e-7)
-    close(beliefs.covariances[[0, 17], 0], [[[0.21036900389305, 0.05370771833785], [0.05370771833785, 0.14729204719293]],
-                                            [[0.16145660363387, 0.04631438117804], [0.04631438117804, 0.11560732489909]]], rtol=2e-8)
+    close(
+        beliefs.means[[0, 17, 39], 0],
+        [
+            [0.25328666040235, 0.1889953027231],
+            [-0.64823565639624, -0.07894046357862],
+            [0.16812083721005, -0.46135107089045],
+        ],
+        rtol=1e-7,
+    )
+    close(
+        beliefs.covariances[[0, 17], 0],
+        [
+            [[0.21036900389305, 0.05370771833785], [0.05370771833785, 0.14729204719293]],
+            [[0.16145660363387, 0.04631438117804], [0.04631438117804, 0.11560732489909]],
+        ],
+        rtol=2e-8,
+    )
 
 
 def test_numbers_of_statsmodels():
     model, y, u = published()
     beliefs, _ = model.smooth(y, u)
     close(model.log_likelihood(y, u), [-153.13413169887139], rtol=1e-13)
-    close(beliefs.means[[0, 17, 39], 0], [[0.25328665938838, 0.18899530220788], [-0.64823565680527, -0.0789404628969],
-                                          [0.16812083767686, -0.46135107120793]], rtol=1e-12)
-    close(beliefs.covariances[[0, 17], 0], [[[0.21036900300562, 0.05370771819662], [0.05370771819662, 0.14729204607063]],
-                                            [[0.16145660304415, 0.04631438104652], [0.04631438104652, 0.11560732416046]]], rtol=1e-12)
+    close(
+        beliefs.means[[0, 17, 39], 0],
+        [
+            [0.25328665938838, 0.18899530220788],
+            [-0.64823565680527, -0.0789404628969],
+            [0.16812083767686, -0.46135107120793],
+        ],
+        rtol=1e-12,
+    )
+    close(
+        beliefs.covariances[[0, 17], 0],
+        [
+            [[0.21036900300562, 0.05370771819662], [0.05370771819662, 0.14729204607063]],
+            [[0.16145660304415, 0.04631438104652], [0.04631438104652, 0.11560732416046]],
+        ],
+        rtol=1e-12,
+    )
     y[5, 0, 1], y[6], y[20:24, 0, 0], y[39, 0, 2] = math.nan, math.nan, math.nan, math.nan
     beliefs, lagged = model.smooth(y, u)
     close(model.log_likelihood(y, u), [-143.9551425245493], rtol=1e-13)
-    close(beliefs.means[[0, 6, 17, 39], 0], [[0.25175428989149, 0.18803289404862], [-0.04285348988362, -1.03312761747038],
-                                             [-0.64336769322159, -0.04990650963751], [0.18961487341548, -0.48274889133375]], rtol=1e-12)
-    close(beliefs.covariances[6, 0], [[0.29005443543331, 0.06496209450638], [0.06496209450638, 0.20403347896658]], rtol=1e-12)
-    close(lagged[beliefs.row[17], 0], [[0.0507177225292, -0.00736362275414], [0.03702372456517, 0.04673971516215]], rtol=1e-10)
+    close(
+        beliefs.means[[0, 6, 17, 39], 0],
+        [
+            [0.25175428989149, 0.18803289404862],
+            [-0.04285348988362, -1.03312761747038],
+            [-0.64336769322159, -0.04990650963751],
+            [0.18961487341548, -0.48274889133375],
+        ],
+        rtol=1e-12,
+    )
+    close(
+        beliefs.covariances[6, 0],
+        [[0.29005443543331, 0.06496209450638], [0.06496209450638, 0.20403347896658]],
+        rtol=1e-12,
+    )
+    close(
+        lagged[beliefs.row[17], 0],
+        [[0.0507177225292, -0.00736362275414], [0.03702372456517, 0.04673971516215]],
+        rtol=1e-10,
+    )
 
 
 # Learning
 
+
 def expected_log_likelihood(model, y, u):
-    """parameters -> E[log p(z, y; parameters)] over the joint posterior of the states and what is missing of y, under `model`."""
+    """parameters -> E[log p(z, y; parameters)] over the joint posterior
+    of the states and what is missing of y, under `model`."""
     streams = []
     for b in range(y.shape[1]):
         joint, seen = dense(model, u[:, b]), y[:, b].numpy()
         mean, covariance = (torch.from_numpy(part) for part in joint.given(np.arange(len(joint.mean)), seen))
         known = joint.steps * joint.N + np.flatnonzero(~np.isnan(seen.ravel()))
-        mean[known], covariance[known], covariance[:, known] = torch.from_numpy(seen.ravel()[~np.isnan(seen.ravel())]), 0.0, 0.0
+        mean[known], covariance[known], covariance[:, known] = (
+            torch.from_numpy(seen.ravel()[~np.isnan(seen.ravel())]),
+            0.0,
+            0.0,
+        )
         streams.append((joint, mean, covariance, u[:, b], ~np.isnan(seen).all(-1)))
     eye_N, eye_D = torch.eye(model.states, dtype=torch.double), torch.eye(model.observed, dtype=torch.double)
 
@@ -261,18 +352,29 @@ def expected_log_likelihood(model, y, u):
         A, B, C, D, d, Q, R, m0, P0 = (parameters[name] for name in NAMES)
         total = 0.0
         for joint, mean, covariance, u, seen in streams:
-            def term(entries, transform, shift, noise):
+
+            def term(entries, transform, shift, noise, mean=mean, covariance=covariance):
                 """E log N(transform v + shift; 0, noise) of these entries v of the joint vector."""
                 residual = transform @ mean[entries] + shift
                 scatter = torch.outer(residual, residual) + transform @ covariance[entries][:, entries] @ transform.mT
-                return -0.5 * (torch.linalg.slogdet(noise)[1] + torch.linalg.solve(noise, scatter).trace() + len(noise) * math.log(2 * math.pi))
+                return -0.5 * (
+                    torch.linalg.slogdet(noise)[1]
+                    + torch.linalg.solve(noise, scatter).trace()
+                    + len(noise) * math.log(2 * math.pi)
+                )
+
             total = total + term(joint.z(0), eye_N, -m0, P0)
             for t in range(joint.steps):
                 if t and seen[t:].any():
-                    total = total + term(np.concatenate([joint.z(t), joint.z(t - 1)]), torch.cat([eye_N, -A], dim=1), -B @ u[t], Q)
+                    total = total + term(
+                        np.concatenate([joint.z(t), joint.z(t - 1)]), torch.cat([eye_N, -A], dim=1), -B @ u[t], Q
+                    )
                 if seen[t]:
-                    total = total + term(np.concatenate([joint.y(t), joint.z(t)]), torch.cat([eye_D, -C], dim=1), -D @ u[t] - d, R)
+                    total = total + term(
+                        np.concatenate([joint.y(t), joint.z(t)]), torch.cat([eye_D, -C], dim=1), -D @ u[t] - d, R
+                    )
         return total
+
     return objective
 
 
@@ -282,7 +384,7 @@ def test_m_step_is_the_maximum_of_the_expected_log_likelihood(states, observed, 
     """Its gradient there is zero, and no way from there, and no numeric search from where it started, leads higher."""
     model = system_of(states, observed, driving)
     y, u = data(model, 14, 4, missing)
-    y[-1, 2] = math.nan                                                     # a stream that ends a step early
+    y[-1, 2] = math.nan  # a stream that ends a step early
     statistics, _, _ = sums(model, window(y, u))
     new = system_of(states, observed, driving)
     new.update(statistics)
@@ -291,12 +393,15 @@ def test_m_step_is_the_maximum_of_the_expected_log_likelihood(states, observed, 
     best = {name: getattr(new, name).detach().clone().requires_grad_() for name in NAMES}
     value = objective(best)
     gradients = torch.autograd.grad(value, list(best.values()), allow_unused=True)
-    for name, gradient in zip(NAMES, gradients):
+    for gradient in gradients:
         close(0.0 if gradient is None else gradient, 0.0 if gradient is None else torch.zeros_like(gradient), atol=1e-6)
     torch.manual_seed(9)
     for _ in range(5):
-        moved = {name: part.detach() + 0.01 * (torch.eye(len(part)) * torch.rand(()) if name in ("Q", "R", "P0") else torch.randn(part.shape))
-                 for name, part in best.items()}
+        moved = {
+            name: part.detach()
+            + 0.01 * (torch.eye(len(part)) * torch.rand(()) if name in ("Q", "R", "P0") else torch.randn(part.shape))
+            for name, part in best.items()
+        }
         assert objective(moved) < value
     assert objective({name: getattr(model, name) for name in NAMES}) < value
 
@@ -307,18 +412,27 @@ def test_m_step_is_found_by_a_numeric_search():
     statistics, _, _ = sums(model, window(y, u))
     objective = expected_log_likelihood(model, y, u)
     free = {name: getattr(model, name).detach().clone().requires_grad_() for name in ("A", "B", "C", "D", "d", "m0")}
-    roots = {name: torch.linalg.cholesky(getattr(model, name)).contiguous().requires_grad_() for name in ("Q", "R", "P0")}
+    roots = {
+        name: torch.linalg.cholesky(getattr(model, name)).contiguous().requires_grad_() for name in ("Q", "R", "P0")
+    }
 
     def parameters():
         return free | {name: root.tril() @ root.tril().mT for name, root in roots.items()}
-    search = torch.optim.LBFGS([*free.values(), *roots.values()], max_iter=150, tolerance_grad=1e-7, tolerance_change=1e-12,
-                               line_search_fn="strong_wolfe")
+
+    search = torch.optim.LBFGS(
+        [*free.values(), *roots.values()],
+        max_iter=150,
+        tolerance_grad=1e-7,
+        tolerance_change=1e-12,
+        line_search_fn="strong_wolfe",
+    )
 
     def loss():
         search.zero_grad()
         total = -objective(parameters())
         total.backward()
         return total
+
     search.step(loss)
     found = {name: part.detach() for name, part in parameters().items()}
     model.update(statistics)
@@ -349,11 +463,16 @@ def test_em_reaches_the_likelihood_of_the_system_that_made_the_data():
     model = fit(y / scale, 2, 60, u)
 
     def ahead(y, u, start):
-        """By how many nats the model is likelier than the truth, from step `start` on; the densities are of y and of y / scale."""
-        ours, theirs = (one.filter(values, u).log_likelihood[start:].sum() for one, values in ((model, y / scale), (truth, y)))
+        """By how many nats the model is likelier than the truth, from step `start` on;
+        the densities are of y and of y / scale."""
+        ours, theirs = (
+            one.filter(values, u).log_likelihood[start:].sum() for one, values in ((model, y / scale), (truth, y))
+        )
         return ours - theirs - 2 * (700 - start) * scale.log().sum()
+
     assert ahead(y, u, 0) > 0
-    assert ahead(fresh, v, 20) > -30        # 22 free numbers: half a nat or so each; m0 and P0 of two streams fit no others, so not the first steps
+    # 22 free numbers: half a nat or so each; m0 and P0 of two streams fit no others, so not the first steps
+    assert ahead(fresh, v, 20) > -30
     close(sorted(torch.linalg.eigvals(model.A).real), sorted(torch.linalg.eigvals(truth.A).real), rtol=0.05)
 
 
@@ -373,7 +492,8 @@ def test_em_learns_a_sine(seed):
 
 @pytest.mark.parametrize("seed", range(3))
 def test_em_learns_an_autoregression(seed):
-    """y_t = 1.6 y_{t-1} - 0.8 y_{t-2} + e is a system of two states: the error goes to e's, that of the least-squares taps."""
+    """y_t = 1.6 y_{t-1} - 0.8 y_{t-2} + e is a system of two states:
+    the error goes to e's, that of the least-squares taps."""
     e, y = np.random.default_rng(2).normal(size=1200), np.zeros(1200)
     for t in range(2, 1200):
         y[t] = 1.6 * y[t - 1] - 0.8 * y[t - 2] + e[t]
@@ -400,7 +520,8 @@ def test_shares_of_the_streams_add_up_to_the_whole(missing):
 
 
 def test_windows_hand_on_what_is_known():
-    """The second window's sums are those of its steps given everything, the first one's those given its own part; the errors are the same."""
+    """The second window's sums are those of its steps given everything,
+    the first one's those given its own part; the errors are the same."""
     model = system_of(3, 2, 1)
     y, u = data(model, 40, 2, 0.1)
     whole, end, squares = sums(model, window(y, u))
@@ -414,7 +535,10 @@ def test_windows_hand_on_what_is_known():
     crossed = np.broadcast_to(lagged[beliefs.row[25:-1]], (14, 2, 3, 3))
     numbers = {name: part[-1, -1] for name, part in second.items()}
     seen = ~y[26:].isnan().all(-1)
-    assert numbers == {"starts": 0, "transitions": 2 * 14, "observations": seen.sum()} and first["transitions"][-1, -1] == 2 * 25
+    assert (
+        numbers == {"starts": 0, "transitions": 2 * 14, "observations": seen.sum()}
+        and first["transitions"][-1, -1] == 2 * 25
+    )
     squares = np.einsum("tbi,tbj->tbij", z, z) + P
     close(second["transitions"][:3, :3], squares[1:].sum((0, 1)))
     close(second["transitions"][3:6, 3:6], squares[:-1].sum((0, 1)))
@@ -434,14 +558,15 @@ def test_the_sum_of_squares_is_that_of_the_predictions():
 
 
 def test_a_stream_that_has_ended_counts_no_more():
-    """Where streams do not divide a series the shorter ones end with a step that is not scored, and what stands in the input there is no matter."""
+    """Where streams do not divide a series the shorter ones end with a step that is not scored,
+    and what stands in the input there is no matter."""
     model = system_of(2, 1, 1)
     y, u = data(model, 30, 2)
     ragged = window(y, u)
     ragged.targets[-1, 1] = math.nan
     ragged.inputs[-1, 1] = 77.0
     together, state, _ = sums(model, ragged)
-    apart = [sums(model, window(y[:stop, b:b + 1], u[:stop, b:b + 1]))[0] for b, stop in ((0, 30), (1, 29))]
+    apart = [sums(model, window(y[:stop, b : b + 1], u[:stop, b : b + 1]))[0] for b, stop in ((0, 30), (1, 29))]
     for name in together:
         close(apart[0][name] + apart[1][name], together[name])
     nothing = SimpleNamespace(inputs=ragged.inputs[-1:, 1:], targets=ragged.targets[-1:, 1:], reset=False)
@@ -450,6 +575,7 @@ def test_a_stream_that_has_ended_counts_no_more():
 
 
 # Degenerate input
+
 
 def fit(y, states, steps=20, u=None, floor=1e-6):
     torch.manual_seed(0)
@@ -505,7 +631,10 @@ def test_a_driving_input_that_never_moves_and_two_that_are_one():
     alone, doubled = fit(y, 2, u=u), fit(y, 2, u=torch.cat([u, u, torch.zeros_like(u)], dim=-1))
     assert (doubled.B[:, 2] == 0).all() and (doubled.D[:, 2] == 0).all()
     close(doubled.D[:, 0], doubled.D[:, 1], rtol=1e-6, atol=1e-9)
-    assert sums(doubled, window(y, torch.cat([u, u, torch.zeros_like(u)], dim=-1)))[2] < 1.05 * sums(alone, window(y, u))[2]
+    assert (
+        sums(doubled, window(y, torch.cat([u, u, torch.zeros_like(u)], dim=-1)))[2]
+        < 1.05 * sums(alone, window(y, u))[2]
+    )
 
 
 def test_nothing_observed_changes_nothing():
@@ -519,7 +648,8 @@ def test_nothing_observed_changes_nothing():
 
 
 def test_states_without_noise():
-    """Q = 0 and P0 = 0: the states are known for certain, what is predicted is their course, and smoothing adds nothing."""
+    """Q = 0 and P0 = 0: the states are known for certain, what is predicted is their course,
+    and smoothing adds nothing."""
     model = system_of(2, 1, 1)
     model.Q.zero_()
     model.P0.zero_()
@@ -534,11 +664,25 @@ def test_states_without_noise():
 
 @pytest.mark.parametrize("missing", [0.0, 0.3])
 def test_an_autoregression_without_noise_in_what_is_observed(missing):
-    """z_t = [y_t, y_{t-1}], y_t = 1.6 y_{t-1} - 0.8 y_{t-2} + e_t: Q has rank 1 and R = 0, so what was observed is known for certain."""
+    """z_t = [y_t, y_{t-1}], y_t = 1.6 y_{t-1} - 0.8 y_{t-2} + e_t:
+    Q has rank 1 and R = 0, so what was observed is known for certain."""
     model = system_of(2, 1)
-    model.load_state_dict({name: torch.tensor(value, dtype=torch.double) for name, value in {
-        "A": [[1.6, -0.8], [1, 0]], "B": np.zeros((2, 0)), "C": [[1, 0]], "D": np.zeros((1, 0)), "d": [0], "Q": [[1, 0], [0, 0]], "R": [[0]],
-        "m0": [0, 0], "P0": [[5, 4], [4, 5]]}.items()})
+    model.load_state_dict(
+        {
+            name: torch.tensor(value, dtype=torch.double)
+            for name, value in {
+                "A": [[1.6, -0.8], [1, 0]],
+                "B": np.zeros((2, 0)),
+                "C": [[1, 0]],
+                "D": np.zeros((1, 0)),
+                "d": [0],
+                "Q": [[1, 0], [0, 0]],
+                "R": [[0]],
+                "m0": [0, 0],
+                "P0": [[5, 4], [4, 5]],
+            }.items()
+        }
+    )
     y, u = data(model, 10, missing=missing)
     joint, beliefs = dense(model, u[:, 0]), model.smooth(y).beliefs
     close(model.log_likelihood(y)[0], joint.log_likelihood(y[:, 0].numpy()))
@@ -548,7 +692,7 @@ def test_an_autoregression_without_noise_in_what_is_observed(missing):
         close(beliefs.covariances[t, 0], covariance, rtol=1e-8, atol=1e-8)
     if not missing:
         innovations = y[2:, 0, 0] - 1.6 * y[1:-1, 0, 0] + 0.8 * y[:-2, 0, 0]
-        close(model.filter(y).log_likelihood[2:, 0], -0.5 * (innovations ** 2 + math.log(2 * math.pi)))
+        close(model.filter(y).log_likelihood[2:, 0], -0.5 * (innovations**2 + math.log(2 * math.pi)))
 
 
 def test_samples_have_the_moments_of_the_forecast():
@@ -572,7 +716,10 @@ def test_composed_built_saved_and_loaded_back():
     model = build(node, Reals(2, 1))
     torch.manual_seed(3)
     again = build(node, Reals(2, 1))
-    assert all(torch.equal(one, other) for one, other in zip(model.state_dict().values(), again.state_dict().values(), strict=True))
+    assert all(
+        torch.equal(one, other)
+        for one, other in zip(model.state_dict().values(), again.state_dict().values(), strict=True)
+    )
     close(torch.linalg.eigvals(model.A).abs(), [0.9] * 4)
     assert not any(parameter.requires_grad for parameter in model.parameters())
     model.update(sums(model, window(*data(model, 20)))[0])
@@ -583,9 +730,15 @@ def test_composed_built_saved_and_loaded_back():
     assert model.count_parameters() == 16 + 4 + 8 + 2 + 2 + 16 + 4 + 4 + 16
 
 
-@pytest.mark.parametrize("settings, message", [
-    ({"space": Symbols(5)}, "model=lds: models real-valued series, not symbols: take data=sine"), ({"states": 0}, "model.states=0: take 1 or more"),
-    ({"radius": 1.0}, "model.radius=1.0: take a number between 0 and 1"), ({"floor": 0.0}, "model.floor=0.0: take a small positive number")])
+@pytest.mark.parametrize(
+    "settings, message",
+    [
+        ({"space": Symbols(5)}, "model=lds: models real-valued series, not symbols: take data=sine"),
+        ({"states": 0}, "model.states=0: take 1 or more"),
+        ({"radius": 1.0}, "model.radius=1.0: take a number between 0 and 1"),
+        ({"floor": 0.0}, "model.floor=0.0: take a small positive number"),
+    ],
+)
 def test_settings_that_make_no_sense_are_refused(settings, message):
     with pytest.raises(Refusal, match=message):
         LinearDynamicalSystem(**{"space": Reals(1), "states": 2, "radius": 0.9, "floor": 1e-6, **settings})

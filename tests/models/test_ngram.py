@@ -26,7 +26,7 @@ def predicted(model, contexts):
     """p of every symbol after each context [Q, V]; unknown symbols fill the place before it."""
     x = torch.full((max(map(len, contexts)) + 1, len(contexts)), model.space.count)
     for query, context in enumerate(contexts):
-        x[len(x) - len(context):, query] = torch.tensor(context)
+        x[len(x) - len(context) :, query] = torch.tensor(context)
     logits, _ = model(x, model.start(len(contexts)))
     return logits[-1].exp()
 
@@ -38,11 +38,21 @@ def random_text(length, V, seed, unknown=False, skew=True):
 
 
 TEXTS = {
-    "empty": ([], 3), "one symbol": ([1], 3), "two symbols": ([2, 0], 3), "the same twice": ([1, 1], 2), "one again and again": ([0] * 40, 1),
-    "one of two": ([1] * 30, 2), "unknown alone": ([3, 3, 3], 3), "short": (random_text(9, 2, 1), 2), "binary": (random_text(300, 2, 2), 2),
-    "unknown between": (random_text(250, 3, 3, unknown=True), 3), "with unseen": (random_text(200, 4, 4), 6),
-    "even": (random_text(400, 5, 5, skew=False), 5), "periodic": ([0, 1, 2, 0, 2] * 50, 3),
-    "unknown at the ends": ([2, *random_text(60, 2, 6), 2], 2), "many": (random_text(600, 40, 7), 40),
+    "empty": ([], 3),
+    "one symbol": ([1], 3),
+    "two symbols": ([2, 0], 3),
+    "the same twice": ([1, 1], 2),
+    "one again and again": ([0] * 40, 1),
+    "one of two": ([1] * 30, 2),
+    "unknown alone": ([3, 3, 3], 3),
+    "short": (random_text(9, 2, 1), 2),
+    "binary": (random_text(300, 2, 2), 2),
+    "unknown between": (random_text(250, 3, 3, unknown=True), 3),
+    "with unseen": (random_text(200, 4, 4), 6),
+    "even": (random_text(400, 5, 5, skew=False), 5),
+    "periodic": ([0, 1, 2, 0, 2] * 50, 3),
+    "unknown at the ends": ([2, *random_text(60, 2, 6), 2], 2),
+    "many": (random_text(600, 40, 7), 40),
 }
 
 
@@ -57,7 +67,7 @@ def test_probabilities_are_those_of_the_equations(name, order):
     contexts = [list(context) for size in range(3) for context in itertools.product(range(min(V, 6) + 1), repeat=size)]
     for _ in range(25):
         end, size = draw.randint(0, len(text)), draw.randint(1, 25)
-        seen = text[max(0, end - size):end]
+        seen = text[max(0, end - size) : end]
         contexts += [seen, [draw.randrange(V), *seen], [draw.randint(0, V) for _ in range(size)]]
     for ours, context in zip(predicted(model, contexts), contexts, strict=True):
         expected = [oracle.p(symbol, context) for symbol in range(V)]
@@ -66,12 +76,15 @@ def test_probabilities_are_those_of_the_equations(name, order):
 
 
 def test_numbers_worked_out_by_hand():
-    """abaab, order 2: bigrams ab 2, ba 1, aa 1. a comes after 3 symbols (the start, a, b), b after a alone. No n_3: discounts 0.5, 1, 1.5."""
+    """abaab, order 2: bigrams ab 2, ba 1, aa 1. a comes after 3 symbols (the start, a, b), b after a alone.
+    No n_3: discounts 0.5, 1, 1.5."""
     model = model_of([0, 1, 0, 0, 1], 3, 2)
     a, b, c = (3 - 1.5) / 4 + 2 / 4 / 3, (1 - 0.5) / 4 + 2 / 4 / 3, 2 / 4 / 3
     after_a = [(1 - 0.5) / 3 + 0.5 * a, (2 - 1) / 3 + 0.5 * b, 0.5 * c]
     after_b = [0.5 + 0.5 * a, 0.5 * b, 0.5 * c]
-    np.testing.assert_allclose(predicted(model, [[], [0], [1], [2]]), [[a, b, c], after_a, after_b, [a, b, c]], rtol=1e-12)
+    np.testing.assert_allclose(
+        predicted(model, [[], [0], [1], [2]]), [[a, b, c], after_a, after_b, [a, b, c]], rtol=1e-12
+    )
 
 
 @pytest.mark.parametrize("V, dtype", [(255, torch.uint8), (256, torch.int16), (40_000, torch.int32)])
@@ -97,7 +110,7 @@ def test_windows_side_by_side_are_the_whole_and_streams_are_independent():
         pieces.append(logits)
     assert torch.equal(torch.cat(pieces), whole) and torch.equal(state[0], end[0])
     for stream in range(3):
-        assert torch.equal(model(x[:, stream:stream + 1], model.start(1))[0], whole[:, stream:stream + 1])
+        assert torch.equal(model(x[:, stream : stream + 1], model.start(1))[0], whole[:, stream : stream + 1])
     step = model.stepper(model.start(1))
     assert torch.equal(torch.stack([step(symbol) for symbol in x[:, 0].tolist()]), whole[:, 0])
 
@@ -113,7 +126,8 @@ def counted(model, streams):
     return statistics, nats
 
 
-@pytest.mark.parametrize("length", [1001, 1003, 903])                   # streams of one length; of two; where some end before the last window
+# Streams of one length; of two; where some end before the last window
+@pytest.mark.parametrize("length", [1001, 1003, 903])
 @pytest.mark.parametrize("unknown", [False, True])
 def test_the_shares_of_ranks_add_up_to_the_text(length, unknown):
     V = 4
@@ -124,7 +138,9 @@ def test_the_shares_of_ranks_add_up_to_the_text(length, unknown):
     for world in (1, 2, 3):
         shares = [counted(NGram(Symbols(V), 5), Streams(text, V, 6, 25, rank, world)) for rank in range(world)]
         assert torch.equal(sum(statistics["text"] for statistics, _ in shares), expected)
-        assert math.isclose(sum(nats for _, nats in shares), np.count_nonzero(text[1:] < V) * math.log(V), rel_tol=1e-12)
+        assert math.isclose(
+            sum(nats for _, nats in shares), np.count_nonzero(text[1:] < V) * math.log(V), rel_tol=1e-12
+        )
 
 
 def test_nats_of_a_second_pass_are_those_of_the_equations():
@@ -175,11 +191,11 @@ def test_the_tree_has_the_nodes_that_it_says(text, K):
     M = len(tree.depth)
     assert (np.diff(tree.keys) > 0).all() and np.array_equal(tree.keys // (V + 1), tree.parent[1:])
     assert (tree.depth[tree.parent[1:]] < tree.depth[1:]).all()
-    contexts = {}                                                       # context, last symbol first, 0 at a cut -> follower -> places
+    contexts = {}  # context, last symbol first, 0 at a cut -> follower -> places
     for place, symbol in enumerate(text):
-        back = text[max(0, place - K):place][::-1]
+        back = text[max(0, place - K) : place][::-1]
         back = (back + [0] * (place < K))[:K]
-        back = back[:back.index(0) + 1] if 0 in back else back
+        back = back[: back.index(0) + 1] if 0 in back else back
         for size in range(len(back) + 1):
             if symbol:
                 contexts.setdefault(tuple(back[:size]), {}).setdefault(symbol, []).append(place)
@@ -199,7 +215,9 @@ def test_the_tree_has_the_nodes_that_it_says(text, K):
         if i:
             above = tree.depth[tree.parent[i]]
             assert tree.keys[i - 1] % (V + 1) == context[above]
-            assert context[:above] == tuple(tree.text[tree.place[tree.parent[i]] - 1 - back].item() for back in range(above))
+            assert context[:above] == tuple(
+                tree.text[tree.place[tree.parent[i]] - 1 - back].item() for back in range(above)
+            )
     assert ours == expected and len(ours) == M
 
 
@@ -231,4 +249,8 @@ def test_real_text():
     for t in random.Random(0).sample(range(len(x) - 1), 300):
         following = text[40_000 + t + 1]
         if following < V:
-            assert math.isclose(logits[t, 0, following].exp(), oracle.p(following, text[40_000 + max(0, t - 30):40_000 + t + 1]), rel_tol=1e-10)
+            assert math.isclose(
+                logits[t, 0, following].exp(),
+                oracle.p(following, text[40_000 + max(0, t - 30) : 40_000 + t + 1]),
+                rel_tol=1e-10,
+            )

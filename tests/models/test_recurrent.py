@@ -15,17 +15,33 @@ from tests.oracles import cells as oracle
 NAMES = sorted(file.stem for file in (CONF / "model").glob("*.yaml") if "base/recurrent" in file.read_text())
 
 
-def network(name="lstm", symbols=5, layers=2, hidden=4, embedding=None, dropout=0.0, skip=False, initial_state=0.0, learned=False, **cell):
+def network(
+    name="lstm",
+    symbols=5,
+    layers=2,
+    hidden=4,
+    embedding=None,
+    dropout=0.0,
+    skip=False,
+    initial_state=0.0,
+    learned=False,
+    **cell,
+):
     torch.manual_seed(0)
     make = instantiate(composed(f"model={name}").model.cell, **cell)
-    return RecurrentNetwork(Symbols(symbols), make, layers, hidden, embedding, dropout, skip, initial_state, learned).double()
+    return RecurrentNetwork(
+        Symbols(symbols), make, layers, hidden, embedding, dropout, skip, initial_state, learned
+    ).double()
 
 
 def test_char_rnns_lstm_has_240321_parameters():
     assert network("lstm", symbols=65, layers=2, hidden=128, recurrent_bias=True).count_parameters() == 240_321
 
 
-@pytest.mark.parametrize("layers, hidden, embedding, skip, learned", [(1, 3, None, False, False), (3, 4, None, True, True), (2, 4, 6, False, True)])
+@pytest.mark.parametrize(
+    "layers, hidden, embedding, skip, learned",
+    [(1, 3, None, False, False), (3, 4, None, True, True), (2, 4, 6, False, True)],
+)
 def test_parameter_count(layers, hidden, embedding, skip, learned):
     V = 7
     widths = [embedding or V] + [hidden] * (layers - 1)
@@ -39,18 +55,25 @@ def test_parameter_count(layers, hidden, embedding, skip, learned):
 def test_logits_and_state_are_those_of_the_equations(name, embedding, skip, initial_state):
     V, L = 5, 2
     net = network(name, V, L, embedding=embedding, skip=skip, initial_state=initial_state)
-    symbols = torch.tensor([[0, 4], [2, 2], [V, 1], [3, 0]])                        # V: unknown
+    symbols = torch.tensor([[0, 4], [2, 2], [V, 1], [3, 0]])  # V: unknown
     logits, state = net(symbols, net.start(2))
     w, b = net.readout.weight.detach().numpy(), net.readout.bias.detach().numpy()
     for s in range(2):
         if embedding is None:
             x = F.one_hot(symbols[:, s], V + 1)[:, :V].double().numpy()
         else:
-            x = np.stack([net.embedding.weight[k].detach().numpy() if k < V else np.zeros(embedding) for k in symbols[:, s].tolist()])
+            x = np.stack(
+                [
+                    net.embedding.weight[k].detach().numpy() if k < V else np.zeros(embedding)
+                    for k in symbols[:, s].tolist()
+                ]
+            )
         layers, ends = [], []
         for cell in net.cells:
             parameters = {key: value.detach().numpy() for key, value in cell.named_parameters()}
-            x, end = oracle.run(name, parameters, x, tuple(np.full(width, initial_state) for width in cell.state.values()))
+            x, end = oracle.run(
+                name, parameters, x, tuple(np.full(width, initial_state) for width in cell.state.values())
+            )
             layers.append(x)
             ends.append(end)
         seen = np.concatenate(layers, axis=1) if skip else x
@@ -66,13 +89,15 @@ def test_stepping_reads_what_the_whole_network_reads(name, compiled, monkeypatch
         monkeypatch.setattr(native, "library", lambda: None)
     for options in ({}, {"embedding": 3, "skip": True}, {"initial_state": 0.3}):
         net = network(name, **options).eval()
-        symbols = torch.tensor([3, 5, 0, 1, 1, 4])                                  # 5: unknown
+        symbols = torch.tensor([3, 5, 0, 1, 1, 4])  # 5: unknown
         with torch.no_grad():
             logits, _ = net(symbols[:, None], net.start(1))
             step, other = Stepper(net, net.start(1)), Stepper(net, net.start(1))
             assert isinstance(step.line, Line) == (not compiled or name == "mrnn_full")
-            other(2)                                                                # whose state is its own
-            torch.testing.assert_close(torch.stack([step(symbol) for symbol in symbols.tolist()]), logits[:, 0], rtol=1e-11, atol=1e-12)
+            other(2)  # whose state is its own
+            torch.testing.assert_close(
+                torch.stack([step(symbol) for symbol in symbols.tolist()]), logits[:, 0], rtol=1e-11, atol=1e-12
+            )
 
 
 def test_learned_initial_states_start_at_their_constant_and_learn():

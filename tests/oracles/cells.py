@@ -1,7 +1,7 @@
 """Every cell once more, one sequence at a time and gate by gate in NumPy, written from the papers' equations.
 
-Each function takes the cell's parameters by name (float64 arrays), one input vector x [D] and the state, and returns the next state. `W`,
-`U`, `b` are a gate's rows of the input matrix, the recurrent matrix and the bias.
+Each function takes the cell's parameters by name (float64 arrays), one input vector x [D] and the state, and returns
+the next state. `W`, `U`, `b` are a gate's rows of the input matrix, the recurrent matrix and the bias.
 """
 
 import numpy as np
@@ -19,23 +19,32 @@ def rows(p, matrix, index, count):
 def rnn(squash):
     def step(p, x, state):
         return (squash(p["input_weight"] @ x + p["recurrent.h"] @ state[0] + p["input_bias"]),)
+
     return step
 
 
 def lstm(p, x, state):
     h, c = state
-    i, f, g, o = (rows(p, "input_weight", k, 4) @ x + rows(p, "recurrent.gates", k, 4) @ h + rows(p, "input_bias", k, 4) for k in range(4))
+    i, f, g, o = (
+        rows(p, "input_weight", k, 4) @ x + rows(p, "recurrent.gates", k, 4) @ h + rows(p, "input_bias", k, 4)
+        for k in range(4)
+    )
     c = s(f) * c + s(i) * np.tanh(g)
     return s(o) * np.tanh(c), c
 
 
 def greff(gates, peepholes=True, input_activation=np.tanh, output_activation=np.tanh, coupled=False, full=False):
     """Section II of Greff et al. 2015, and appendix A3 for the variants; a gate that is not in `gates` is 1."""
+
     def step(p, x, state):
         h, c = state[:2]
         names = (*gates, "z")
-        a = {name: rows(p, "input_weight", k, len(names)) @ x + rows(p, "recurrent.block", k, len(names)) @ h
-             + rows(p, "input_bias", k, len(names)) for k, name in enumerate(names)}
+        a = {
+            name: rows(p, "input_weight", k, len(names)) @ x
+            + rows(p, "recurrent.block", k, len(names)) @ h
+            + rows(p, "input_bias", k, len(names))
+            for k, name in enumerate(names)
+        }
         peep = {name: p["peephole"][k] if peepholes else np.zeros_like(c) for k, name in enumerate(gates)}
         if full:
             before = dict(zip(gates, np.split(state[2], 3)))
@@ -49,6 +58,7 @@ def greff(gates, peepholes=True, input_activation=np.tanh, output_activation=np.
         o = s(a["o"] + peep["o"] * c) if "o" in gates else np.ones_like(c)
         h = output_activation(c) * o
         return (h, c, np.concatenate([i, f, o])) if full else (h, c)
+
     return step
 
 
@@ -56,8 +66,8 @@ def gru(p, x, state):
     (h,) = state
     H = len(h)
     r = s(p["input_weight"][:H] @ x + p["recurrent.gates"][:H] @ h + p["input_bias"][:H])
-    z = s(p["input_weight"][H:2 * H] @ x + p["recurrent.gates"][H:] @ h + p["input_bias"][H:2 * H])
-    candidate = np.tanh(p["input_weight"][2 * H:] @ x + p["recurrent.candidate"] @ (r * h) + p["input_bias"][2 * H:])
+    z = s(p["input_weight"][H : 2 * H] @ x + p["recurrent.gates"][H:] @ h + p["input_bias"][H : 2 * H])
+    candidate = np.tanh(p["input_weight"][2 * H :] @ x + p["recurrent.candidate"] @ (r * h) + p["input_bias"][2 * H :])
     return (z * h + (1 - z) * candidate,)
 
 
@@ -112,18 +122,37 @@ def mrnn_full(p, x, state):
 def mlstm(p, x, state):
     h, c = state
     H = len(h)
-    m = (p["input_weight"][4 * H:] @ x) * (p["recurrent.state"] @ h)
-    i, f, o, g = (p["input_weight"][k * H:(k + 1) * H] @ x + rows(p, "recurrent.gates", k, 4) @ m + rows(p, "input_bias", k, 4) for k in range(4))
+    m = (p["input_weight"][4 * H :] @ x) * (p["recurrent.state"] @ h)
+    i, f, o, g = (
+        p["input_weight"][k * H : (k + 1) * H] @ x + rows(p, "recurrent.gates", k, 4) @ m + rows(p, "input_bias", k, 4)
+        for k in range(4)
+    )
     c = s(f) * c + s(i) * np.tanh(g)
     return s(o) * np.tanh(c), c
 
 
 STEPS = {
-    "rnn": rnn(np.tanh), "sigmoid_rnn": rnn(s), "relu_rnn": rnn(lambda a: np.maximum(a, 0)), "lstm": lstm, "lstm_forget_bias": lstm,
-    "lstm_peephole": greff("ifo"), "lstm_nig": greff("fo"), "lstm_nfg": greff("io"), "lstm_nog": greff("if"),
-    "lstm_niaf": greff("ifo", input_activation=lambda a: a), "lstm_noaf": greff("ifo", output_activation=lambda a: a),
-    "lstm_cifg": greff("io", coupled=True), "lstm_np": greff("ifo", peepholes=False), "lstm_fgr": greff("ifo", full=True),
-    "gru": gru, "gru_reset_after": gru_reset_after, "mut1": mut1, "mut2": mut2, "mut3": mut3, "mrnn": mrnn, "mrnn_full": mrnn_full,
+    "rnn": rnn(np.tanh),
+    "sigmoid_rnn": rnn(s),
+    "relu_rnn": rnn(lambda a: np.maximum(a, 0)),
+    "lstm": lstm,
+    "lstm_forget_bias": lstm,
+    "lstm_peephole": greff("ifo"),
+    "lstm_nig": greff("fo"),
+    "lstm_nfg": greff("io"),
+    "lstm_nog": greff("if"),
+    "lstm_niaf": greff("ifo", input_activation=lambda a: a),
+    "lstm_noaf": greff("ifo", output_activation=lambda a: a),
+    "lstm_cifg": greff("io", coupled=True),
+    "lstm_np": greff("ifo", peepholes=False),
+    "lstm_fgr": greff("ifo", full=True),
+    "gru": gru,
+    "gru_reset_after": gru_reset_after,
+    "mut1": mut1,
+    "mut2": mut2,
+    "mut3": mut3,
+    "mrnn": mrnn,
+    "mrnn_full": mrnn_full,
     "mlstm": mlstm,
 }
 

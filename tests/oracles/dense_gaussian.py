@@ -1,4 +1,5 @@
-"""A linear Gaussian system as one Gaussian over all its states and observations; no recursion over time but the system's own equations."""
+"""A linear Gaussian system as one Gaussian over all its states and observations;
+no recursion over time but the system's own equations."""
 
 import math
 
@@ -6,7 +7,8 @@ import numpy as np
 
 
 class DenseGaussian:
-    """The joint distribution of z_0 .. z_{T-1}, y_0 .. y_{T-1}, each a linear function of independent noises: z_0, w_1 .. w_{T-1}, v_0 .. v_{T-1}.
+    """The joint distribution of z_0 .. z_{T-1}, y_0 .. y_{T-1}, each a linear function of independent noises: z_0, w_1
+    .. w_{T-1}, v_0 .. v_{T-1}.
 
     A [N, N], B [N, U], C [D, N], D [D, U], d [D], Q, R, m0 [N], P0, u [T, U]
     """

@@ -1,7 +1,8 @@
 """The lecture's 112-line experiment, step by step in NumPy, written from its equations.
 
 h_t = tanh(Wxh x_t + Whh h_{t-1} + bh),  p_t = softmax(Why h_t + by),  loss = -sum_t log p_t[x_{t+1}] over one sequence;
-gradients by backpropagation through that sequence alone, each entry clipped to +-5; Adagrad: m += g^2, w -= rate g / sqrt(m + 1e-8).
+gradients by backpropagation through that sequence alone, each entry clipped to +-5;
+Adagrad: m += g^2, w -= rate g / sqrt(m + 1e-8).
 """
 
 import numpy as np
@@ -50,12 +51,13 @@ class MinCharRNN:
         return loss
 
     def train(self, text, length: int, steps: int, rate: float):
-        """Losses of `steps` sequences read one after another; at the end of the text the last, shorter one, then h = 0 and from the start."""
+        """Losses of `steps` sequences read one after another;
+        at the end of the text the last, shorter one, then h = 0 and from the start."""
         losses, p = [], 0
         for _ in range(steps):
             if p >= len(text) - 1:
                 p, self.h = 0, np.zeros_like(self.h)
             stop = min(p + length, len(text) - 1)
-            losses.append(self.step(text[p:stop], text[p + 1:stop + 1], rate))
+            losses.append(self.step(text[p:stop], text[p + 1 : stop + 1], rate))
             p = stop
         return losses

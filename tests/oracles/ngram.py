@@ -8,11 +8,11 @@ class KneserNey:
 
     def __init__(self, text: list[int], V: int, order: int):
         self.V, self.order = V, order
-        self.counts = {}                                            # gram length -> gram -> count
+        self.counts = {}  # gram length -> gram -> count
         for length in range(1, order + 1):
             seen, before = Counter(), defaultdict(set)
             for start in range(len(text) - length + 1):
-                gram = tuple(text[start:start + length])
+                gram = tuple(text[start : start + length])
                 if V not in gram:
                     seen[gram] += 1
                     before[gram].add(text[start - 1] if start > 0 else V)
@@ -32,8 +32,8 @@ class KneserNey:
         """Of the next symbol after these; symbols before an unknown one are not seen."""
         known = list(context)
         while self.V in known:
-            known = known[known.index(self.V) + 1:]
-        return self.interpolated(symbol, tuple(known[max(0, len(known) - self.order + 1):]))
+            known = known[known.index(self.V) + 1 :]
+        return self.interpolated(symbol, tuple(known[max(0, len(known) - self.order + 1) :]))
 
     def interpolated(self, symbol: int, context: tuple[int, ...]) -> float:
         shorter = self.interpolated(symbol, context[1:]) if context else 1 / self.V

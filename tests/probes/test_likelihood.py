@@ -42,7 +42,7 @@ def test_mean_loss_is_that_of_reading_symbol_by_symbol(network, monkeypatch, n, 
     assert max(1, min(7, (n - 1) // 120)) == parts
     ours = likelihood.mean_loss(network, text, V)
     assert ours == (pytest.approx(expected, rel=1e-10 if parts == 1 else 1e-6), scored)
-    assert network.training                                             # as it was
+    assert network.training  # as it was
 
 
 def test_a_network_that_knows_nothing_costs_log_v(network):

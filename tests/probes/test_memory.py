@@ -25,20 +25,22 @@ class Predictor(nn.Module):
         symbols = [self.vocabulary.decode(np.array([index])) for index in range(len(self.vocabulary))]
         p = torch.zeros(*x.shape, len(symbols), dtype=torch.float64)
         for t, b in itertools.product(*map(range, x.shape)):
-            seen = self.vocabulary.decode(x[:t + 1, b].numpy()).rpartition("\n")[2]
+            seen = self.vocabulary.decode(x[: t + 1, b].numpy()).rpartition("\n")[2]
             p[t, b] = torch.tensor([self.predictor(seen, symbol) for symbol in symbols])
         return torch.log(p), state
 
 
 def copying(**changes):
     """A problem and its data, whose test part is one episode to begin with and then every message once."""
-    problem = Copying(**{"message": 3, "delay": 2, "alphabet": 2, "episodes": 100, "seed": 0, "split": "80-10-10"} | changes)
+    problem = Copying(
+        **{"message": 3, "delay": 2, "alphabet": 2, "episodes": 100, "seed": 0, "split": "80-10-10"} | changes
+    )
     data = problem.generate()
-    digits = "0123456789"[:problem.alphabet]
+    digits = "0123456789"[: problem.alphabet]
     messages = ["".join(message) for message in itertools.product(digits, repeat=problem.message)]
     text = "".join(f"{message}{'.' * problem.delay}?{message}\n" for message in [messages[0], *messages])
     test = data.vocabulary.encode(text)
-    recall = np.tile(data.recall["test"][:data.episode], len(messages) + 1)
+    recall = np.tile(data.recall["test"][: data.episode], len(messages) + 1)
     return messages, dataclasses.replace(data, test=test, recall={**data.recall, "test": recall})
 
 
@@ -51,8 +53,9 @@ def test_bits_carried_are_those_that_a_predictor_remembers(alphabet, remembered)
     def predictor(seen, symbol):
         message, mark, recalled = seen.partition("?")
         if not mark:
-            return 1e-3         # what is not to be recalled does not count
+            return 1e-3  # what is not to be recalled does not count
         return float(message[len(recalled)] == symbol) if len(recalled) < remembered else symbol.isdigit() / alphabet
+
     assert carried_bits(Predictor(data.vocabulary, predictor), data) == pytest.approx(remembered * math.log2(alphabet))
 
 
@@ -71,6 +74,7 @@ def test_no_code_of_n_states_carries_more_than_log2_n_bits():
                     return 1e-3
                 alike = [one for one in messages if state[one] == state[message[:3]] and one.startswith(recalled)]
                 return sum(one.startswith(recalled + symbol) for one in alike) / len(alike)
+
             carried = carried_bits(Predictor(data.vocabulary, predictor), data)
             sizes = np.bincount(code, minlength=states)
             assert carried == pytest.approx(np.mean([math.log2(8 / sizes[one]) for one in code]))

@@ -61,7 +61,9 @@ def test_unknown_symbols_are_zero_inputs(network):
     with torch.no_grad():
         network.readout.weight.mul_(5)
     network.eval()
-    assert write(network, LETTERS, "aö", 0.0, 1, 0) == LETTERS.decode([int(log_probabilities(network, [1, 4]).argmax())])
+    assert write(network, LETTERS, "aö", 0.0, 1, 0) == LETTERS.decode(
+        [int(log_probabilities(network, [1, 4]).argmax())]
+    )
 
 
 def test_a_long_prompt_is_read_whole(network, monkeypatch):

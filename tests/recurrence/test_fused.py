@@ -20,8 +20,13 @@ class Written(Cell):
 
     def __init__(self, inputs, hidden, formula, products=1, states=1):
         names = ["a", "b"][:products]
-        super().__init__(inputs, hidden, dict.fromkeys(names, hidden), dict.fromkeys(names, (hidden, hidden)),
-                         {f"state{k}": hidden for k in range(states)})
+        super().__init__(
+            inputs,
+            hidden,
+            dict.fromkeys(names, hidden),
+            dict.fromkeys(names, (hidden, hidden)),
+            {f"state{k}": hidden for k in range(states)},
+        )
         self.formula = formula
         self.reset_parameters()
 
@@ -39,30 +44,53 @@ def wide(cell, x, state, product):
 
 
 FORMULAS = {
-    "numbers": lambda cell, x, state, product: ((1 - state[0]) / 4 + 0.5 * torch.tanh(product("a", state[0])) - (torch.ones_like(state[0]) - 3) * 0.1,),
-    "parts": lambda cell, x, state, product: (torch.cat([part * k for k, part in enumerate(torch.tanh(product("a", state[0])).chunk(3, 1), 1)], 1),),
-    "exchanged": lambda cell, x, state, product: ((torch.tanh(product("a", state[0])).view(-1, 2, cell.hidden // 2).transpose(1, 2) * 0.5).transpose(1, 2)
-                                                  .reshape(-1, cell.hidden),),
-    "one of several": lambda cell, x, state, product: (torch.tanh(product("a", state[0])).view(-1, 2, cell.hidden // 2)[:, 1]
-                                                       .unsqueeze(1).expand(-1, 2, -1).flatten(1) + state[0] * 0.3,),
-    "no gradient": lambda cell, x, state, product: (torch.tanh(state[0]) + torch.tanh(product("a", state[0])).detach(),),
+    "numbers": lambda cell, x, state, product: (
+        (1 - state[0]) / 4 + 0.5 * torch.tanh(product("a", state[0])) - (torch.ones_like(state[0]) - 3) * 0.1,
+    ),
+    "parts": lambda cell, x, state, product: (
+        torch.cat([part * k for k, part in enumerate(torch.tanh(product("a", state[0])).chunk(3, 1), 1)], 1),
+    ),
+    "exchanged": lambda cell, x, state, product: (
+        (torch.tanh(product("a", state[0])).view(-1, 2, cell.hidden // 2).transpose(1, 2) * 0.5)
+        .transpose(1, 2)
+        .reshape(-1, cell.hidden),
+    ),
+    "one of several": lambda cell, x, state, product: (
+        torch.tanh(product("a", state[0])).view(-1, 2, cell.hidden // 2)[:, 1].unsqueeze(1).expand(-1, 2, -1).flatten(1)
+        + state[0] * 0.3,
+    ),
+    "no gradient": lambda cell, x, state, product: (
+        torch.tanh(state[0]) + torch.tanh(product("a", state[0])).detach(),
+    ),
     "a delay": lambda cell, x, state, product: (torch.tanh(product("a", state[0]) + state[1]), state[0]),
-    "shifted": lambda cell, x, state, product: (torch.tanh(product("a", state[0]) + state[1]), torch.cat([state[1][:, 2:], state[0][:, :2]], 1)),
+    "shifted": lambda cell, x, state, product: (
+        torch.tanh(product("a", state[0]) + state[1]),
+        torch.cat([state[1][:, 2:], state[0][:, :2]], 1),
+    ),
 }
 STATES = {"a delay": 2, "shifted": 2}
 
 
 def passes(cell, engine, x):
     """Outputs, states and gradients of all that there is."""
-    state = tuple(torch.full((x.shape[1], width), 0.1, dtype=x.dtype, requires_grad=True) for width in cell.state.values())
+    state = tuple(
+        torch.full((x.shape[1], width), 0.1, dtype=x.dtype, requires_grad=True) for width in cell.state.values()
+    )
     x = x.clone().requires_grad_()
     outputs, ends = engines.run(cell, x, state, engine)
     loss = sum((part * torch.linspace(-1, 1, part.shape[-1], dtype=x.dtype)).sum() for part in (outputs, *ends))
-    return [outputs, *ends, *torch.autograd.grad(loss, [*cell.parameters(), x, *state], allow_unused=True, materialize_grads=True)]
+    return [
+        outputs,
+        *ends,
+        *torch.autograd.grad(loss, [*cell.parameters(), x, *state], allow_unused=True, materialize_grads=True),
+    ]
 
 
 # 600 is more than a strip; there "exchanged" and "shifted" have parts too narrow to be worth it.
-@pytest.mark.parametrize("name, hidden", [(name, 6) for name in FORMULAS] + [(name, 600) for name in FORMULAS if name not in ("exchanged", "shifted")])
+@pytest.mark.parametrize(
+    "name, hidden",
+    [(name, 6) for name in FORMULAS] + [(name, 600) for name in FORMULAS if name not in ("exchanged", "shifted")],
+)
 def test_written_cells_run_fused_like_the_plain_loop(name, hidden):
     torch.manual_seed(0)
     cell = Written(5, hidden, FORMULAS[name], states=STATES.get(name, 1)).double()
@@ -92,12 +120,21 @@ class Doubled(FullMultiplicativeRNN):
         return super().multiplier(2 * weight, batch)
 
 
-@pytest.mark.parametrize("cell, message", [
-    (Written(5, 6, changed_in_place), "aten.sub_.Tensor of what others read too in a step"),
-    (Written(5, 128, lambda cell, x, state, product: (torch.sigmoid(product("a", state[0]))[:, :1] * state[0],)), "parts of 1 columns among many in a step"),
-    (Doubled(5, 6), "Doubled multiplies in its own way"),
-    (Written(5, 6, lambda cell, x, state, product: (product("a", state[0]) / state[0],)), "a division by other than a number in a step"),
-])
+@pytest.mark.parametrize(
+    "cell, message",
+    [
+        (Written(5, 6, changed_in_place), "aten.sub_.Tensor of what others read too in a step"),
+        (
+            Written(5, 128, lambda cell, x, state, product: (torch.sigmoid(product("a", state[0]))[:, :1] * state[0],)),
+            "parts of 1 columns among many in a step",
+        ),
+        (Doubled(5, 6), "Doubled multiplies in its own way"),
+        (
+            Written(5, 6, lambda cell, x, state, product: (product("a", state[0]) / state[0],)),
+            "a division by other than a number in a step",
+        ),
+    ],
+)
 def test_what_would_go_wrong_or_slowly_is_refused(cell, message):
     assert engines.choose("auto", [cell], "cpu") == "deferred"
     with pytest.raises(Refusal, match=f"trainer.engine=fused: {message}"):
@@ -117,18 +154,40 @@ def test_stepping_keeps_what_other_states_still_need(name, compiled, monkeypatch
     if not compiled:
         monkeypatch.setattr(native, "library", lambda: None)
     torch.manual_seed(0)
-    net = RecurrentNetwork(Symbols(5), lambda inputs, hidden: Written(inputs, hidden, FORMULAS[name], states=2), 2, 6, None, 0.0, False, 0.2, False).double()
+    net = RecurrentNetwork(
+        Symbols(5),
+        lambda inputs, hidden: Written(inputs, hidden, FORMULAS[name], states=2),
+        2,
+        6,
+        None,
+        0.0,
+        False,
+        0.2,
+        False,
+    ).double()
     symbols = torch.tensor([3, 5, 0, 1, 1, 4])
     with torch.no_grad():
         net.engine = "reference"
         logits, _ = net(symbols[:, None], net.start(1))
         step = Stepper(net, net.start(1))
         assert isinstance(step.line, Line)
-        torch.testing.assert_close(torch.stack([step(symbol) for symbol in symbols.tolist()]), logits[:, 0], rtol=1e-11, atol=1e-12)
+        torch.testing.assert_close(
+            torch.stack([step(symbol) for symbol in symbols.tolist()]), logits[:, 0], rtol=1e-11, atol=1e-12
+        )
 
 
 def test_a_symbol_that_is_none_is_refused():
-    net = RecurrentNetwork(Symbols(5), lambda inputs, hidden: Written(inputs, hidden, FORMULAS["numbers"]), 1, 6, None, 0.0, False, 0.0, False)
+    net = RecurrentNetwork(
+        Symbols(5),
+        lambda inputs, hidden: Written(inputs, hidden, FORMULAS["numbers"]),
+        1,
+        6,
+        None,
+        0.0,
+        False,
+        0.0,
+        False,
+    )
     step = Stepper(net, net.start(1))
     for symbol in (-1, 6):
         with pytest.raises(IndexError, match=f"symbol {symbol}: there are 0 to 5"):
@@ -136,7 +195,9 @@ def test_a_symbol_that_is_none_is_refused():
 
 
 def test_training_and_evaluation_are_recorded_apart():
-    cell = Written(5, 6, lambda cell, x, state, product: (torch.tanh(product("a", state[0])) * (1.0 if cell.training else 0.5),)).double()
+    cell = Written(
+        5, 6, lambda cell, x, state, product: (torch.tanh(product("a", state[0])) * (1.0 if cell.training else 0.5),)
+    ).double()
     x, state = torch.randn(4, 3, 5, dtype=torch.double), (torch.zeros(3, 6, dtype=torch.double),)
     for mode in (True, False, True):
         cell.train(mode)
@@ -163,6 +224,7 @@ def test_the_gradient_of_an_input_outlasts_the_next_pass(engine):
     class Bare(Written):
         def project(self, x):
             return {"a": x}
+
     cell = Bare(6, 6, FORMULAS["numbers"])
     x, state = torch.randn(4, 3, 6, requires_grad=True), (torch.zeros(3, 6),)
     [gradient] = torch.autograd.grad(engines.run(cell, x, state, engine)[0].sum(), x)
@@ -177,7 +239,8 @@ def test_passes_may_overlap_and_repeat():
     xs = [torch.randn(length, 3, 5, dtype=torch.double) for length in (7, 4)]
     found = {}
     for engine in ("fused", "reference"):
-        losses = [engines.run(cell, x, state, engine)[0].square().sum() for x in xs]         # two forward passes, then backward
+        # Two forward passes, then backward.
+        losses = [engines.run(cell, x, state, engine)[0].square().sum() for x in xs]
         gradients = [torch.autograd.grad(loss, list(cell.parameters()), retain_graph=True) for loss in losses]
         found[engine] = [*gradients, *(torch.autograd.grad(loss, list(cell.parameters())) for loss in losses)]
     for ours, theirs in zip(found["fused"], found["reference"], strict=True):
@@ -187,7 +250,9 @@ def test_passes_may_overlap_and_repeat():
 
 def test_what_is_not_a_number_stays_so():
     """Divergence shows."""
-    cell = Written(5, 6, lambda cell, x, state, product: (torch.relu(product("a", state[0])) * 0.5 + torch.sigmoid(state[0]),))
+    cell = Written(
+        5, 6, lambda cell, x, state, product: (torch.relu(product("a", state[0])) * 0.5 + torch.sigmoid(state[0]),)
+    )
     x = torch.randn(4, 2, 5)
     x[1, 0, 0] = float("nan")
     outputs, _ = engines.run(cell, x, (torch.zeros(2, 6),), "fused")

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from pipeline.recurrence import engines, products
-from tests.cells.test_cells import B, NAMES, make, symbols
+from tests.cells.test_cells import NAMES, B, make, symbols
 
 
 @pytest.fixture
@@ -30,26 +30,36 @@ def test_a_product_has_the_derivatives_of_the_ordinary_one(small, bias):
     def found(function, dtype):
         given = [value.to(dtype).requires_grad_() for value in values]
         out, tangent = torch.func.jvp(function, tuple(given), tuple(one.to(dtype) for one in tangents))
-        gradients = torch.autograd.grad((out ** 3).sum(), given, create_graph=True)
-        second = torch.autograd.grad(sum((one ** 2).sum() for one in gradients), given)
+        gradients = torch.autograd.grad((out**3).sum(), given, create_graph=True)
+        second = torch.autograd.grad(sum((one**2).sum() for one in gradients), given)
         return [out, tangent, *gradients, *second]
+
     assert products.served(values[0], values[1], 30)
-    for ours, theirs in zip(found(products.product, torch.float32), found(torch.nn.functional.linear, torch.float64), strict=True):
+    for ours, theirs in zip(
+        found(products.product, torch.float32), found(torch.nn.functional.linear, torch.float64), strict=True
+    ):
         assert (ours.double() - theirs).abs().max() <= 1e-5 * theirs.abs().max()
 
 
 def test_it_takes_matrices_however_they_lie_in_memory(small):
     generator = torch.Generator().manual_seed(0)
     first, second = torch.randn(30, 20, generator=generator), torch.randn(40, 20, generator=generator)
-    for way in (lambda a: a, lambda a: a.t().contiguous().t(), lambda a: torch.cat([a, a], 1)[:, :20], lambda a: a[:1].expand(len(a), -1)):
-        torch.testing.assert_close(products.product(way(first), way(second)), way(first) @ way(second).t(), rtol=1e-4, atol=1e-4)
+    for way in (
+        lambda a: a,
+        lambda a: a.t().contiguous().t(),
+        lambda a: torch.cat([a, a], 1)[:, :20],
+        lambda a: a[:1].expand(len(a), -1),
+    ):
+        torch.testing.assert_close(
+            products.product(way(first), way(second)), way(first) @ way(second).t(), rtol=1e-4, atol=1e-4
+        )
 
 
 @pytest.mark.parametrize("embedded", [False, True])
 def test_linear_is_the_product_for_values_and_for_symbols(small, embedded):
     x = torch.randint(0, 8, (5, 6), generator=torch.Generator().manual_seed(0))
     weight, bias = torch.randn(9, 7), torch.randn(9)
-    rows = torch.eye(8, 7)[x]       # 7 is unknown
+    rows = torch.eye(8, 7)[x]  # 7 is unknown
     torch.testing.assert_close(products.linear(rows if embedded else x, weight, bias), rows @ weight.t() + bias)
 
 
@@ -57,13 +67,21 @@ def test_linear_is_the_product_for_values_and_for_symbols(small, embedded):
 def test_a_packed_product_is_the_product(small, shape):
     batch, rows, columns = shape
     generator = torch.Generator().manual_seed(0)
-    weight, operand, gradient = (torch.randn(size, generator=generator) for size in ((rows, columns), (batch, columns), (batch, rows)))
-    torch.testing.assert_close(products.ready(weight, batch)(operand).double(), operand.double() @ weight.double().t(), rtol=1e-5, atol=1e-4)
-    torch.testing.assert_close(products.ready(weight.mT, batch)(gradient).double(), gradient.double() @ weight.double(), rtol=1e-5, atol=1e-4)
+    weight, operand, gradient = (
+        torch.randn(size, generator=generator) for size in ((rows, columns), (batch, columns), (batch, rows))
+    )
+    torch.testing.assert_close(
+        products.ready(weight, batch)(operand).double(), operand.double() @ weight.double().t(), rtol=1e-5, atol=1e-4
+    )
+    torch.testing.assert_close(
+        products.ready(weight.mT, batch)(gradient).double(), gradient.double() @ weight.double(), rtol=1e-5, atol=1e-4
+    )
 
 
 # Compiling takes a while: three cells, with one product, with two, and with one that has no projection.
-@pytest.mark.parametrize("name, engine", [(name, "deferred") for name in NAMES] + [(name, "compiled") for name in ("lstm", "mut1", "mrnn")])
+@pytest.mark.parametrize(
+    "name, engine", [(name, "deferred") for name in NAMES] + [(name, "compiled") for name in ("lstm", "mut1", "mrnn")]
+)
 def test_cells_learn_the_same_with_packed_matrices(small, monkeypatch, name, engine):
     monkeypatch.setattr(engines, "_verdicts", {})
     found = []

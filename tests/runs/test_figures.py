@@ -8,8 +8,10 @@ from pipeline.runs.figures import against_settings, carried, loss_curves, svg
 
 
 def records(losses, every=5):
-    return [{"symbols": 100 * place, "train": loss} | ({"validation": loss + 1} if place % every == 0 else {})
-            for place, loss in enumerate(losses, 1)]
+    return [
+        {"symbols": 100 * place, "train": loss} | ({"validation": loss + 1} if place % every == 0 else {})
+        for place, loss in enumerate(losses, 1)
+    ]
 
 
 def drawn(figure):
@@ -50,8 +52,12 @@ def test_labels_stand_apart_when_the_ends_are_close():
 
 
 def test_unknown_and_infinite_losses_are_left_out():
-    odd = [{"symbols": 1, "train": None, "validation": None}, {"symbols": 2, "train": 2.0},
-           {"symbols": 3, "train": math.nan}, {"symbols": 4, "train": math.inf}]
+    odd = [
+        {"symbols": 1, "train": None, "validation": None},
+        {"symbols": 2, "train": 2.0},
+        {"symbols": 3, "train": math.nan},
+        {"symbols": 4, "train": math.inf},
+    ]
     (line,) = drawn(loss_curves([("rnn", odd)]))
     assert line.get_ydata().tolist() == [2.0]
 
@@ -76,7 +82,11 @@ def test_svg_stands_alone_and_is_repeatable():
 
 
 def test_settings_have_a_panel_each_with_values_by_size_and_a_line_through_the_best():
-    points = [({"radius": radius, "scale": scale}, float(radius) * float(scale)) for radius in ("10", "9", "0.5") for scale in ("2", "1")]
+    points = [
+        ({"radius": radius, "scale": scale}, float(radius) * float(scale))
+        for radius in ("10", "9", "0.5")
+        for scale in ("2", "1")
+    ]
     radius, scale = against_settings(points).axes
     assert [label.get_text() for label in radius.get_xticklabels()] == ["0.5", "9", "10"]
     assert list(radius.lines[1].get_ydata()) == [0.5, 9, 10] and list(scale.lines[1].get_ydata()) == [0.5, 1]
@@ -89,4 +99,7 @@ def test_carried_bits_join_the_best_seed_of_each_message_below_the_models_bound(
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["all", "hmm 4", "hmm 16"]
     lines = {line.get_label(): line for line in figure.axes[0].lines}
     assert list(lines["hmm 16"].get_xdata()) == [1, 2] and list(lines["hmm 16"].get_ydata()) == [1, 2]
-    assert any(list(line.get_ydata()) == [4, 4] and line.get_color() == lines["hmm 16"].get_color() for line in figure.axes[0].lines)
+    assert any(
+        list(line.get_ydata()) == [4, 4] and line.get_color() == lines["hmm 16"].get_color()
+        for line in figure.axes[0].lines
+    )

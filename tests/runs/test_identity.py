@@ -10,13 +10,45 @@ from tests.conftest import composed
 
 BASE = composed("model=lstm")
 DATA = SimpleNamespace(card={"fingerprint": "f"}, space=Symbols(65))
-SAME = ["paths.runs=elsewhere", "paths.prepared=else", "hydra/launcher=local_pool", "trainer.progress=bar", "trainer.threads=4",
-        "trainer.devices=2", "trainer.nodes=3", "trainer.accelerator=cpu", "trainer.record_every=7", "trainer.checkpoint_every=9", "trainer.engine=reference",
-        "tracking.uri=null", "evaluation.length=9", "trainer.clip_value=5", "fresh=true", "optimizer.lr=2e-3"]
-OTHER = ["model=gru", "model.hidden=129", "model.dropout=0.1", "optimizer=adam", "optimizer.lr=0.003", "initialization=uniform",
-         "schedule=cosine", "trainer.steps=7", "trainer.batch=25", "trainer.length=51", "trainer.clip_value=null",
-         "trainer.loss=sum", "trainer.dtype=float64", "scale=smoke", "trainer.seconds=9",
-         "model.skip_connections=true", "model.learned_initial_state=true", "model.initial_state=0.1", "model.cell.recurrent_bias=true"]
+SAME = [
+    "paths.runs=elsewhere",
+    "paths.prepared=else",
+    "hydra/launcher=local_pool",
+    "trainer.progress=bar",
+    "trainer.threads=4",
+    "trainer.devices=2",
+    "trainer.nodes=3",
+    "trainer.accelerator=cpu",
+    "trainer.record_every=7",
+    "trainer.checkpoint_every=9",
+    "trainer.engine=reference",
+    "tracking.uri=null",
+    "evaluation.length=9",
+    "trainer.clip_value=5",
+    "fresh=true",
+    "optimizer.lr=2e-3",
+]
+OTHER = [
+    "model=gru",
+    "model.hidden=129",
+    "model.dropout=0.1",
+    "optimizer=adam",
+    "optimizer.lr=0.003",
+    "initialization=uniform",
+    "schedule=cosine",
+    "trainer.steps=7",
+    "trainer.batch=25",
+    "trainer.length=51",
+    "trainer.clip_value=null",
+    "trainer.loss=sum",
+    "trainer.dtype=float64",
+    "scale=smoke",
+    "trainer.seconds=9",
+    "model.skip_connections=true",
+    "model.learned_initial_state=true",
+    "model.initial_state=0.1",
+    "model.cell.recurrent_bias=true",
+]
 
 
 @pytest.mark.parametrize("override", SAME)
@@ -40,11 +72,19 @@ def test_other_data_are_another_run_and_another_seed_another_directory_of_one_ha
 
 def test_the_hash_is_pinned():
     """A change here makes every run that people have start over: change it knowingly."""
-    assert identify(composed("model=gru", "data=linux", "scale=smoke"), SimpleNamespace(card={"fingerprint": "0" * 64}, space=Symbols(65))).name == "linux-gru-1x16-rmsprop-41a74813-s0"
+    assert (
+        identify(
+            composed("model=gru", "data=linux", "scale=smoke"),
+            SimpleNamespace(card={"fingerprint": "0" * 64}, space=Symbols(65)),
+        ).name
+        == "linux-gru-1x16-rmsprop-41a74813-s0"
+    )
 
 
 def test_code_version_is_gits():
-    expected = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, cwd=Path(__file__).parent).stdout.strip()
+    expected = subprocess.run(
+        ["git", "rev-parse", "HEAD"], capture_output=True, text=True, cwd=Path(__file__).parent
+    ).stdout.strip()
     assert code_version()["commit"] == expected
 
 

@@ -12,9 +12,22 @@ from tests.conftest import prepared_text, trained, words
 
 FORKED = multiprocessing.get_context("forkserver")
 FORKED.set_forkserver_preload(["pipeline.runs.session", "mlflow.pytorch"])
-RUN = ["scale=smoke", "trainer.steps=40", "trainer.validate_every=10", "trainer.checkpoint_every=5", "trainer.record_every=3",
-       "trainer.sample.every=10", "trainer.sample.at=[4]", "trainer.sample.length=20", "model.layers=2", "model.dropout=0.3",
-       "optimizer=adam", "schedule=cosine", "schedule.warmup=5", "seed=7"]
+RUN = [
+    "scale=smoke",
+    "trainer.steps=40",
+    "trainer.validate_every=10",
+    "trainer.checkpoint_every=5",
+    "trainer.record_every=3",
+    "trainer.sample.every=10",
+    "trainer.sample.at=[4]",
+    "trainer.sample.length=20",
+    "model.layers=2",
+    "model.dropout=0.3",
+    "optimizer=adam",
+    "schedule=cosine",
+    "schedule.warmup=5",
+    "seed=7",
+]
 
 
 def die(*_):
@@ -24,12 +37,14 @@ def die(*_):
 def kill_in_step(count: int) -> None:
     """In the middle of training step `count`, after its backward pass would have begun."""
     from pipeline.learning.gradient import GradientLearning
+
     GradientLearning.configure_gradient_clipping = _at_call(count, GradientLearning.configure_gradient_clipping)
 
 
 def kill_while_writing(name: str, count: int) -> None:
     """When half of the `count`th file called `name` has reached the disk."""
     import pipeline.runs.files as files
+
     whole = files.os.fsync
 
     def fsync(descriptor):
@@ -40,6 +55,7 @@ def kill_while_writing(name: str, count: int) -> None:
                 os.truncate(path, os.path.getsize(path) // 2)
                 die()
         whole(descriptor)
+
     kill_while_writing.seen = 0
     files.os.fsync = fsync
 
@@ -47,18 +63,21 @@ def kill_while_writing(name: str, count: int) -> None:
 def kill_before_pushing(count: int) -> None:
     """After a checkpoint, before MLflow has heard of it."""
     from pipeline.runs.tracking import Tracking
+
     Tracking.push = _at_call(count, Tracking.push)
 
 
 def kill_between_samples_and_metrics(count: int) -> None:
     """While MLflow is receiving: the samples are there, the metrics are not."""
     from mlflow import MlflowClient
+
     MlflowClient.set_tag = _at_call(count, MlflowClient.set_tag)
 
 
 def kill_at_the_end() -> None:
     """When training is done and MLflow has the model, before the run is called finished."""
     from mlflow import MlflowClient
+
     MlflowClient.set_terminated = die
 
 
@@ -89,8 +108,12 @@ def child(overrides, plan):
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     folder = tmp_path_factory.mktemp("whole")
-    overrides = [*prepared_text(folder, words(4000)), *RUN, f"tracking.uri=sqlite:///{folder}/mlflow.db",
-                 f"tracking.artifacts={folder}/artifacts"]
+    overrides = [
+        *prepared_text(folder, words(4000)),
+        *RUN,
+        f"tracking.uri=sqlite:///{folder}/mlflow.db",
+        f"tracking.artifacts={folder}/artifacts",
+    ]
     return overrides, trained(*overrides), folder
 
 
@@ -101,6 +124,7 @@ def records(path):
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_killed_and_resumed_equals_uninterrupted(whole, tmp_path, moment):
     from mlflow import MlflowClient
+
     overrides, expected, folder = whole
     overrides = [*overrides, f"paths.runs={tmp_path}/runs"]
     for plan in MOMENTS[moment]:
@@ -149,6 +173,7 @@ def same(ours, theirs, place=""):
 def test_two_processes_may_not_train_one_run(whole, tmp_path):
     from pipeline.runs.directory import RunDirectory
     from pipeline.verb import Refusal
+
     run = RunDirectory(tmp_path / "study" / "run")
     lock = run.lock()
     with pytest.raises(Refusal, match="run is being trained by process"):

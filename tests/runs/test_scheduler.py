@@ -20,22 +20,36 @@ def job(monkeypatch):
         monkeypatch.setattr(scheduler, "STEP", "7.1.0")
         monkeypatch.setenv("SLURM_STEP_TASKS_PER_NODE", tasks)
         monkeypatch.setenv("SLURM_STEP_NUM_NODES", nodes)
+
     handlers = {number: signal.getsignal(number) for number in (signal.SIGUSR1, signal.SIGTERM)}
     yield step
     for number, handler in handlers.items():
         signal.signal(number, handler)
 
 
-@pytest.mark.parametrize("tasks, nodes, devices, on, fits", [
-    ("1", "1", 1, 1, True), ("4", "1", 4, 1, True), ("4(x2)", "2", 4, 2, True), ("1(x2)", "2", 1, 2, True),
-    ("2", "1", 1, 1, False), ("1", "1", 2, 1, False), ("4(x2)", "2", 8, 1, False), ("3,1", "2", 2, 2, False)])
+@pytest.mark.parametrize(
+    "tasks, nodes, devices, on, fits",
+    [
+        ("1", "1", 1, 1, True),
+        ("4", "1", 4, 1, True),
+        ("4(x2)", "2", 4, 2, True),
+        ("1(x2)", "2", 1, 2, True),
+        ("2", "1", 1, 1, False),
+        ("1", "1", 2, 1, False),
+        ("4(x2)", "2", 8, 1, False),
+        ("3,1", "2", 2, 2, False),
+    ],
+)
 def test_tasks_must_be_devices_times_nodes(job, tasks, nodes, devices, on, fits):
     job(tasks, nodes)
     cfg = composed(f"trainer.devices={devices}", f"trainer.nodes={on}")
     if fits:
         scheduler.refuse_mismatch(cfg)
     else:
-        with pytest.raises(Refusal, match=re.escape(f"srun started {tasks} tasks a node on {nodes} nodes, but trainer.devices={devices} and")):
+        with pytest.raises(
+            Refusal,
+            match=re.escape(f"srun started {tasks} tasks a node on {nodes} nodes, but trainer.devices={devices} and"),
+        ):
             scheduler.refuse_mismatch(cfg)
 
 
@@ -43,7 +57,10 @@ def test_missing_gpus_are_named(monkeypatch):
     monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
     for choice in ("gpu", "auto"):
-        with pytest.raises(Refusal, match=r"^trainer\.devices=4 .* shows 1 GPUs \(CUDA_VISIBLE_DEVICES=3\): ask SLURM for --gpus-per-node=4"):
+        with pytest.raises(
+            Refusal,
+            match=r"^trainer\.devices=4 .* shows 1 GPUs \(CUDA_VISIBLE_DEVICES=3\): ask SLURM for --gpus-per-node=4",
+        ):
             scheduler.refuse_missing_gpus(composed("trainer.devices=4", f"trainer.accelerator={choice}"))
     scheduler.refuse_missing_gpus(composed("trainer.devices=4", "trainer.accelerator=cpu"))
     scheduler.refuse_missing_gpus(composed())
@@ -60,9 +77,13 @@ def test_gpus_that_slurm_gave_but_torch_does_not_see_are_missing(job, monkeypatc
 def test_sqlite_is_refused_on_a_network_disk_and_warned_of_elsewhere(monkeypatch, tmp_path):
     assert scheduler.refuse_shared_sqlite(None) is scheduler.refuse_shared_sqlite("http://server:5000") is None
     uri = f"sqlite:///{tmp_path}/mlflow.db"
-    assert re.match(r"warning: .* is a file on one machine's own disk; .*mlflow_server\.sbatch", scheduler.refuse_shared_sqlite(uri))
+    assert re.match(
+        r"warning: .* is a file on one machine's own disk; .*mlflow_server\.sbatch", scheduler.refuse_shared_sqlite(uri)
+    )
     monkeypatch.setattr(scheduler, "_file_system", lambda path: "nfs4")
-    with pytest.raises(Refusal, match=r"is a file on nfs4, and jobs on several nodes break such a database: start a server"):
+    with pytest.raises(
+        Refusal, match=r"is a file on nfs4, and jobs on several nodes break such a database: start a server"
+    ):
         scheduler.refuse_shared_sqlite(uri)
 
 
@@ -71,13 +92,16 @@ def test_the_file_system_is_that_of_the_deepest_mount():
 
 
 # What `scontrol show job` says when SIGTERM comes, and whether the job will go on.
-@pytest.mark.parametrize("number, state, asks, goes_on", [
-    (signal.SIGUSR1, "", True, True),
-    (signal.SIGTERM, "JobState=RUNNING Restarts=1", True, True),               # some grace before a preemption
-    (signal.SIGTERM, "JobState=COMPLETING Restarts=2", False, True),           # preempted: SLURM has put it back itself
-    (signal.SIGTERM, "JobState=COMPLETING Restarts=1", False, False),          # cancelled
-    (signal.SIGINT, "JobState=RUNNING Restarts=1", False, False),
-])
+@pytest.mark.parametrize(
+    "number, state, asks, goes_on",
+    [
+        (signal.SIGUSR1, "", True, True),
+        (signal.SIGTERM, "JobState=RUNNING Restarts=1", True, True),  # some grace before a preemption
+        (signal.SIGTERM, "JobState=COMPLETING Restarts=2", False, True),  # preempted: SLURM has put it back itself
+        (signal.SIGTERM, "JobState=COMPLETING Restarts=1", False, False),  # cancelled
+        (signal.SIGINT, "JobState=RUNNING Restarts=1", False, False),
+    ],
+)
 def test_a_job_goes_on_unless_a_person_stopped_it(job, monkeypatch, number, state, asks, goes_on):
     asked = []
 
@@ -86,6 +110,7 @@ def test_a_job_goes_on_unless_a_person_stopped_it(job, monkeypatch, number, stat
             asked.append(words[1])
             return ""
         return state
+
     monkeypatch.setattr(scheduler, "_scontrol", scontrol)
     assert scheduler.requeue(number) is goes_on
     assert asked == (["7"] if asks else [])

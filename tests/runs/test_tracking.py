@@ -23,6 +23,7 @@ def store(tmp_path_factory):
 
 def client(folder):
     from mlflow import MlflowClient
+
     return MlflowClient(f"sqlite:///{folder}/mlflow.db")
 
 
@@ -64,6 +65,7 @@ def test_the_runs_page_holds_everything(small, store):
 
 def test_the_model_loads_back_from_mlflow(small, store, monkeypatch):
     import mlflow
+
     tracking, folder = store
     overrides = [*small[:-1], *tracking, "seed=101"]
     directory = trained(*overrides)
@@ -76,23 +78,36 @@ def test_the_model_loads_back_from_mlflow(small, store, monkeypatch):
 
 
 def test_a_server_that_is_not_there_is_refused_in_a_line(small):
-    with pytest.raises(Refusal, match=r"^tracking\.uri=http://127\.0\.0\.1:9: .*start it, or train without tracking \(tracking\.uri=null\)$"):
+    with pytest.raises(
+        Refusal,
+        match=r"^tracking\.uri=http://127\.0\.0\.1:9: .*start it, or train without tracking \(tracking\.uri=null\)$",
+    ):
         trained(*small[:-1], "tracking.uri=http://127.0.0.1:9")
 
 
 def test_a_server_that_goes_away_costs_nothing_and_gets_the_record_later(small, store, monkeypatch, capsys):
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
+
     tracking, folder = store
     overrides = [*small[:-1], *tracking, "seed=102"]
 
     def away(*arguments, **named):
         raise MlflowException("nobody answers")
+
     with monkeypatch.context() as patch:
         patch.setattr(MlflowClient, "log_batch", away)
         patch.setattr(MlflowClient, "log_text", away)
-        patch.setattr("pipeline.runs.tracking.Tracking.create", classmethod(lambda cls, cfg, *rest: client(folder).create_run(
-            client(folder).create_experiment("away", artifact_location=f"{folder}/away")).info.run_id))
+        patch.setattr(
+            "pipeline.runs.tracking.Tracking.create",
+            classmethod(
+                lambda cls, cfg, *rest: (
+                    client(folder)
+                    .create_run(client(folder).create_experiment("away", artifact_location=f"{folder}/away"))
+                    .info.run_id
+                )
+            ),
+        )
         with pytest.raises(Refusal, match="the training is done and kept"):
             trained(*overrides)
     assert "MLflow cannot be reached, its record waits (nobody answers)" in capsys.readouterr().out

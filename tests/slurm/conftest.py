@@ -17,13 +17,15 @@ PATH = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"], "/
 MISSING = [name for name in PROGRAMS if shutil.which(name, path=PATH) is None]
 
 
-@pytest.hookimpl(tryfirst=True)                                       # before xdist looks at the groups
+@pytest.hookimpl(tryfirst=True)  # before xdist looks at the groups
 def pytest_collection_modifyitems(items):
     for item in items:
         if HERE in item.path.parents:
-            item.add_marker(pytest.mark.xdist_group("slurm"))       # one cluster, one test at a time
+            item.add_marker(pytest.mark.xdist_group("slurm"))  # one cluster, one test at a time
             if MISSING:
-                item.add_marker(pytest.mark.skip(reason=f"no {', '.join(MISSING)} here: make slurm installs Debian's SLURM"))
+                item.add_marker(
+                    pytest.mark.skip(reason=f"no {', '.join(MISSING)} here: make slurm installs Debian's SLURM")
+                )
 
 
 class Cluster:
@@ -34,10 +36,14 @@ class Cluster:
         self.environment = {**os.environ, "PATH": PATH}
 
     def script(self, word: str) -> str:
-        return subprocess.run([ROOT / "slurm" / "test_cluster.sh", word, self.folder], check=True, capture_output=True, text=True).stdout
+        return subprocess.run(
+            [ROOT / "slurm" / "test_cluster.sh", word, self.folder], check=True, capture_output=True, text=True
+        ).stdout
 
     def start(self, *words: str) -> subprocess.Popen:
-        return subprocess.Popen(words, cwd=ROOT, env=self.environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        return subprocess.Popen(
+            words, cwd=ROOT, env=self.environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
 
     def run(self, *words: str, code: int = 0) -> str:
         """What the command prints; it must exit with `code`."""
@@ -54,7 +60,9 @@ class Cluster:
         while not holds():
             if time.monotonic() > end:
                 logs = "".join(f"\n== {log}\n{log.read_text()[-2000:]}" for log in self.folder.parent.rglob("*.out"))
-                raise AssertionError(f"after {seconds} seconds still not {what}; {self.run('scontrol', 'show', 'job')}{logs}")
+                raise AssertionError(
+                    f"after {seconds} seconds still not {what}; {self.run('scontrol', 'show', 'job')}{logs}"
+                )
             time.sleep(0.1)
 
     def queue(self) -> dict[str, str]:
@@ -77,7 +85,8 @@ def cluster(tmp_path_factory):
 
 @pytest.fixture
 def project(cluster, tmp_path):
-    """Overrides of a run of seconds on a prepared text, in a folder of the test's own; the queue is empty before and after."""
+    """Overrides of a run of seconds on a prepared text, in a folder of the test's own;
+    the queue is empty before and after."""
     cluster.until_empty()
     yield [*prepared_text(tmp_path, words(4000)), "scale=smoke", "tracking.uri=null", "trainer.accelerator=cpu"]
     cluster.run("scancel", "--user", str(os.getuid()))

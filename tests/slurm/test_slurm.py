@@ -18,8 +18,17 @@ from tests.runs.test_resume import records, same
 
 SMALL = ["hydra/launcher=slurm", "hydra.launcher.memory=0.5"]
 # Long enough to be caught while it trains; saved only when asked.
-LONG = ["trainer.steps=1500", "trainer.validate_every=500", "trainer.record_every=10", "trainer.checkpoint_every=100000", "trainer.sample.every=500",
-        "trainer.sample.at=[4]", "trainer.sample.length=20", "model=gru", "model.dropout=0.3"]
+LONG = [
+    "trainer.steps=1500",
+    "trainer.validate_every=500",
+    "trainer.record_every=10",
+    "trainer.checkpoint_every=100000",
+    "trainer.sample.every=500",
+    "trainer.sample.at=[4]",
+    "trainer.sample.length=20",
+    "model=gru",
+    "model.dropout=0.3",
+]
 
 
 def directory(*overrides: str) -> RunDirectory:
@@ -62,18 +71,28 @@ def test_a_sweep_of_four_runs_is_an_array_on_two_nodes_and_waits_for_it(cluster,
     runs = [directory(*project, f"model={model}", f"seed={seed}") for model in ("rnn", "gru") for seed in (0, 1)]
     assert "4 runs: 0 ended before, 0 in SLURM's queue already, 4 submitted" in said and "4 finished, 0 failed" in said
     assert all(run.finished for run in runs) and len({run.facts["job"] for run in runs}) == 4
-    assert set(re.findall(r"NodeList=(n\d)", cluster.run("scontrol", "show", "job", runs[0].facts["job"]) +
-                          cluster.run("scontrol", "show", "job", runs[1].facts["job"]))) == {"n1", "n2"}
+    assert set(
+        re.findall(
+            r"NodeList=(n\d)",
+            cluster.run("scontrol", "show", "job", runs[0].facts["job"])
+            + cluster.run("scontrol", "show", "job", runs[1].facts["job"]),
+        )
+    ) == {"n1", "n2"}
     assert "4 runs: 4 ended before, 0 in SLURM's queue already, 0 submitted" in cluster.python("pipeline.train", *sweep)
     status = cluster.python("slurm.status", *project)
-    assert status.endswith("4 finished\n") and f"{runs[0].path.name}  finished   validation {runs[0].facts['validation']:.4f}" in status
+    assert (
+        status.endswith("4 finished\n")
+        and f"{runs[0].path.name}  finished   validation {runs[0].facts['validation']:.4f}" in status
+    )
 
 
 def test_what_fails_in_a_sweep_is_told_with_the_end_of_its_log(cluster, project):
     said = cluster.python("pipeline.train", "-m", *project, *SMALL, "optimizer.lr=-1", code=1)
     refusal = "error: optimizer=rmsprop: Invalid learning rate: -1"
     assert f"    {refusal}\n" in said
-    assert said.splitlines()[-1].startswith("error: 1 of 1 runs failed, see above or python -m slurm.status study=single")
+    assert said.splitlines()[-1].startswith(
+        "error: 1 of 1 runs failed, see above or python -m slurm.status study=single"
+    )
     status = cluster.python("slurm.status", *project)
     assert "\n1 failed\n" in status and f"    {refusal}\n" in status
 
@@ -82,9 +101,19 @@ def test_two_nodes_learn_what_one_process_learns_and_start_over_together(cluster
     overrides = ["trainer.dtype=float64", "model.learned_initial_state=true", "trainer.steps=30"]
     whole = trained(*project, *overrides)
     expected = read_lines(whole.metrics)
-    # In the place of the finished run: a late rank must not take up the checkpoint that the first one is about to remove.
-    cluster.run("sbatch", "--wait", "--nodes=2", "--mem-per-cpu=500", f"--output={tmp_path}/log.out", "slurm/train.sbatch", *project, *overrides,
-                "fresh=true")
+    # In the place of the finished run: a late rank must not take up the checkpoint
+    # that the first one is about to remove.
+    cluster.run(
+        "sbatch",
+        "--wait",
+        "--nodes=2",
+        "--mem-per-cpu=500",
+        f"--output={tmp_path}/log.out",
+        "slurm/train.sbatch",
+        *project,
+        *overrides,
+        "fresh=true",
+    )
     assert "starts: " in (tmp_path / "log.out").read_text()
     found = read_lines(whole.metrics)
     assert [record["step"] for record in found] == [record["step"] for record in expected] == [10, 20, 30]
@@ -93,10 +122,20 @@ def test_two_nodes_learn_what_one_process_learns_and_start_over_together(cluster
             assert ours[key] == pytest.approx(theirs[key], rel=1e-12)
 
 
-def test_a_signal_before_the_time_limit_saves_requeues_and_goes_on_exactly_as_one_run_in_mlflow(cluster, project, tmp_path):
+def test_a_signal_before_the_time_limit_saves_requeues_and_goes_on_exactly_as_one_run_in_mlflow(
+    cluster, project, tmp_path
+):
     from mlflow import MlflowClient
-    cluster.run("sbatch", "--mem=1500", "--time=10", "--cpus-per-task=1", f"--output={tmp_path}/server.out",
-                f"--export=ALL,MLFLOW_FOLDER={tmp_path}/mlflow,MLFLOW_LOCAL={tmp_path}/local", "slurm/mlflow_server.sbatch")
+
+    cluster.run(
+        "sbatch",
+        "--mem=1500",
+        "--time=10",
+        "--cpus-per-task=1",
+        f"--output={tmp_path}/server.out",
+        f"--export=ALL,MLFLOW_FOLDER={tmp_path}/mlflow,MLFLOW_LOCAL={tmp_path}/local",
+        "slurm/mlflow_server.sbatch",
+    )
     address = tmp_path / "mlflow" / "address"
     cluster.until("an MLflow server", address.exists)
     uri = address.read_text().strip()
@@ -120,7 +159,14 @@ def test_a_signal_before_the_time_limit_saves_requeues_and_goes_on_exactly_as_on
 
 def test_a_preempted_run_goes_on_exactly(cluster, project, tmp_path):
     run = directory(*project, *LONG)
-    cluster.python("slurm.submit", *project, *LONG, *SMALL, "+hydra.launcher.more.nodelist=n1", "+hydra.launcher.more.exclusive=true")
+    cluster.python(
+        "slurm.submit",
+        *project,
+        *LONG,
+        *SMALL,
+        "+hydra.launcher.more.nodelist=n1",
+        "+hydra.launcher.more.exclusive=true",
+    )
     cluster.until("training", reached(run, 10))
     cluster.run("sbatch", "--partition=high", "--nodelist=n1", "--exclusive", "--output=/dev/null", "--wrap=true")
     cluster.until("saved", lambda: run.facts["status"] == "stopped")
@@ -129,24 +175,29 @@ def test_a_preempted_run_goes_on_exactly(cluster, project, tmp_path):
     is_as_if_never_interrupted(run, project, tmp_path, *LONG)
 
 
-def test_two_nodes_stop_together_at_a_signal_and_a_killed_rank_takes_the_job_back_to_its_last_checkpoint(cluster, project, tmp_path):
+def test_two_nodes_stop_together_at_a_signal_and_a_killed_rank_takes_the_job_back_to_its_last_checkpoint(
+    cluster, project, tmp_path
+):
     overrides = [*LONG, "model.dropout=0", "trainer.dtype=float64", "trainer.checkpoint_every=100", "trainer.steps=600"]
     run = directory(*project, *overrides)
     cluster.python("slurm.submit", *project, *overrides, *SMALL, "trainer.nodes=2")
     cluster.until("training", reached(run, 110))
     job = run.facts["job"]
     [second] = processes(f"SLURM_JOB_ID={job} SLURM_PROCID=1 SLURM_STEP_ID=0")
-    os.kill(second, signal.SIGUSR1)         # one rank alone: the others hear of it from there
+    os.kill(second, signal.SIGUSR1)  # one rank alone: the others hear of it from there
     cluster.until("saved", lambda: run.facts["status"] == "stopped")
     step = torch.load(run.last, weights_only=False)["global_step"]
     cluster.until("training again", reached(run, max(step + 10, 200)))
     [second] = processes(f"SLURM_JOB_ID={job} SLURM_PROCID=1 SLURM_STEP_ID=0")
     os.kill(second, signal.SIGKILL)
-    cluster.until("no rank left", lambda: not processes(f"SLURM_JOB_ID={job} SLURM_STEP_ID=0 SLURM_RESTART_COUNT=1"), 30)
+    cluster.until(
+        "no rank left", lambda: not processes(f"SLURM_JOB_ID={job} SLURM_STEP_ID=0 SLURM_RESTART_COUNT=1"), 30
+    )
     at = read_lines(run.metrics)[-1]["step"]
     assert at - torch.load(run.last, weights_only=False)["global_step"] <= 100
     cluster.until("finished", lambda: run.finished)
-    assert run.facts["job"] == job and log(run).count("  goes on: ") >= 2       # SLURM may repeat an order to end the step of before
+    # SLURM may repeat an order to end the step of before.
+    assert run.facts["job"] == job and log(run).count("  goes on: ") >= 2
     whole = trained(*project, *overrides, f"paths.runs={tmp_path}/whole")
     for ours, theirs in zip(read_lines(run.metrics), read_lines(whole.metrics), strict=True):
         assert ours["step"] == theirs["step"] and ours["train"] == pytest.approx(theirs["train"], rel=1e-9)
@@ -162,16 +213,21 @@ def test_a_node_that_slurm_loses_leaves_its_run_to_the_other(cluster, project):
     # The daemon alone: the run trains on there, unseen, until its successor takes over.
     os.kill(int((cluster.folder / "run" / f"slurmd.{node}.pid").read_text()), signal.SIGKILL)
     try:
-        cluster.until("on the other node", lambda: f"NodeList={'n2' if node == 'n1' else 'n1'}" in cluster.run("scontrol", "show", "job", job))
+        cluster.until(
+            "on the other node",
+            lambda: f"NodeList={'n2' if node == 'n1' else 'n1'}" in cluster.run("scontrol", "show", "job", job),
+        )
         cluster.until("going on", lambda: "  goes on: " in log(run))
         cluster.until("training again", reached(run, read_lines(run.metrics)[-1]["step"] + 500))
     finally:
         cluster.run("slurmd", "-N", node)
         cluster.until("the node back", lambda: node in cluster.run("sinfo", "-h", "-N", "-r", "-o", "%N"))
-    assert log(run).count("another process has taken this lock over: this one ends") == log(run).count("  goes on: ") == 1
+    assert (
+        log(run).count("another process has taken this lock over: this one ends") == log(run).count("  goes on: ") == 1
+    )
     assert run.facts["job"] == job and run.facts["srun"] == f"{job}.1.0"
     steps = [record["step"] for record in read_lines(run.metrics)]
-    assert steps == [4, *range(10, 10 * len(steps), 10)]        # of one writer at a time
+    assert steps == [4, *range(10, 10 * len(steps), 10)]  # of one writer at a time
 
 
 def test_a_run_that_is_cancelled_saves_and_stays_away_until_asked_for(cluster, project):
@@ -182,7 +238,11 @@ def test_a_run_that_is_cancelled_saves_and_stays_away_until_asked_for(cluster, p
     cluster.until("training", reached(run, 10))
     job = run.facts["job"]
     refusal = cluster.python("pipeline.train", *overrides, code=1)
-    assert re.fullmatch(rf"error: {run.path} is being trained by process \d+ on \S+, SLURM job {job} for \d+ min: wait for it, or stop it\n", refusal)
+    assert re.fullmatch(
+        rf"error: {run.path} is being trained by process \d+ on \S+, "
+        rf"SLURM job {job} for \d+ min: wait for it, or stop it\n",
+        refusal,
+    )
     running = cluster.python("slurm.status", *project)
     assert re.match(rf"{run.path.name}  running    job {job} on n\d for \d+:\d\d, step [\d,]+\n1 running\n$", running)
     assert cluster.python("slurm.cancel", *overrides) == f"cancelled 1 jobs of 1 runs of single: {job}\n"
@@ -200,7 +260,8 @@ def test_what_was_cancelled_before_it_began_is_told(cluster, project):
 
 
 def sbatch(cluster, tmp_path, *words: str) -> str:
-    """The log of a job that fails. Its exit code is the highest of its tasks': 1, or 143 where srun ended one that had not yet failed itself."""
+    """The log of a job that fails. Its exit code is the highest of its tasks':
+    1, or 143 where srun ended one that had not yet failed itself."""
     file = tmp_path / "log.out"
     job = cluster.start("sbatch", "--wait", f"--output={file}", "--mem-per-cpu=500", *words)
     printed, _ = job.communicate(timeout=300)
@@ -213,15 +274,24 @@ def test_bad_requests_are_refused_in_a_line(cluster, project, tmp_path):
         said = cluster.python("pipeline.train", "-m", *project, *SMALL, *overrides, code=1)
         assert said.count("\n") == 1
         return said
+
     assert "in a multirun: one process group trains one configuration" in refused("trainer.devices=2")
-    assert re.match(r"error: SLURM refuses the job: .*partition.*: see conf/hydra/launcher/slurm.yaml$", refused("hydra.launcher.partition=nowhere"))
+    assert re.match(
+        r"error: SLURM refuses the job: .*partition.*: see conf/hydra/launcher/slurm.yaml$",
+        refused("hydra.launcher.partition=nowhere"),
+    )
     assert "leave no time to train" in refused("hydra.launcher.time=2")
     assert "model.layers=0: take a whole number from 1" in refused("model.layers=0,1")
     assert not cluster.queue()
 
     said = sbatch(cluster, tmp_path, "--ntasks-per-node=2", "slurm/train.sbatch", *project, "trainer.devices=1")
-    assert "error: srun started 2 tasks a node on 1 nodes, but trainer.devices=1 and trainer.nodes=1: ask for --nodes=1 --ntasks-per-node=1" in said
-    said = sbatch(cluster, tmp_path, "--ntasks=2", "--wrap", f"python -m pipeline.train {' '.join(project)} trainer.devices=2")
+    assert (
+        "error: srun started 2 tasks a node on 1 nodes, but trainer.devices=1 and trainer.nodes=1: "
+        "ask for --nodes=1 --ntasks-per-node=1" in said
+    )
+    said = sbatch(
+        cluster, tmp_path, "--ntasks=2", "--wrap", f"python -m pipeline.train {' '.join(project)} trainer.devices=2"
+    )
     assert re.search(r"error: trainer.devices=2 x trainer.nodes=1 in SLURM job \d+ without srun: ", said)
 
 
