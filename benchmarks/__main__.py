@@ -13,7 +13,7 @@ import sys
 from datetime import date
 from pathlib import Path
 
-from pipeline.runs.files import write_atomically
+from pipeline.files.whole import write_atomically
 
 FOLDER = Path(__file__).parent
 RESULTS = FOLDER / "RESULTS.md"

@@ -142,8 +142,8 @@ def _passes(label: str, hidden: int, batch: int = B, length: int = T, layers: in
     from hydra.utils import instantiate
     from omegaconf import OmegaConf
 
+    from pipeline.command.verb import CONF
     from pipeline.recurrence import engines
-    from pipeline.verb import CONF
 
     torch.manual_seed(0)
     symbols = torch.randint(0, V, (length, batch))

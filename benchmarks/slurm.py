@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from benchmarks.training import _prepared
-from pipeline.verb import CONF
+from pipeline.command.verb import CONF
 
 ROOT = CONF.parent
 PATH = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"], "/usr/sbin"])

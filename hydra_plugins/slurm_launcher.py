@@ -40,7 +40,7 @@ class SlurmLauncher(Launcher):
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """The runs' best validation losses. Refusal: nonsense, before anything is submitted;
         or, in the end, that some runs failed."""
-        from pipeline.verb import Refusal
+        from pipeline.command.refusal import Refusal
         from slurm.queue import folder, outcome, queued, submit, submitted
 
         asked = self._asked(job_overrides, initial_job_idx)

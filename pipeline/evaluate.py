@@ -13,7 +13,8 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
-from pipeline.verb import Refusal, verb
+from pipeline.command.refusal import Refusal
+from pipeline.command.verb import verb
 
 NUMBERS = (
     "steps",
@@ -40,8 +41,8 @@ def evaluate(cfg: DictConfig) -> dict:
     parts have no test part: their validation part is the held-out one. A run that diverged has no loss. Raises Refusal
     when a run has neither finished nor diverged.
     """
+    from pipeline.files.whole import write_atomically, write_json
     from pipeline.runs.directory import RunDirectory
-    from pipeline.runs.files import write_atomically, write_json
     from pipeline.runs.identity import directory_of
     from pipeline.runs.study import labels, runs_of
 
@@ -83,9 +84,9 @@ def _evaluate_run(cfg: DictConfig, names: tuple[str, str], run) -> dict:
 
     from pipeline.datasets.data import load_data
     from pipeline.datasets.space import Symbols
+    from pipeline.files.whole import read_lines
     from pipeline.models.build import size
     from pipeline.models.load import load_network
-    from pipeline.runs.files import read_lines
 
     torch.set_num_threads(cfg.trainer.threads)
     data = load_data(cfg.data)
@@ -222,8 +223,8 @@ def check(claim: Mapping, groups: list[dict]) -> dict:
 
 def _curves(runs: list[dict]) -> str:
     """Validation losses of every run: symbols, then a column a run."""
+    from pipeline.files.whole import read_lines
     from pipeline.runs.directory import RunDirectory
-    from pipeline.runs.files import read_lines
 
     columns = {
         f"{run['label']} s{run['seed']}": {

@@ -4,7 +4,8 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from pipeline.verb import Refusal, verb
+from pipeline.command.refusal import Refusal
+from pipeline.command.verb import verb
 
 
 def prepare(config: DictConfig) -> None:

@@ -8,10 +8,11 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from pipeline.runs.files import read_lines, write_atomically
-from pipeline.verb import Refusal, verb
+from pipeline.command.refusal import Refusal
+from pipeline.command.verb import verb
+from pipeline.files.whole import read_lines, write_atomically
 
-TEMPLATES = Path(__file__).with_name("report_page")
+TEMPLATES = Path(__file__).parent / "exhibits" / "page"
 MEASURES = {"nats per character": "test_loss", "bits per character": "test_bits"}  # unit of published numbers
 MOST_CURVES = 8  # groups in one figure
 FEW_CURVES = 6  # in each of several figures
@@ -127,7 +128,7 @@ def compare(rows: list[dict]) -> list[dict]:
 def figures(study: str, sections: list[dict]) -> list[dict]:
     """Loss curves, {"title", "svg"} each: a study in one figure or,
     if too many, a data set in figures of a few neighbours in rank."""
-    from pipeline.runs.figures import loss_curves, svg
+    from pipeline.exhibits.figures import loss_curves, svg
 
     rows = [row for section in sections for row in section["rows"]]
     if len(rows) <= MOST_CURVES:
@@ -153,7 +154,7 @@ def figures(study: str, sections: list[dict]) -> list[dict]:
 def findings(study: dict, sections: list[dict]) -> list[dict]:
     """What the study is about beside losses, {"title", "about", "svg"} each: loss by parameters or settings, forecasts
     of a series, bits that are carried."""
-    from pipeline.runs.figures import against_parameters, against_settings, carried, forecasts, svg
+    from pipeline.exhibits.figures import against_parameters, against_settings, carried, forecasts, svg
 
     drawn, name = [], study["study"]
     for section in sections if study.get("versus") == "parameters" else ():

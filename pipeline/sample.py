@@ -14,7 +14,7 @@ runs         folder with the studies' runs, default runs
 import sys
 from pathlib import Path
 
-from pipeline.verb import Refusal
+from pipeline.command.refusal import Refusal
 
 DEFAULTS = {"run": "", "prompt": "", "length": 500, "temperature": 0.7, "seed": 0, "runs": "runs"}
 

@@ -8,7 +8,8 @@ import math
 
 from omegaconf import DictConfig
 
-from pipeline.verb import Refusal, in_sweep, verb
+from pipeline.command.refusal import Refusal
+from pipeline.command.verb import in_sweep, verb
 
 
 def train(cfg: DictConfig) -> float:

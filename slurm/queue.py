@@ -16,9 +16,9 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
+from pipeline.command.refusal import Refusal
+from pipeline.files.whole import write_json
 from pipeline.runs.directory import RunDirectory
-from pipeline.runs.files import write_json
-from pipeline.verb import Refusal
 
 # Lines of a log that say nothing of the run.
 NOISE = ("submitit INFO", "srun: launch/slurm", "Error executing job with overrides")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
-from pipeline.verb import verb
+from pipeline.command.verb import verb
 
 if TYPE_CHECKING:
     from slurm.queue import Job
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def status(cfg: DictConfig) -> None:
     """Prints a line a run, those of the study first and then what else was submitted,
     and the ends of the failed ones' logs."""
-    from pipeline.verb import Refusal
+    from pipeline.command.refusal import Refusal
     from slurm import queue
 
     places = queue.queued()
@@ -49,8 +49,8 @@ def runs_of_study(cfg: DictConfig) -> list[Path]:
 
 def row(run: Path, job: "Job | None", places: dict) -> tuple[str, str, str, "Job | None"]:
     """A run's name, its state in a word, what there is to say of it, and its last job."""
+    from pipeline.files.whole import read_lines
     from pipeline.runs.directory import RunDirectory
-    from pipeline.runs.files import read_lines
 
     directory = RunDirectory(run)
     facts = directory.facts

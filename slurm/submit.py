@@ -8,7 +8,7 @@ import sys
 
 from omegaconf import DictConfig
 
-from pipeline.verb import verb
+from pipeline.command.verb import verb
 
 
 def submit(cfg: DictConfig) -> None:
@@ -16,10 +16,10 @@ def submit(cfg: DictConfig) -> None:
     Refusal: it is nonsense, there already, or not wanted by SLURM."""
     from hydra.core.hydra_config import HydraConfig
 
+    from pipeline.command.refusal import Refusal
     from pipeline.runs import scheduler
     from pipeline.runs.identity import directory_of
     from pipeline.train import refuse_nonsense
-    from pipeline.verb import Refusal
     from slurm import queue
 
     refuse_nonsense(cfg)

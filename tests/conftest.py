@@ -17,8 +17,8 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.utils import instantiate
 
+from pipeline.command.verb import CONF
 from pipeline.recurrence import native
-from pipeline.verb import CONF
 
 ROOT = CONF.parent
 SHARED = ROOT.parent / "shared" / "data"

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 import yaml
 
+from pipeline.command.verb import CONF
 from pipeline.corpora.prepared import load
 from pipeline.datasets.data import load_data
+from pipeline.files.whole import read_lines
 from pipeline.models.load import load_network
 from pipeline.probes.forecast import forecast
 from pipeline.probes.text import write
-from pipeline.runs.files import read_lines
-from pipeline.verb import CONF
 from tests.conftest import composed, trained
 
 

@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from pipeline.corpora.prepared import load
+from pipeline.files.whole import read_lines
 from pipeline.models.load import load_network
 from pipeline.runs.directory import RunDirectory
-from pipeline.runs.files import read_lines
 from tests.conftest import composed, prepared_text, words
 from tests.test_train import command, finish
 

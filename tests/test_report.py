@@ -9,8 +9,8 @@ from html.parser import HTMLParser
 
 import pytest
 
+from pipeline.command.refusal import Refusal
 from pipeline.report import evenly, visible, write_report
-from pipeline.verb import Refusal
 
 VOID = {"meta", "br", "link", "img", "input", "hr"}
 

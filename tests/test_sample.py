@@ -4,8 +4,8 @@ import sys
 
 import pytest
 
+from pipeline.command.refusal import Refusal
 from pipeline.sample import find_run, read_arguments, sample
-from pipeline.verb import Refusal
 from tests.conftest import ROOT
 
 

@@ -11,8 +11,8 @@ import time
 import pytest
 import torch
 
-from pipeline.runs.files import read_lines
-from pipeline.verb import Refusal
+from pipeline.command.refusal import Refusal
+from pipeline.files.whole import read_lines
 from tests.conftest import ROOT, needs_steps, trained
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pipeline.recurrence.products import linear, product, ready
+from pipeline.cells.products import linear, product, ready
 
 Product = Callable[[str, Tensor], Tensor]
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.cells.cell import Cell, Product
-from pipeline.recurrence.products import linear
+from pipeline.cells.products import linear
 
 
 class _Mutation(Cell):

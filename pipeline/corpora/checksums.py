@@ -3,7 +3,7 @@
 import hashlib
 from pathlib import Path
 
-from .corpus import CorpusError
+from pipeline.corpora.corpus import CorpusError
 
 # In data/raw/<corpus>: "sha256  name" of each text in reading order, as `sha256sum -c` reads it in files/.
 LIST = "SHA256SUMS"

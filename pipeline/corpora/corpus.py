@@ -8,7 +8,7 @@ from typing import Protocol
 
 from omegaconf import DictConfig
 
-from ..verb import Refusal
+from pipeline.command.refusal import Refusal
 
 
 class CorpusError(Refusal):

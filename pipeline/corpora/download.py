@@ -7,7 +7,7 @@ from pathlib import Path
 import requests
 from tqdm import tqdm
 
-from .corpus import CorpusError
+from pipeline.corpora.corpus import CorpusError
 
 TIMEOUT = (5, 30)  # seconds to connect, and between two pieces of the answer
 PIECE = 1 << 16  # bytes written at once; a cut loses the piece it falls into

@@ -3,10 +3,10 @@
 import re
 from pathlib import Path, PurePosixPath
 
-from .corpus import Corpus, CorpusError, Original
-from .download import Official
-from .packages import Apt
-from .unpack import from_deb, from_tar, one_file
+from pipeline.corpora.corpus import Corpus, CorpusError, Original
+from pipeline.corpora.download import Official
+from pipeline.corpora.packages import Apt
+from pipeline.corpora.unpack import from_deb, from_tar, one_file
 
 COMMIT = "4ac4815d5a00dc2eacab7824cf4e4baafe2773ac"
 URL = f"https://github.com/stacks/stacks-project/archive/{COMMIT}.tar.gz"

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from .corpus import Corpus, CorpusError, Original
-from .download import Official
-from .packages import Apt
-from .unpack import from_deb, from_tar, one_file
+from pipeline.corpora.corpus import Corpus, CorpusError, Original
+from pipeline.corpora.download import Official
+from pipeline.corpora.packages import Apt
+from pipeline.corpora.unpack import from_deb, from_tar, one_file
 
 SUBSETS = {
     "kernel": r"kernel/([^/]*|(sched|time|locking|rcu|events|irq)/.*)\.[ch]",  # 260 files, 6.2 MB

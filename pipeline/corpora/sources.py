@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from .checksums import intact, verify, write_list
-from .corpus import Corpus, CorpusError, Original
-from .landing import landing, lock
+from pipeline.corpora.checksums import intact, verify, write_list
+from pipeline.corpora.corpus import Corpus, CorpusError, Original
+from pipeline.files.landing import landing, lock
 
 PLACES = {"official": 1, "path": 1, "pip": 2, "apt": 2}  # order in which kinds of sources are tried; a mirror is first
 

@@ -4,7 +4,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from .corpus import Corpus, CorpusError, Original
+from pipeline.corpora.corpus import Corpus, CorpusError, Original
 
 
 @dataclass(frozen=True)

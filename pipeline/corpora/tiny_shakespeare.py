@@ -1,8 +1,8 @@
 """The 1.1 MB of Shakespeare that char-rnn and nanoGPT train on."""
 
-from .corpus import Corpus, Original
-from .download import Official
-from .unpack import one_file
+from pipeline.corpora.corpus import Corpus, Original
+from pipeline.corpora.download import Official
+from pipeline.corpora.unpack import one_file
 
 COMMIT = "6f9487a6fe5b420b7ca9afb0d7c078e37c1d1b4e"
 URL = f"https://raw.githubusercontent.com/karpathy/char-rnn/{COMMIT}/data/tinyshakespeare/input.txt"

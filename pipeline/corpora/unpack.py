@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 from tqdm import tqdm
 
-from .corpus import CorpusError
+from pipeline.corpora.corpus import CorpusError
 
 Choose = Callable[[str], str | None]  # a member's name -> the name under which it is kept, None: left out
 

@@ -1,8 +1,8 @@
 """Tolstoy's War and Peace as Karpathy, Johnson and Fei-Fei (2015) used it."""
 
-from .corpus import Corpus, Original
-from .download import Official
-from .unpack import one_file
+from pipeline.corpora.corpus import Corpus, Original
+from pipeline.corpora.download import Official
+from pipeline.corpora.unpack import one_file
 
 URL = "https://cs.stanford.edu/people/karpathy/char-rnn/warpeace_input.txt"
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pipeline.command.refusal import Refusal
 from pipeline.corpora.prepared import Prepared
 from pipeline.corpora.vocabulary import Vocabulary
 from pipeline.datasets.series import PARTS, split_borders
-from pipeline.verb import Refusal
 
 BLANK, RECALL, END = ".", "?", "\n"
 

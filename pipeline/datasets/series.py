@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from pipeline.command.refusal import Refusal
 from pipeline.datasets.space import Reals
 from pipeline.datasets.streams import Contiguous, Window
-from pipeline.verb import Refusal
 
 PARTS = ("train", "validation", "test")
 

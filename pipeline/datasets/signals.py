@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from pipeline.command.refusal import Refusal
 from pipeline.datasets.series import Series
-from pipeline.verb import Refusal
 
 
 @dataclass(frozen=True)

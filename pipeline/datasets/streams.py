@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline.verb import Refusal
+from pipeline.command.refusal import Refusal
 
 
 class Window(NamedTuple):

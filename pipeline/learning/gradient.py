@@ -6,11 +6,11 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from pipeline.command.refusal import Refusal
 from pipeline.datasets.streams import Contiguous, Window
 from pipeline.learning.learning import Learning
 from pipeline.learning.losses import total_loss
 from pipeline.models.model import SequenceModel
-from pipeline.verb import Refusal
 
 
 class GradientLearning(Learning):

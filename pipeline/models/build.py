@@ -7,10 +7,10 @@ import torch
 from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from pipeline.command.refusal import Refusal
 from pipeline.datasets.data import Data
 from pipeline.datasets.space import Reals, Symbols
 from pipeline.models.model import SequenceModel
-from pipeline.verb import Refusal
 
 SIZES = ("layers", "hidden", "states", "units", "order", "taps")
 # What a pass reads at once where the trainer does not say: streams side by side (symbols; a series is one), and steps.

@@ -3,10 +3,10 @@
 import torch
 from torch import Tensor, nn
 
+from pipeline.cells.products import linear
 from pipeline.datasets.space import Reals, Symbols
 from pipeline.models.model import SequenceModel, State
 from pipeline.models.taps import delayed, no_taps
-from pipeline.recurrence.products import linear
 
 
 class DelayTaps(SequenceModel):

@@ -11,11 +11,11 @@ from scipy.linalg import blas
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pipeline.command.refusal import Refusal
 from pipeline.datasets.space import Reals, Symbols
 from pipeline.datasets.streams import Window
 from pipeline.models.model import State, StatisticsModel
 from pipeline.models.reservoir import Reservoir
-from pipeline.verb import Refusal
 
 CHUNK = 1024  # rows of the normal equations that are built at once: C B, about
 NOISE_PERIOD = 2**16  # positions after which the noise repeats

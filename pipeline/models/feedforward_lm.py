@@ -5,11 +5,11 @@ import math
 import torch
 from torch import Tensor, nn
 
+from pipeline.cells.products import linear
+from pipeline.command.refusal import Refusal
 from pipeline.datasets.space import Symbols
 from pipeline.models.model import SequenceModel, State
 from pipeline.models.taps import delayed, no_taps
-from pipeline.recurrence.products import linear
-from pipeline.verb import Refusal
 
 
 class FeedforwardLM(SequenceModel):

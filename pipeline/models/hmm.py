@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pipeline.command.refusal import Refusal
 from pipeline.datasets.space import Reals, Symbols
 from pipeline.models.emissions import Categorical, Gaussian, Likelihood, draw_proportions, proportions
 from pipeline.models.model import State, StatisticsModel
-from pipeline.verb import Refusal
 
 SCALE = 4  # steps from one scaling to the next
 CACHE = 200_000  # bytes of one step of the streams that are run side by side: SCALE times as many stay in the cache

@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pipeline.verb import Refusal
+from pipeline.command.refusal import Refusal
 
 CONVERGED = 1e-13  # of sqrt(P_ii P_jj), for the change of P_ij in a step
 BLOCK = 6  # steps of a recurrence that are one product

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from pipeline.command.refusal import Refusal
 from pipeline.datasets.space import Reals, Symbols
 from pipeline.models.kalman import (
     Array,
@@ -24,7 +25,6 @@ from pipeline.models.kalman import (
     weighted_sum,
 )
 from pipeline.models.model import State, StatisticsModel
-from pipeline.verb import Refusal
 
 
 class LinearDynamicalSystem(StatisticsModel):

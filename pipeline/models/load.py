@@ -2,13 +2,13 @@
 
 import torch
 
+from pipeline.command.refusal import Refusal
 from pipeline.datasets.data import Data
 from pipeline.models.build import build
 from pipeline.models.model import SequenceModel
 from pipeline.models.recurrent import RecurrentNetwork
 from pipeline.recurrence.engines import choose
 from pipeline.runs.directory import RunDirectory
-from pipeline.verb import Refusal
 
 
 def load_network(run: RunDirectory, data: Data) -> SequenceModel:

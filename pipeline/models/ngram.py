@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pipeline.command.refusal import Refusal
 from pipeline.datasets.space import Reals, Symbols
 from pipeline.datasets.streams import Window
 from pipeline.learning.losses import total_loss
@@ -14,7 +15,6 @@ from pipeline.models.kneser_ney import estimate_discounts, on_edges, smooth
 from pipeline.models.model import State, StatisticsModel
 from pipeline.models.suffixes import grow
 from pipeline.models.taps import delayed, no_taps
-from pipeline.verb import Refusal
 
 MOST = 2**29  # symbols of a text
 PIECE = 2**20  # probabilities computed at a time

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.cells.cell import Cell
+from pipeline.cells.products import linear
+from pipeline.command.refusal import Refusal
 from pipeline.datasets.space import Reals, Symbols
 from pipeline.models.model import SequenceModel, State
 from pipeline.models.stepping import Stepper
 from pipeline.recurrence import engines
-from pipeline.recurrence.products import linear
-from pipeline.verb import Refusal
 
 
 class RecurrentNetwork(SequenceModel):

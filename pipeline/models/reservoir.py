@@ -14,7 +14,7 @@ from scipy.sparse.linalg import ArpackError, eigs
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pipeline.verb import Refusal
+from pipeline.command.refusal import Refusal
 
 LARGEST_DENSE = 1500  # units up to which all eigenvalues are computed: seconds; above, the largest ones alone
 FEW_STREAMS = 16  # below, scipy's sparse product is faster than torch's embedding bag

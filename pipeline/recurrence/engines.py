@@ -26,10 +26,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pipeline.cells.cell import Cell
+from pipeline.command.refusal import Refusal
 from pipeline.recurrence import fused, native
 from pipeline.recurrence.columns import Unsupported
 from pipeline.recurrence.programs import Lease, borrow, record
-from pipeline.verb import Refusal
 
 ENGINES = ("reference", "fused", "deferred", "compiled", "library")
 CHECKED = 8  # steps on which compiled kernels are compared with what they were compiled from

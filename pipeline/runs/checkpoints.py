@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
-from pipeline.runs.files import write_atomically
+from pipeline.files.whole import write_atomically
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
-from pipeline.lock import Held, Lock
-from pipeline.runs.files import read_lines, write_atomically, write_json
+from pipeline.command.refusal import Refusal
+from pipeline.files.lock import Held, Lock
+from pipeline.files.whole import read_lines, write_atomically, write_json
 from pipeline.runs.identity import Identity, code_version
-from pipeline.verb import Refusal
 
 
 class RunDirectory:

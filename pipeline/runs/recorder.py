@@ -9,12 +9,12 @@ from types import SimpleNamespace
 import pytorch_lightning as lightning
 import torch
 
+from pipeline.command.refusal import Refusal
+from pipeline.files.whole import append_line
 from pipeline.learning.learning import Learning
 from pipeline.runs.directory import RunDirectory
-from pipeline.runs.files import append_line
 from pipeline.runs.progress import Progress
 from pipeline.runs.tracking import Tracking
-from pipeline.verb import Refusal
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 

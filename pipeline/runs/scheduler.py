@@ -10,7 +10,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from pipeline.verb import Refusal
+from pipeline.command.refusal import Refusal
 
 JOB = os.environ.get("SLURM_JOB_ID")
 RESTARTS = int(os.environ.get("SLURM_RESTART_COUNT") or 0)

@@ -14,6 +14,8 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.strategies import DDPStrategy
 
+from pipeline.command.refusal import Refusal
+from pipeline.command.verb import in_sweep
 from pipeline.datasets.data import Data
 from pipeline.datasets.space import Symbols
 from pipeline.learning.gradient import GradientLearning
@@ -34,7 +36,6 @@ from pipeline.runs.progress import Progress
 from pipeline.runs.recorder import Diverged, Recorder
 from pipeline.runs.scheduler import RANK
 from pipeline.runs.tracking import Tracking
-from pipeline.verb import Refusal, in_sweep
 
 
 def run_session(cfg: DictConfig, data: Data, identity: Identity, run: RunDirectory) -> float:

@@ -6,7 +6,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
-from pipeline.verb import Refusal
+from pipeline.command.refusal import Refusal
 
 
 def runs_of(cfg: DictConfig) -> list[DictConfig]:

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING
 import filelock
 from omegaconf import DictConfig, OmegaConf
 
+from pipeline.command.refusal import Refusal
+from pipeline.files.whole import read_lines
 from pipeline.runs.directory import RunDirectory
-from pipeline.runs.files import read_lines
-from pipeline.verb import Refusal
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -151,7 +151,7 @@ class Tracking:
     def finish(self, run: RunDirectory, network, status: str = "FINISHED") -> None:
         """The rest of the record, the loss curve as a figure, the configuration and,
         where the run has ended well, the model."""
-        from pipeline.runs.figures import loss_curves
+        from pipeline.exhibits.figures import loss_curves
 
         self.push(run)
         self.client.log_figure(

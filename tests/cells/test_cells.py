@@ -8,8 +8,8 @@ from torch import nn
 
 from pipeline.cells.mrnn import FullMultiplicativeRNN, MultiplicativeRNN
 from pipeline.cells.rnn import TanhRNN
+from pipeline.command.verb import CONF
 from pipeline.recurrence import engines, native, schedule
-from pipeline.verb import CONF
 from tests.conftest import composed, needs_steps
 from tests.oracles import cells as oracle
 

@@ -8,6 +8,7 @@ import random
 import numpy as np
 import pytest
 
+from pipeline.command.refusal import Refusal
 from pipeline.corpora import reading
 from pipeline.corpora.corpus import CorpusError
 from pipeline.corpora.preparation import prepare
@@ -15,7 +16,6 @@ from pipeline.corpora.prepared import load
 from pipeline.corpora.sources import fetch
 from pipeline.corpora.tiny_shakespeare import TinyShakespeare
 from pipeline.corpora.vocabulary import Vocabulary
-from pipeline.verb import Refusal
 
 SPLITS = {"80-10-10": [80, 90, 100], "95-5": [95, 100], "90-10": [90, 100]}
 

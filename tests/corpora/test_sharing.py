@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from hydra.utils import instantiate
 
+from pipeline.command.refusal import Refusal
 from pipeline.corpora import preparation, prepared
-from pipeline.verb import Refusal
 from tests.conftest import composed, prepared_text, words
 
 

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from pipeline.corpora import landing, packages
+from pipeline.corpora import packages
 from pipeline.corpora.corpus import CorpusError, Original
 from pipeline.corpora.download import Official
 from pipeline.corpora.latex import Latex
@@ -20,6 +20,7 @@ from pipeline.corpora.sources import fetch
 from pipeline.corpora.tiny_shakespeare import TinyShakespeare
 from pipeline.corpora.unpack import one_file
 from pipeline.corpora.war_and_peace import WarAndPeace
+from pipeline.files import landing
 
 NOWHERE = Official("http://127.0.0.1:9/a.txt")
 COMMON = dict(symbols="characters", split="80-10-10", prepared="unused", prompts=[])

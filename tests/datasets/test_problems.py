@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from hydra.utils import instantiate
 
+from pipeline.command.refusal import Refusal
 from pipeline.corpora.prepared import Prepared
 from pipeline.datasets.problems import Copying
 from pipeline.datasets.space import Symbols
-from pipeline.verb import Refusal
 from tests.conftest import composed
 
 

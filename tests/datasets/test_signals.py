@@ -5,10 +5,10 @@ import pytest
 import torch
 from hydra.utils import instantiate
 
+from pipeline.command.refusal import Refusal
 from pipeline.datasets.series import Series, SeriesStreams, split_borders
 from pipeline.datasets.signals import MackeyGlass, Sine, Sunspots, reservoirpy_step, runge_kutta
 from pipeline.datasets.space import Reals
-from pipeline.verb import Refusal
 from tests.conftest import composed
 
 

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
+from pipeline.command.refusal import Refusal
 from pipeline.datasets.streams import Streams
-from pipeline.verb import Refusal
 
 V = 7
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import yaml
 
+from pipeline.command.verb import CONF
 from pipeline.corpora.prepared import load
-from pipeline.runs.files import read_lines
-from pipeline.verb import CONF
+from pipeline.files.whole import read_lines
 from tests.conftest import composed, prepared_text, trained
 from tests.oracles.min_char_rnn import MinCharRNN
 

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
+from pipeline.command.refusal import Refusal
+from pipeline.files.whole import read_lines
 from pipeline.learning.statistics import StatisticsLearning
-from pipeline.runs.files import read_lines
-from pipeline.verb import Refusal
 from tests.conftest import composed, prepared_text, trained, words
 from tests.test_train import command, finish
 

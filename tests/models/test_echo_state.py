@@ -8,6 +8,7 @@ import pytest
 import torch
 from scipy import sparse
 
+from pipeline.command.refusal import Refusal
 from pipeline.datasets.series import SeriesStreams
 from pipeline.datasets.signals import MackeyGlass, Sine
 from pipeline.datasets.space import Reals, Symbols
@@ -16,7 +17,6 @@ from pipeline.models import echo_state
 from pipeline.models.build import build
 from pipeline.models.echo_state import NOISE_PERIOD, EchoState, add_products, ridge_solution
 from pipeline.models.reservoir import Reservoir, radius_to_scale, spectral_radius
-from pipeline.verb import Refusal
 from tests.conftest import composed
 
 SETTINGS = {

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 import torch
 
+from pipeline.command.refusal import Refusal
 from pipeline.datasets.space import Reals, Symbols
 from pipeline.models.feedforward_lm import FeedforwardLM
-from pipeline.verb import Refusal
 
 V, K, m, h = 5, 3, 2, 4
 

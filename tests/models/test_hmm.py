@@ -11,13 +11,13 @@ import pytest
 import torch
 from torch import Tensor
 
+from pipeline.command.refusal import Refusal
 from pipeline.datasets.space import Reals, Symbols
 from pipeline.datasets.streams import Streams
 from pipeline.models import hmm
 from pipeline.models.build import build
 from pipeline.models.emissions import FLOOR
 from pipeline.models.hmm import HiddenMarkovModel
-from pipeline.verb import Refusal
 from tests.conftest import composed
 
 

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
+from pipeline.command.refusal import Refusal
 from pipeline.datasets.space import Reals, Symbols
 from pipeline.models import kalman
 from pipeline.models.build import build
 from pipeline.models.lds import LinearDynamicalSystem
-from pipeline.verb import Refusal
 from tests.conftest import composed
 from tests.oracles.dense_gaussian import DenseGaussian
 

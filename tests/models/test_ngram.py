@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
+from pipeline.command.refusal import Refusal
 from pipeline.datasets.space import Reals, Symbols
 from pipeline.datasets.streams import Streams
 from pipeline.models.build import build
 from pipeline.models.ngram import NGram
 from pipeline.models.suffixes import grow
-from pipeline.verb import Refusal
 from tests.conftest import SHARED, composed
 from tests.oracles.ngram import KneserNey
 

@@ -4,11 +4,11 @@ import torch
 from hydra.utils import instantiate
 from torch.nn import functional as F
 
+from pipeline.command.verb import CONF
 from pipeline.datasets.space import Symbols
 from pipeline.models.recurrent import RecurrentNetwork
 from pipeline.models.stepping import Line, Stepper
 from pipeline.recurrence import native
-from pipeline.verb import CONF
 from tests.conftest import composed, needs_steps
 from tests.oracles import cells as oracle
 

@@ -5,11 +5,11 @@ import torch
 
 from pipeline.cells.cell import Cell
 from pipeline.cells.mrnn import FullMultiplicativeRNN
+from pipeline.command.refusal import Refusal
 from pipeline.datasets.space import Symbols
 from pipeline.models.recurrent import RecurrentNetwork
 from pipeline.models.stepping import Line, Stepper
 from pipeline.recurrence import engines, native
-from pipeline.verb import Refusal
 from tests.conftest import needs_steps
 
 pytestmark = needs_steps

@@ -7,7 +7,7 @@ import signal
 import pytest
 import torch
 
-from pipeline.runs.files import read_lines
+from pipeline.files.whole import read_lines
 from tests.conftest import prepared_text, trained, words
 
 FORKED = multiprocessing.get_context("forkserver")
@@ -43,7 +43,7 @@ def kill_in_step(count: int) -> None:
 
 def kill_while_writing(name: str, count: int) -> None:
     """When half of the `count`th file called `name` has reached the disk."""
-    import pipeline.runs.files as files
+    import pipeline.files.whole as files
 
     whole = files.os.fsync
 
@@ -171,8 +171,8 @@ def same(ours, theirs, place=""):
 
 
 def test_two_processes_may_not_train_one_run(whole, tmp_path):
+    from pipeline.command.refusal import Refusal
     from pipeline.runs.directory import RunDirectory
-    from pipeline.verb import Refusal
 
     run = RunDirectory(tmp_path / "study" / "run")
     lock = run.lock()

@@ -5,8 +5,8 @@ import signal
 
 import pytest
 
+from pipeline.command.refusal import Refusal
 from pipeline.runs import scheduler
-from pipeline.verb import Refusal
 from tests.conftest import composed
 
 

@@ -4,11 +4,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from pipeline.command.refusal import Refusal
 from pipeline.corpora.prepared import load
+from pipeline.files.whole import read_lines
 from pipeline.models.load import load_network
-from pipeline.runs.files import read_lines
 from pipeline.runs.tracking import database
-from pipeline.verb import Refusal
 from tests.conftest import composed, trained
 
 FORKED = multiprocessing.get_context("forkserver")

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from pipeline.datasets.data import load_data
+from pipeline.files.whole import read_lines
 from pipeline.runs.directory import RunDirectory
-from pipeline.runs.files import read_lines
 from pipeline.runs.identity import identify
 from tests.conftest import composed, trained
 from tests.runs.test_resume import records, same

@@ -6,12 +6,12 @@ import time
 
 import pytest
 
-from pipeline import lock as module
-from pipeline.lock import Held, Lock
+from pipeline.files import lock as module
+from pipeline.files.lock import Held, Lock
 from tests.conftest import ROOT
 
 TAKE = (
-    "import sys, time; from pipeline.lock import Lock; "
+    "import sys, time; from pipeline.files.lock import Lock; "
     "Lock(sys.argv[1]).acquire(); print('held', flush=True); time.sleep(60)"
 )
 
@@ -123,7 +123,7 @@ def test_waiting_gets_the_lock_when_it_is_given_back(file):
 
 
 def test_who_has_lost_the_lock_writes_no_more(file):
-    code = TAKE.replace("; Lock(", "; import pipeline.lock as module; module.BEAT = 0.1; Lock(")
+    code = TAKE.replace("; Lock(", "; import pipeline.files.lock as module; module.BEAT = 0.1; Lock(")
     other = subprocess.Popen([sys.executable, "-c", code, str(file)], cwd=ROOT, stdout=subprocess.PIPE, text=True)
     assert other.stdout.readline() == "held\n"
     elsewhere(file)

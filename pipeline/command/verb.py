@@ -13,11 +13,9 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-CONF = Path(__file__).parent.parent / "conf"
+from pipeline.command.refusal import Refusal
 
-
-class Refusal(ValueError):
-    """Bad input, or a state that forbids the work. The message is one line: the value, the place, the mend."""
+CONF = Path(__file__).parent.parent.parent / "conf"
 
 
 def in_sweep() -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pipeline.lock import Lock
+from pipeline.files.lock import Lock
 
 
 @contextmanager

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from pipeline.runs.figures import against_settings, carried, loss_curves, svg
+from pipeline.exhibits.figures import against_settings, carried, loss_curves, svg
 
 
 def records(losses, every=5):

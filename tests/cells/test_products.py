@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from pipeline.recurrence import engines, products
+from pipeline.cells import products
+from pipeline.recurrence import engines
 from tests.cells.test_cells import NAMES, B, make, symbols
 
 

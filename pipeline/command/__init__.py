@@ -1,0 +1,1 @@
+"""How the verbs start, and how they refuse."""

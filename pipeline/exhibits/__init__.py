@@ -1,0 +1,1 @@
+"""Figures, tables and galleries: what people look at."""
