@@ -81,9 +81,9 @@ def _micro(seconds: float) -> str:
 
 def _values():
     """[STEPS + 2001, 1]; the first STEPS + 1 are learned from."""
-    from pipeline.datasets.signals import MackeyGlass
+    from pipeline.datasets.mackey_glass import MackeyGlass
 
-    return MackeyGlass(STEPS + 2001, 17, 0.2, 0.1, 10, 1.2, "reservoirpy", 5555, "80-10-10", False).generate().values
+    return MackeyGlass(STEPS + 2001, 17, 0.2, 0.1, 10, 1.2, "reservoirpy", 5555, "80-10-10", False).open().values
 
 
 def _network(dtype):
@@ -95,6 +95,8 @@ def _network(dtype):
     torch.manual_seed(0)
     return EchoState(
         Reals(1),
+        Reals(1),
+        (),
         units=UNITS,
         spectral_radius=1.25,
         connectivity=CONNECTIVITY,
@@ -135,28 +137,26 @@ def _reservoirpy(values) -> tuple[dict, object]:
     return {"drive": drive, "fit": fit}, network.run(values[STEPS:-1])
 
 
-def _streams(values, streams: int, dtype):
+def _batches(values, streams: int):
     import numpy as np
 
-    from pipeline.datasets.series import SeriesStreams
+    from pipeline.datasets.series import SeriesWindows
 
-    return SeriesStreams(
-        values[: STEPS + 1], np.empty((STEPS + 1, 0)), streams, min(10_000, STEPS // streams), dtype=dtype
-    )
+    return SeriesWindows(values[: STEPS + 1], np.empty((STEPS + 1, 0)), streams, min(10_000, STEPS // streams))
 
 
 def _ours(values, streams: int, dtype) -> tuple[float, object]:
     import torch
 
     network = _network(dtype)
-    windows = _streams(values, streams, dtype)
+    batches = _batches(values, streams)
     started = time.process_time()
     statistics = network.zero_statistics(STEPS)
-    for step in range(len(windows)):
-        window = windows.window(step)
-        if window.reset:
+    for step in range(len(batches)):
+        batch = batches.at(step).to(network.device, dtype)
+        if not batch.carried:
             state = network.start(streams)
-        state, _ = network.accumulate(statistics, window, state)
+        state, _ = network.accumulate(statistics, batch, state)
     network.update(statistics)
     spent = time.process_time() - started
     if streams > 1:  # the state after the whole series, as one stream has it
@@ -166,11 +166,11 @@ def _ours(values, streams: int, dtype) -> tuple[float, object]:
 
 
 def _drive(values, streams: int, dtype) -> float:
-    network, windows = _network(dtype), _streams(values, streams, dtype)
+    network, batches = _network(dtype), _batches(values, streams)
     started = time.process_time()
     state = network.start(streams)
-    for step in range(len(windows)):
-        _, state = network(windows.window(step).inputs, state)  # nothing is learned, so the readout costs nothing
+    for step in range(len(batches)):
+        _, state = network(batches.at(step).inputs.to(dtype), state)  # nothing is learned, so the readout costs nothing
     return time.process_time() - started
 
 

@@ -2,7 +2,6 @@
 
 import statistics
 import time
-from types import SimpleNamespace
 
 V, STREAMS, LENGTH = 65, 2000, 500
 STEPS = {10: 7, 50: 3}  # N -> steps of EM, of which the first one warms up
@@ -45,11 +44,11 @@ def _compare(states: int) -> list[str]:
     from pipeline.models.hmm import HiddenMarkovModel
 
     torch.manual_seed(0)
-    source = HiddenMarkovModel(Symbols(V), 2 * states, 0.0, 1.0, "float64")
+    source = HiddenMarkovModel(Symbols(V), Symbols(V), (), 2 * states, 0.0, 1.0, "float64")
     x, _ = source.sample(source.start(STREAMS), LENGTH)
     torch.manual_seed(1)
-    ours = {"float64": HiddenMarkovModel(Symbols(V), states, 0.0, 1.0, "float64")}
-    ours["float32"] = HiddenMarkovModel(Symbols(V), states, 0.0, 1.0, "float32")
+    ours = {"float64": HiddenMarkovModel(Symbols(V), Symbols(V), (), states, 0.0, 1.0, "float64")}
+    ours["float32"] = HiddenMarkovModel(Symbols(V), Symbols(V), (), states, 0.0, 1.0, "float32")
     ours["float32"].load_state_dict(ours["float64"].state_dict())
     peers = {name: _hmmlearn(ours["float64"], name) for name in ("scaling", "log")}
     steps = {name: lambda net=net: _step(net, x) for name, net in ours.items()}
@@ -74,8 +73,10 @@ def _compare(states: int) -> list[str]:
 
 
 def _step(net, x) -> None:
+    from pipeline.datasets.batch import Batch
+
     sums = net.zero_statistics(x.numel())
-    net.accumulate(sums, SimpleNamespace(inputs=x[:-1], targets=x[1:], reset=True), net.start(x.shape[1]))
+    net.accumulate(sums, Batch(x[:-1], x[1:], x[1:].numel()), net.start(x.shape[1]))
     net.update(sums)
 
 

@@ -79,7 +79,7 @@ def _system(states: int, observed: int):
     from pipeline.models.lds import LinearDynamicalSystem
 
     torch.manual_seed(0)
-    model = LinearDynamicalSystem(space=Reals(observed), states=states, radius=0.95, floor=1e-6)
+    model = LinearDynamicalSystem(Reals(observed), Reals(observed), (), states=states, radius=0.95, floor=1e-6)
     model.R.copy_(0.2 * torch.eye(observed))
     _, y = model.sample(model.start(1), T)
     return model, y
@@ -148,11 +148,10 @@ def _dynamax(model, y):
 
 def _ours(model, y):
     """Functions as above; the first one leaves the covariances in their table."""
-    from types import SimpleNamespace
-
+    from pipeline.datasets.batch import Batch
     from pipeline.models.kalman import rts_smoother
 
-    window = SimpleNamespace(inputs=y[:-1], targets=y[1:], reset=True)
+    window = Batch(y[:-1], y[1:], y[1:].numel())
     before = {name: value.clone() for name, value in model.state_dict().items()}
 
     def smooth():

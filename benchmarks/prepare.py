@@ -59,7 +59,8 @@ def kernel_tree(raw: Path) -> str:
 
 def corpus(symbols: str, raw: Path) -> Linux:
     return Linux(
-        name="linux",
+        folder="linux",
+        dataset="pipeline.datasets.text.Text",
         symbols=symbols,
         split="80-10-10",
         prepared=str(raw / "prepared/linux" / symbols),

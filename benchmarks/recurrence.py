@@ -234,13 +234,25 @@ def _sampling(hidden: int) -> dict:
     from pipeline.cells.lstm import LSTM
     from pipeline.datasets.space import Symbols
     from pipeline.models.recurrent import RecurrentNetwork
-    from pipeline.models.stepping import Stepper
 
-    network = RecurrentNetwork(Symbols(V), LSTM, 2, hidden, None, 0.0, False, 0.0, False).eval()
+    symbols = Symbols(V)
+    network = RecurrentNetwork(
+        symbols,
+        symbols,
+        given=(),
+        cell=LSTM,
+        layers=2,
+        hidden=hidden,
+        embedding=None,
+        dropout=0.0,
+        skip_connections=False,
+        initial_state=0.0,
+        learned_initial_state=False,
+    ).eval()
     lstm, readout, rows = torch.nn.LSTM(V, hidden, 2).eval(), torch.nn.Linear(hidden, V), torch.eye(V)
 
     def ours(count):
-        step = Stepper(network, network.start(1))
+        step = network.stepper(network.start(1))
         for index in range(count):
             step(index % V)
 

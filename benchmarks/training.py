@@ -58,9 +58,8 @@ def _composed(overrides: list[str]):
 def _prepared(folder: Path) -> list[str]:
     import random
 
-    from hydra.utils import instantiate
-
     from pipeline.corpora import preparation, sources
+    from pipeline.corpora.corpus import corpus_of
 
     draw = random.Random(0)
     (folder / "text.txt").write_text(
@@ -81,7 +80,7 @@ def _prepared(folder: Path) -> list[str]:
         "trainer.accelerator=cpu",
         "trainer.progress=lines",
     ]
-    corpus = instantiate(_composed(overrides).data)
+    corpus = corpus_of(_composed(overrides).data)
     sources.fetch(corpus, folder / "raw", None)
     preparation.prepare(corpus, folder / "raw")
     return overrides
@@ -89,38 +88,35 @@ def _prepared(folder: Path) -> list[str]:
 
 def _whole(overrides: list[str]) -> float:
     """Seconds a step of `pipeline.train`."""
-    from pipeline.corpora.prepared import load
     from pipeline.runs.directory import RunDirectory
-    from pipeline.runs.identity import identify
+    from pipeline.runs.identity import directory_of
     from pipeline.train import train
 
     cfg = _composed(overrides)
     train(cfg)
-    return RunDirectory(identify(cfg, load(cfg.data.prepared)).directory).facts["seconds"] / STEPS
+    return RunDirectory(directory_of(cfg)).facts["seconds"] / STEPS
 
 
 def _bare(overrides: list[str]) -> float:
     """Seconds a step of the least code that learns the same."""
     import torch
 
-    from pipeline.corpora.prepared import load
-    from pipeline.datasets.streams import Streams
-    from pipeline.recurrence.engines import choose
-    from pipeline.runs.session import initial_network
+    from pipeline.datasets.data import load_data
+    from pipeline.runs.building import initial_network
 
     cfg = _composed(overrides)
-    prepared = load(cfg.data.prepared)
-    network, streams = initial_network(cfg, prepared), Streams(prepared.train, len(prepared.vocabulary), 50, 50)
-    network.engine = choose("auto", network.cells, "cpu")
+    data = load_data(cfg.data)
+    network, batches = initial_network(cfg, data), data.training(50, 50)
+    network.run_on("cpu")
     parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
     optimizer = torch.optim.RMSprop(parameters, lr=0.002, alpha=0.95)
     started = time.perf_counter()
     for step in range(STEPS):
-        window = streams.window(step)
-        if window.reset:
+        batch = batches.at(step)
+        if not batch.carried:
             state = network.start(50)
-        logits, state = network(window.inputs, tuple(part.detach() for part in state))
-        loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), window.targets.flatten())
+        logits, state = network(batch.inputs, tuple(part.detach() for part in state))
+        loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), batch.targets.flatten())
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_value_(parameters, 5.0)

@@ -84,7 +84,7 @@ class SlurmLauncher(Launcher):
         """The sweep's runs. Refusal: one that no job could train."""
         from pipeline.runs import scheduler
         from pipeline.runs.identity import directory_of
-        from pipeline.train import refuse_nonsense
+        from pipeline.train import refuse_sweeps
         from slurm.queue import Training
 
         asked = []
@@ -94,7 +94,7 @@ class SlurmLauncher(Launcher):
                 whole.hydra.job.num = first + number
             HydraConfig.instance().set_config(whole)
             cfg = OmegaConf.masked_copy(whole, [key for key in whole if key != "hydra"])
-            refuse_nonsense(cfg)
+            refuse_sweeps(cfg)
             asked.append(Asked(directory_of(cfg), Training(("-m", *overrides, "hydra/launcher=basic")), cfg))
         warning = scheduler.refuse_shared_sqlite(asked[0].cfg.tracking.uri)
         if warning:

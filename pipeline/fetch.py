@@ -8,14 +8,14 @@ from pipeline.command.refusal import Refusal
 from pipeline.command.verb import verb
 
 
-def fetch(config: DictConfig) -> None:
-    """Puts the texts of `config.data` and their card into <paths.raw>/<data.name>. Refusal: no source has them."""
+def fetch(cfg: DictConfig) -> None:
+    """Puts the texts of `cfg.data` and their card into <paths.raw>/<data.name>. Refusal: no source has them."""
     from pipeline.corpora import sources
     from pipeline.corpora.corpus import corpus_of
 
-    mirror = Path(config.paths.mirror) if config.paths.mirror else None
+    mirror = Path(cfg.paths.mirror) if cfg.paths.mirror else None
     try:
-        sources.fetch(corpus_of(config.data), Path(config.paths.raw), mirror)
+        sources.fetch(corpus_of(cfg.data), Path(cfg.paths.raw), mirror)
     except OSError as error:  # a full disk, a folder that cannot be written
         raise Refusal(str(error)) from error
 

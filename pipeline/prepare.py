@@ -8,13 +8,13 @@ from pipeline.command.refusal import Refusal
 from pipeline.command.verb import verb
 
 
-def prepare(config: DictConfig) -> None:
+def prepare(cfg: DictConfig) -> None:
     """Makes <data.prepared> from <paths.raw>/<data.name>. Refusal: nothing fetched, an empty or too short corpus."""
     from pipeline.corpora import preparation
     from pipeline.corpora.corpus import corpus_of
 
     try:
-        preparation.prepare(corpus_of(config.data), Path(config.paths.raw))
+        preparation.prepare(corpus_of(cfg.data), Path(cfg.paths.raw))
     except OSError as error:  # a full disk, a missing file
         raise Refusal(str(error)) from error
 

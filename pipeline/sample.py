@@ -1,12 +1,13 @@
-"""Text from a trained run, as it comes:
+"""What a trained run writes, as it comes: text, answers to questions, a forecast.
+
 python -m pipeline.sample run=NAME [prompt=TEXT] [length=500] [temperature=0.7] [seed=0]
 
 run          a run's directory, or a part of its name that only one run has; default: the run trained last
-prompt       read first and printed; symbols that the run's vocabulary lacks are read as unknown, with a warning; empty:
-             the text starts as after a line break; of any length
-length       symbols to write, from 0
-temperature  0: always the most likely symbol; below 1: safer than the model's own distribution; 1: as it is;
-             above: wilder
+prompt       of a text: read first and printed; symbols that the run's vocabulary lacks are read as unknown, with a
+             warning; empty: the text starts as after a line break; of any length
+length       symbols to write, or steps to forecast, from 0
+temperature  0: always the most likely symbol; below 1: safer than the model's own distribution; 1: as it is; above:
+             wilder
 seed         of the random numbers: the same seed writes the same text
 runs         folder with the studies' runs, default runs
 """
@@ -20,40 +21,29 @@ DEFAULTS = {"run": "", "prompt": "", "length": 500, "temperature": 0.7, "seed": 
 
 
 def sample(run: str, prompt: str, length: int, temperature: float, seed: int, runs: str) -> None:
-    """Writes `length` symbols of the run to standard output, piece by piece."""
-    import itertools
-
+    """Writes what the run writes to standard output, piece by piece: text, answers to questions, a forecast."""
     import torch
 
     from pipeline.datasets.data import load_data
-    from pipeline.datasets.space import Symbols
-    from pipeline.models.load import load_network
-    from pipeline.probes.text import generate
+    from pipeline.runs.building import load_network
     from pipeline.runs.directory import RunDirectory
 
     if length < 0:
-        raise Refusal(f"length={length}: take a number of symbols from 0")
+        raise Refusal(f"length={length}: take a number of elements from 0")
     if not 0 <= temperature < float("inf"):
         raise Refusal(
-            f"temperature={temperature}: take a number from 0 "
-            "(0: the most likely symbol, 1: the model's own distribution)"
+            f"temperature={temperature}: take a number from 0 (0: the likeliest, 1: the model's own distribution)"
         )
     directory = RunDirectory(find_run(run, Path(runs)))
     cfg = directory.config()
     torch.set_num_threads(cfg.trainer.threads)
     data = load_data(cfg.data)
-    if not isinstance(data.space, Symbols):
-        raise Refusal(
-            f"{directory.path} models {cfg.data.name}, a series of numbers, "
-            "and writes no text: its forecast is in the report"
-        )
+    warning = data.check_prompt(prompt)
     network = load_network(directory, data)
-    unknown = "".join(dict.fromkeys(c for c in prompt if (data.vocabulary.encode(c) == len(data.vocabulary)).any()))
-    if unknown:
-        print(f"warning: {directory.path.name} has never seen {unknown!r}: read as unknown", file=sys.stderr)
+    if warning:
+        print(f"warning: {warning}", file=sys.stderr)
     sys.stdout.write(prompt)
-    pieces = generate(network, data.vocabulary, prompt, temperature, torch.Generator().manual_seed(seed))
-    for piece in itertools.islice(pieces, length):
+    for piece in data.write(network, prompt, temperature, length, torch.Generator().manual_seed(seed)):
         sys.stdout.write(piece)
         sys.stdout.flush()
     sys.stdout.write("\n")

@@ -66,7 +66,7 @@ def row(run: Path, job: "Job | None", places: dict) -> tuple[str, str, str, "Job
             else ("running", f"job {job.id} on {place.nodes} for {place.time}, {reached}")
         )
     elif known == "finished":
-        state, what = known, f"validation {facts['validation']:.4f}"
+        state, what = known, f"validation {facts['validation']:{facts['units']['digits']}}"
     elif known == "diverged":
         state, what = known, facts["reason"]
     elif known == "stopped":

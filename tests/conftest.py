@@ -15,7 +15,6 @@ for name in [name for name in os.environ if name == "MLFLOW_TRACKING_URI" or nam
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
-from hydra.utils import instantiate
 
 from pipeline.command.verb import CONF
 from pipeline.recurrence import native
@@ -47,6 +46,7 @@ def composed(*overrides: str):
 def prepared_text(folder: Path, text: str, name: str = "text") -> list[str]:
     """Prepares `text` below `folder`; returns the overrides that let a run use it and stay in the folder."""
     from pipeline.corpora import preparation, sources
+    from pipeline.corpora.corpus import corpus_of
 
     (folder / f"{name}.txt").write_text(text)
     overrides = [
@@ -58,7 +58,7 @@ def prepared_text(folder: Path, text: str, name: str = "text") -> list[str]:
         f"paths.runs={folder / 'runs'}",
         f"paths.results={folder / 'results'}",
     ]
-    corpus = instantiate(composed(*overrides).data)
+    corpus = corpus_of(composed(*overrides).data)
     sources.fetch(corpus, folder / "raw", None)
     preparation.prepare(corpus, folder / "raw")
     return overrides
@@ -77,11 +77,10 @@ def run_in(small):
 
 
 def trained(*overrides: str):
-    from pipeline.datasets.data import load_data
     from pipeline.runs.directory import RunDirectory
-    from pipeline.runs.identity import identify
+    from pipeline.runs.identity import directory_of
     from pipeline.train import train
 
     cfg = composed(*overrides)
     train(cfg)
-    return RunDirectory(identify(cfg, load_data(cfg.data)).directory)
+    return RunDirectory(directory_of(cfg))

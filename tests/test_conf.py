@@ -2,15 +2,15 @@
 
 import numpy as np
 import pytest
+import torch
 import yaml
+from hydra.utils import get_class
 
 from pipeline.command.verb import CONF
-from pipeline.corpora.prepared import load
 from pipeline.datasets.data import load_data
 from pipeline.files.whole import read_lines
-from pipeline.models.load import load_network
-from pipeline.probes.forecast import forecast
-from pipeline.probes.text import write
+from pipeline.probes.probe import Probe, make_probe
+from pipeline.runs.building import load_network
 from tests.conftest import composed, trained
 
 
@@ -19,44 +19,66 @@ def choices(group: str) -> list[str]:
 
 
 IN_PASSES = {"em": "hmm", "ridge": "echo_state", "count": "ngram"}  # rule -> a model that learns text by it
+# What a choice does not go without.
+NEEDS = {"tied": ["model.embedding=16"], "adaptive": ["readout.cutoffs=[8]"], "sampled": ["readout.samples=8"]}
 GROUPS = [
     (group, choice)
-    for group in ("model", "optimizer", "initialization", "schedule", "trainer")
+    for group in ("model", "optimizer", "initialization", "schedule", "trainer", "readout")
     for choice in choices(group)
 ]
-# Two windows, by gradient or in passes.
+# Two batches, by gradient or in passes.
 SHORT = {False: ["trainer.steps=2"], True: ["optimizer.passes=1", "trainer.batch=4", "trainer.length=2000"]}
 
 
+def written(run, data, length: int) -> str:
+    return "".join(data.write(load_network(run, data), "", 1.0, length, torch.Generator().manual_seed(0)))
+
+
 @pytest.mark.parametrize("group, choice", GROUPS)
-def test_entry_trains_two_steps_is_read_back_and_writes(run_in, small, tmp_path, group, choice):
-    overrides = [f"{group}={choice}"]
+def test_entry_trains_two_steps_is_read_back_and_writes(small, tmp_path, group, choice):
+    overrides = [f"{group}={choice}", *NEEDS.get(choice, [])]
     if choice in IN_PASSES or choice == "passes":
         overrides.append(f"model={IN_PASSES.get(choice, 'hmm')}")
     overrides += SHORT["passes" in composed(*overrides).optimizer]
     if choice == "lds":
-        _lds_trains_and_forecasts(tmp_path, overrides)
-        return
-    run = run_in(*overrides)
-    assert [record["step"] for record in read_lines(run.metrics)] == [2]
-    prepared = load(composed(*small, *overrides).data.prepared)
-    text = write(load_network(run, prepared), prepared.vocabulary, "King", 1.0, 30, seed=0)
-    assert len(text) == 30 and set(text) <= set(chr(code) for code in prepared.vocabulary.codes)
-
-
-def _lds_trains_and_forecasts(tmp_path, overrides):
-    overrides = [
-        *overrides,
-        "data=sine",
-        "data.length=20000",
-        "scale=smoke",
-        "tracking.uri=null",
-        f"paths.runs={tmp_path}/runs",
-    ]
+        overrides += ["data=sine", "data.length=20000", "scale=smoke", f"paths.runs={tmp_path}/runs"]
+        overrides.append("tracking.uri=null")
+    else:
+        overrides = [*small, *overrides]
     run = trained(*overrides)
     assert [record["step"] for record in read_lines(run.metrics)] == [2]
+    assert [sample["step"] for sample in read_lines(run.samples)] == [2]
     data = load_data(composed(*overrides).data)
-    assert len(forecast(load_network(run, data), data, 30)["forecast"]) == 30
+    text = written(run, data, 30)
+    if choice == "lds":
+        assert text.count("\n") == 2 and len(text.split()[1]) == len(text.split()[3]) == 30
+    else:
+        assert len(text) == 30 and set(text) <= set(chr(code) for code in data.vocabulary.codes)
+
+
+@pytest.mark.parametrize("choice", choices("probe"))
+def test_probe_is_one_and_a_data_set_or_a_study_lists_it(choice):
+    [(name, node)] = yaml.safe_load((CONF / "probe" / f"{choice}.yaml").read_text()).items()
+    assert name == choice and issubclass(get_class(node["_target_"]), Probe)
+    listed = [composed(f"data={data}").data.get("probes") or {} for data in choices("data")]
+    listed += [composed(f"study={study}").study.get("probes") or {} for study in choices("study")]
+    found = next(probes[choice] for probes in listed if choice in probes)
+    assert make_probe(choice, dict(found)).measures is not None
+
+
+@pytest.mark.parametrize("choice", choices("tuned"))
+def test_what_a_data_set_wants_is_had_with_it_and_not_without(choice):
+    node = yaml.safe_load((CONF / "tuned" / f"{choice}.yaml").read_text())["scale"]
+    ours, other = composed(f"data={choice}", "scale=smoke"), composed("data=sine", "scale=smoke")
+    assert node.items() <= dict(ours.scale).items() and not node.items() <= dict(other.scale).items()
+
+
+@pytest.mark.parametrize("choice", choices("tuned/model"))
+def test_what_a_data_set_wants_of_a_model_is_had_with_both(choice):
+    data, model = choice.split("-")
+    node = yaml.safe_load((CONF / "tuned/model" / f"{choice}.yaml").read_text())["model"]
+    assert node.items() <= dict(composed(f"data={data}", f"model={model}").model).items()
+    assert not node.items() <= dict(composed("data=sine", f"model={model}").model).items()
 
 
 # Nothing drives an HMM.
@@ -78,11 +100,8 @@ def test_models_of_series_learn_and_forecast(tmp_path, model, data):
     )
     run = trained(*overrides)
     series = load_data(composed(*overrides).data)
-    found = forecast(load_network(run, series), series, 20)
-    assert np.isfinite(found["forecast"]).all() and np.shape(found["forecast"]) == np.shape(found["observed"]) == (
-        20,
-        1,
-    )
+    observed, forecast = series.forecast(load_network(run, series), 20)
+    assert np.isfinite(forecast).all() and forecast.shape == observed.shape == (20, 1)
     nothing = np.var(series.part("train")[0])
     # The sun was livelier in the validation years.
     assert run.facts["validation"] < (3 if data == "sunspots" else 0.9) * nothing

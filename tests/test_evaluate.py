@@ -3,15 +3,16 @@
 import csv
 import json
 import math
+import re
 import statistics
 
 import numpy as np
 import pytest
 import torch
 
-from pipeline.corpora.prepared import load
+from pipeline.datasets.data import load_data
 from pipeline.files.whole import read_lines
-from pipeline.models.load import load_network
+from pipeline.runs.building import load_network
 from pipeline.runs.directory import RunDirectory
 from tests.conftest import composed, prepared_text, words
 from tests.test_train import command, finish
@@ -49,16 +50,21 @@ def test_every_cell_and_seed_is_there(study):
 
 def test_test_loss_is_that_of_the_best_weights_read_symbol_by_symbol(study):
     folder, overrides, result, _ = study
-    prepared = load(composed(*overrides).data.prepared)
+    data = load_data(composed(*overrides).data)
     for run in result["runs"][::2]:
-        network = load_network(RunDirectory(run["directory"]), prepared)
-        text = np.asarray(prepared.test).astype(np.int64)
+        network = load_network(RunDirectory(run["directory"]), data)
+        text = np.asarray(data.parts["test"]).astype(np.int64)
         with torch.no_grad():
             logits, _ = network(torch.from_numpy(text[:-1])[:, None], network.start(1))
         nats = -torch.log_softmax(logits[:, 0].double(), 1)[range(len(text) - 1), text[1:]].mean().item()
-        assert run["test_loss"] == pytest.approx(nats, rel=1e-5)
-        assert run["test_bits"] == pytest.approx(nats / math.log(2), rel=1e-5)
-        assert run["test_symbols"] == len(text) - 1 and run["held_out"] == "test"
+        found = run["probes"]["prediction"]
+        assert found["nats"] == pytest.approx(nats, rel=1e-5) and found["bits"] == pytest.approx(
+            nats / math.log(2), rel=1e-5
+        )
+        right = (logits[:, 0].argmax(1).numpy() == text[1:]).mean()
+        assert found["right"] == pytest.approx(right, abs=3e-3)
+        assert (found["asked"], found["part"], found["unknown"]) == (len(text) - 1, "test", 0)
+        assert run["measured"] == {key: found.get(key) for key in ("nats", "bits", "rmse", "right")}
         validated = [
             record["validation"]
             for record in read_lines(RunDirectory(run["directory"]).metrics)
@@ -70,9 +76,10 @@ def test_test_loss_is_that_of_the_best_weights_read_symbol_by_symbol(study):
 def test_groups_hold_mean_and_sample_deviation_over_seeds(study):
     _, _, result, _ = study
     for group in result["groups"]:
-        losses = [run["test_loss"] for run in result["runs"] if run["hash"] == group["hash"]]
-        assert group["seeds"] == [0, 1]
-        assert group["test_loss"] == {
+        losses = [run["measured"]["nats"] for run in result["runs"] if run["hash"] == group["hash"]]
+        assert (group["seeds"], group["ranked_by"], group["diverged"]) == ([0, 1], "nats", 0)
+        assert set(group["measured"]) == {"nats", "bits", "right"}
+        assert group["measured"]["nats"] == {
             "mean": pytest.approx(sum(losses) / 2),
             "std": pytest.approx(statistics.stdev(losses)),
         }
@@ -81,15 +88,36 @@ def test_groups_hold_mean_and_sample_deviation_over_seeds(study):
 def test_completions_go_on_from_the_prompts_of_the_data(study):
     _, overrides, result, _ = study
     for run in result["runs"]:
-        assert [completion["prompt"] for completion in run["completions"]] == list(composed(*overrides).data.prompts)
-        assert all(len(completion["text"]) == 12 for completion in run["completions"])
+        completions = run["probes"]["completions"]["completions"]
+        assert [completion["prompt"] for completion in completions] == list(composed(*overrides).data.prompts)
+        assert all(len(completion["text"]) == 12 for completion in completions)
+
+
+def test_what_was_read_is_what_the_record_says(study):
+    _, _, result, _ = study
+    for run in result["runs"]:
+        last = read_lines(RunDirectory(run["directory"]).metrics)[-1]
+        assert (run["steps"], run["targets"], run["seconds"]) == (last["step"], last["targets"], last["seconds"])
+        assert run["targets_per_second"] == pytest.approx(last["targets"] / last["seconds"])
+        assert run["units"]["loss"] == "nats/char" and run["status"] == "finished" and run["split"] == "80-10-10"
+
+
+def test_the_results_say_how_they_are_measured_and_shown(study):
+    _, _, result, _ = study
+    assert result["probes"] == {
+        "prediction": {"_target_": "pipeline.probes.prediction.Prediction"},
+        "completions": {"_target_": "pipeline.probes.completions.Completions", "length": 12, "temperature": 0.7},
+    }
+    assert list(result["measures"]) == ["nats", "bits", "rmse", "right"]
+    assert result["measures"]["right"] == {"unit": "", "digits": ".1%", "better": "high", "title": ""}
 
 
 def test_dvc_finds_metrics_and_curves(study):
     folder, _, result, _ = study
     metrics = json.loads((folder / "results" / "metrics" / "architectures.json").read_text())
-    assert metrics["gru 1x16"] == result["groups"][2]["test_loss"]["mean"]
+    assert metrics["gru 1x16"] == result["groups"][2]["measured"]["nats"]["mean"]
     rows = list(csv.DictReader((folder / "results" / "curves" / "architectures.csv").open()))
+    assert [int(row["targets"]) for row in rows[:4]] == [4 * 16 * step for step in (5, 10, 15, 20)]
     assert len(rows) == 6 * 4 and {row["run"] for row in rows} == {
         f"{model} 1x16 s{seed}" for model in ("rnn", "lstm", "gru") for seed in (0, 1)
     }
@@ -97,9 +125,10 @@ def test_dvc_finds_metrics_and_curves(study):
 
 def test_the_table_names_the_best_first(study):
     _, _, result, out = study
-    best = min(result["groups"], key=lambda group: group["test_loss"]["mean"])
+    best = min(result["groups"], key=lambda group: group["measured"]["nats"]["mean"])
     lines = out.splitlines()
-    assert lines[-3].startswith(best["label"]) and f"{best['test_loss']['mean']:.4g}" in lines[-3]
+    assert lines[-4].split() == ["parameters", "nats/char", "bits/char", "right", "targets/s", "seeds"]
+    assert lines[-3].startswith(best["label"]) and f" {best['measured']['nats']['mean']:.3f} ± " in lines[-3]
 
 
 def test_a_study_may_be_narrowed_on_the_command_line(study):
@@ -137,7 +166,7 @@ def test_a_run_that_diverges_is_a_result_of_its_study(tmp_path):
     assert code == 0 and "diverged" in out, err
     result = json.loads((tmp_path / "results" / "studies" / "architectures.json").read_text())
     [group] = result["groups"]
-    assert group["diverged"] == 1 and group["test_loss"] == {"mean": None, "std": None}
+    assert group["diverged"] == 1 and group["measured"] == {"nats": {"mean": None, "std": None}}
     assert finish(command(*overrides[:7], verb="report"))[0] == 0
     assert "1 diverged" in (tmp_path / "results" / "report" / "index.html").read_text()
 
@@ -157,33 +186,53 @@ def test_two_part_splits_are_tested_on_their_held_out_part(tmp_path):
         code, out, err = finish(command(*arguments[1:], *overrides, verb=arguments[0]))
         assert code == 0, err
     [run] = json.loads((tmp_path / "results" / "studies" / "corpora.json").read_text())["runs"]
-    assert (run["split"], run["held_out"]) == ("90-10", "validation")
+    assert (run["split"], run["probes"]["prediction"]["part"]) == ("90-10", "validation")
 
 
-def group(model, mean, std, seeds=4):
-    return {"model": model, "test_loss": {"mean": mean, "std": std}, "seeds": list(range(seeds))}
+def carried_out(overrides, *verbs):
+    """What the last of these verbs prints."""
+    for verb in verbs:
+        code, out, err = finish(command(*["-m"] * (verb == "train"), *overrides, verb=verb))
+        assert code == 0, err
+    return out
 
 
-@pytest.mark.parametrize(
-    "relation, losses, verdict",
-    [
-        ("better", (1.50, 1.60), "holds"),
-        ("better", (1.50, 1.51), "undecided"),
-        ("better", (1.60, 1.50), "contradicted"),
-        ("no_worse", (1.50, 1.60), "holds"),
-        ("no_worse", (1.51, 1.50), "holds"),
-        ("no_worse", (1.60, 1.50), "contradicted"),
-    ],
-)
-def test_a_claim_is_judged_by_twice_the_standard_error(relation, losses, verdict):
-    from pipeline.evaluate import check
+def test_a_series_is_foretold_and_its_models_are_ranked_by_their_error(tmp_path):
+    overrides = ["study=signals", "scale=smoke", "data=sunspots", "model=lds", "seed=0", "tracking.uri=null"]
+    overrides += [f"paths.runs={tmp_path}/runs", f"paths.results={tmp_path}/results", "evaluation.length=7"]
+    carried_out(overrides, "train", "evaluate")
+    carried_out(overrides[-3:-1], "report")
+    result = json.loads((tmp_path / "results" / "studies" / "signals.json").read_text())
+    assert list(result["probes"]) == ["prediction", "forecast"] and result["probes"]["forecast"]["length"] == 7
+    for run in result["runs"]:
+        data = load_data(RunDirectory(run["directory"]).config().data)
+        found = run["probes"]["forecast"]
+        assert np.allclose(found["observed"], data.part("test")[0][:7]) and np.isfinite(found["forecast"]).all()
+        assert run["measured"]["rmse"] > 0 and run["units"]["loss"] == "squared error"
+    assert {group["ranked_by"] for group in result["groups"]} == {"rmse"}
+    page = (tmp_path / "results" / "report" / "index.html").read_text()
+    assert "Forecasts of sunspots" in page and "What it wrote as training went" in page
+    assert re.search("forecast [▁-█]{10}", page)
 
-    claim = {"claim": "c", "source": "s", "model": "a", "than": "b", "relation": relation}
-    found = check(claim, [group("a", losses[0], 0.03), group("b", losses[1], 0.04)])
-    assert found["verdict"] == verdict
-    assert found["difference"] == pytest.approx(losses[1] - losses[0]) and found["error"] == pytest.approx(0.025)
-    assert check(claim, [group("a", 1.5, None, 1), group("b", 1.6, 0.1)])["verdict"] == "not tried"
-    assert check(claim, [group("a", 1.5, 0.1)])["verdict"] == "not tried"
-    assert check(claim, [group("a", 1.5, 0.1), group("b", None, None)])["verdict"] == "holds"
-    assert check(claim, [group("a", None, None), group("b", 1.5, 0.1)])["verdict"] == "contradicted"
-    assert check(claim, [group("a", None, None), group("b", None, None)])["verdict"] == "not tried"
+
+def test_a_study_may_ask_more_than_its_data(tmp_path):
+    """Bits carried, by the data's probe; completions, of which these data know no beginnings, by none."""
+    overrides = [
+        "study=memory_bits",
+        "scale=smoke",
+        "data=copying",
+        "model=hmm",
+        "data.message=1",
+        "seed=0",
+        "tracking.uri=null",
+    ]
+    overrides += [f"paths.runs={tmp_path}/runs", f"paths.results={tmp_path}/results"]
+    out = carried_out([*overrides, "+probe@study.probes=[completions]"], "train", "evaluate")
+    result = json.loads((tmp_path / "results" / "studies" / "memory_bits.json").read_text())
+    assert list(result["probes"]) == ["prediction", "memory", "completions"]
+    for run in result["runs"]:
+        assert list(run["probes"]) == ["prediction", "memory"]
+        found = run["probes"]["memory"]
+        assert found["bound"] == math.log2(int(run["size"])) and found["message"] == 1
+        assert run["measured"]["carried"] == found["carried"] <= found["bound"]
+    assert "bits carried" in out

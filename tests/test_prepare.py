@@ -5,11 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-import hydra.utils
 import pytest
 from hydra import compose, initialize_config_dir
 
-from pipeline.corpora.corpus import Corpus
+from pipeline.corpora.corpus import Corpus, corpus_of
 from pipeline.corpora.prepared import load
 
 ROOT = Path(__file__).parents[1]
@@ -38,7 +37,9 @@ def test_from_text_to_arrays(tmp_path):
         done = run(verb, *choices)
         assert done.returncode == 0, done.stderr
     prepared = load(tmp_path / "prepared/own/bytes-95-5")
-    assert prepared.vocabulary.decode([*prepared.train, *prepared.validation]) == "my own text\r\n" * 9
+    assert (
+        prepared.vocabulary.decode([*prepared.parts["train"], *prepared.parts["validation"]]) == "my own text\r\n" * 9
+    )
 
 
 @pytest.mark.parametrize(
@@ -47,6 +48,6 @@ def test_from_text_to_arrays(tmp_path):
 def test_every_corpus_composes_and_lists_its_originals(name):
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         data = compose("config", [f"data={name}"] + ["data.path=x"] * (name == "text")).data
-    corpus = hydra.utils.instantiate(data)
-    assert isinstance(corpus, Corpus) and corpus.name == name and corpus.originals()
+    corpus = corpus_of(data)
+    assert isinstance(corpus, Corpus) and corpus.folder == name and corpus.originals()
     assert data.prepared == f"data/prepared/{name}/characters-80-10-10"

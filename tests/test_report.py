@@ -10,12 +10,25 @@ from html.parser import HTMLParser
 import pytest
 
 from pipeline.command.refusal import Refusal
-from pipeline.report import evenly, visible, write_report
+from pipeline.report import write_report
 
 VOID = {"meta", "br", "link", "img", "input", "hr"}
 
 
 # ---- synthetic studies, in the form that evaluate and train write ----
+
+CHARS = {"loss": "nats/char", "element": "char", "digits": ".4f", "also": {"bits": 1.4427}, "logarithmic": False}
+STEPS = {"loss": "squared error", "element": "step", "digits": ".4g", "also": {}, "logarithmic": True}
+PROBES = {
+    "prediction": {"_target_": "pipeline.probes.prediction.Prediction"},
+    "completions": {"_target_": "pipeline.probes.completions.Completions", "length": 9, "temperature": 0.7},
+}
+MEASURES = {
+    "nats": {"unit": "nats/{element}", "digits": ".3f", "better": "low", "title": ""},
+    "bits": {"unit": "bits/{element}", "digits": ".3f", "better": "low", "title": ""},
+    "rmse": {"unit": "", "digits": ".3f", "better": "low", "title": "RMSE"},
+    "right": {"unit": "", "digits": ".1%", "better": "high", "title": ""},
+}
 
 
 def make_study(root, name, cells, seeds=(0,), published=None, scale="laptop", steps=3000, samples=5, text=None):
@@ -33,7 +46,7 @@ def make_study(root, name, cells, seeds=(0,), published=None, scale="laptop", st
             "model": model,
             "optimizer": "rmsprop",
             "size": f"{layers}x{hidden}",
-            "unit": "nats/char",
+            "units": CHARS,
             "parameters": 4 * layers * hidden * (hidden + 65),
             "split": "80-10-10",
         }
@@ -49,7 +62,7 @@ def make_study(root, name, cells, seeds=(0,), published=None, scale="laptop", st
                 lines.append(
                     {
                         "step": step,
-                        "symbols": 2500 * step,
+                        "targets": 2500 * step,
                         "seconds": seconds * step / steps,
                         "rate": 0.002,
                         "train": falling,
@@ -65,7 +78,7 @@ def make_study(root, name, cells, seeds=(0,), published=None, scale="laptop", st
                 [
                     {
                         "step": step,
-                        "symbols": 2500 * step,
+                        "targets": 2500 * step,
                         "prompt": "",
                         "temperature": 0.7,
                         "text": (text or "{step}\n\nKING:\n\tWhat, so many & no more?").format(step=step),
@@ -83,7 +96,7 @@ def make_study(root, name, cells, seeds=(0,), published=None, scale="laptop", st
                         "status": "finished",
                         "mlflow_run_id": "0" * 32,
                         "created": "2026-11-03T10:00:00+00:00",
-                        "vocabulary": 65,
+                        "units": CHARS,
                         "code": {"commit": "0123456789abcdef" * 2, "dirty": seed == 1},
                         "data": "fedcba9876543210" * 4,
                         "parameters": common["parameters"],
@@ -96,38 +109,67 @@ def make_study(root, name, cells, seeds=(0,), published=None, scale="laptop", st
                     "name": directory.name,
                     "directory": str(directory),
                     "seed": seed,
-                    "vocabulary": 65,
-                    "symbols": "characters",
+                    "status": "finished",
                     "steps": steps,
-                    "symbols_read": read,
+                    "targets": read,
                     "seconds": seconds,
-                    "symbols_per_second": read / seconds,
+                    "targets_per_second": read / seconds,
                     "validation_loss": loss + 0.08,
-                    "test_loss": loss + 0.1,
-                    "test_bits": (loss + 0.1) / math.log(2),
-                    "test_symbols": 100_000,
-                    "unknown_symbols": 0,
-                    "completions": [
-                        {"prompt": "The meaning of life is", "temperature": 0.7, "text": " the <b>king</b> & crown."}
-                    ],
+                    "reached": None,
+                    "probes": {
+                        "prediction": {
+                            "nats": loss + 0.1,
+                            "bits": (loss + 0.1) / math.log(2),
+                            "right": 0.5 - loss / 10,
+                        },
+                        "completions": {
+                            "completions": [
+                                {
+                                    "prompt": "The meaning of life is",
+                                    "temperature": 0.7,
+                                    "text": " the <b>king</b> & crown.",
+                                }
+                            ]
+                        },
+                    },
+                    "measured": {
+                        "nats": loss + 0.1,
+                        "bits": (loss + 0.1) / math.log(2),
+                        "rmse": None,
+                        "right": 0.5 - loss / 10,
+                    },
                 }
             )
-        summary = {}
-        for key in ("test_loss", "test_bits", "validation_loss", "symbols_per_second"):
-            values = [run[key] for run in of_group]
-            summary[key] = {
-                "mean": statistics.fmean(values),
-                "std": statistics.stdev(values) if len(values) > 1 else None,
+
+        def summary(values):
+            spread = statistics.stdev(values) if len(values) > 1 else None
+            return {"mean": statistics.fmean(values), "std": spread}
+
+        groups.append(
+            common
+            | {
+                "seeds": list(seeds),
+                "ranked_by": "nats",
+                "measured": {
+                    key: summary([run["measured"][key] for run in of_group]) for key in ("nats", "bits", "right")
+                },
+                "validation_loss": summary([run["validation_loss"] for run in of_group]),
+                "targets_per_second": summary([run["targets_per_second"] for run in of_group]),
+                "diverged": 0,
             }
-        groups.append(common | {"seeds": list(seeds)} | summary)
+        )
         runs += of_group
     study = {
         "study": name,
         "scale": scale,
         "question": f"What does {name} tell?",
         "description": "One paragraph.",
+        "versus": None,
+        "probes": dict(PROBES),
+        "measures": dict(MEASURES),
         "runs": runs,
         "groups": groups,
+        "claims": [],
         "published": published,
     }
     results = root / "results"
@@ -152,7 +194,7 @@ def karpathy_table():
     rows += [{"data": data, "model": "ngram", "size": "20"} for data in ("war_and_peace", "linux")]
     return {
         "source": "A paper & its table",
-        "unit": "nats per character",
+        "measure": "nats",
         "note": "80/10/10.",
         "rows": [row | {"value": 1.5 - 0.01 * place} for place, row in enumerate(rows)],
     }
@@ -272,11 +314,12 @@ def test_comparison_holds_the_numbers_sorted_by_test_loss(page):
     studies, root = page
     study = studies["architectures"]
     (rows,) = table(section(root, "architectures"), "comparison")
-    assert rows.pop(0) == ["shakespeare characters, split 80-10-10, nats"]
+    assert rows.pop(0) == ["shakespeare split 80-10-10, loss in nats/char"]
     expected = []
     for model in ("rnn", "lstm", "gru"):
         runs = [run for run in study["runs"] if run["model"] == model]
-        nats = [run["test_loss"] for run in runs]
+        nats = [run["measured"]["nats"] for run in runs]
+        right = [0.5 - (one - 0.1) / 10 for one in nats]
         expected.append(
             (
                 statistics.fmean(nats),
@@ -286,11 +329,13 @@ def test_comparison_holds_the_numbers_sorted_by_test_loss(page):
                     f"{runs[0]['parameters']:,}",
                     f"{statistics.fmean(nats):.3f}",
                     f"± {statistics.stdev(nats):.3f}",
-                    "3",
                     f"{statistics.fmean(nats) / math.log(2):.3f}",
                     f"± {statistics.stdev(nats) / math.log(2):.3f}",
+                    f"{statistics.fmean(right):.1%}",
+                    f"± {statistics.stdev(right):.1%}",
+                    "3",
                     f"{statistics.fmean(run['validation_loss'] for run in runs):.3f}",
-                    f"{statistics.fmean(run['symbols_per_second'] for run in runs):,.0f}",
+                    f"{statistics.fmean(run['targets_per_second'] for run in runs):,.0f}",
                     f"{statistics.fmean(run['seconds'] for run in runs):,.0f}",
                 ],
             )
@@ -305,8 +350,8 @@ def test_data_sets_stand_apart_and_one_seed_has_no_spread(page):
     _, root = page
     (rows,) = table(section(root, "corpora"), "comparison")
     assert [row[0].split()[0] for row in rows] == ["shakespeare", "lstm", "linux", "lstm", "latex", "lstm"]
-    assert [len(row) for row in rows] == [1, 11] * 3
-    assert all(row[4] == row[7] == "" and "best" not in row[0] for row in rows[1::2])
+    assert [len(row) for row in rows] == [1, 13] * 3
+    assert all(row[4] == row[6] == row[8] == "" and "best" not in row[0] for row in rows[1::2])
 
 
 def test_splits_are_never_compared(tmp_path):
@@ -318,8 +363,8 @@ def test_splits_are_never_compared(tmp_path):
     path.write_text(json.dumps(study))
     (rows,) = table(read(tmp_path / "results"), "comparison")
     assert [row[0] for row in rows if len(row) == 1] == [
-        "shakespeare characters, split 80-10-10, nats",
-        "shakespeare characters, split 90-10, nats",
+        "shakespeare split 80-10-10, loss in nats/char",
+        "shakespeare split 90-10, loss in nats/char",
     ]
     assert not any("best" in row[0] for row in rows)
 
@@ -328,8 +373,8 @@ def test_a_run_without_a_finite_loss_comes_last(tmp_path):
     make_study(tmp_path, "architectures", [("shakespeare", "rnn", 1, 8, 1.2), ("shakespeare", "gru", 1, 8, 1.4)])
     path = tmp_path / "results" / "studies" / "architectures.json"
     study = json.loads(path.read_text())
-    study["groups"][0]["test_loss"] = study["groups"][0]["test_bits"] = {"mean": None, "std": None}
-    study["runs"][0]["test_loss"] = math.nan
+    study["groups"][0]["measured"] = dict.fromkeys(("nats", "bits", "right"), {"mean": None, "std": None})
+    study["runs"][0]["measured"] = dict.fromkeys(MEASURES)
     path.write_text(json.dumps(study))
     (rows,) = table(read(tmp_path / "results"), "comparison")
     assert [row[0] for row in rows[1:]] == ["gru 1x8 best", "rnn 1x8"]
@@ -339,7 +384,7 @@ def test_a_run_without_a_finite_loss_comes_last(tmp_path):
 def test_published_numbers_stand_beside_ours(page):
     studies, root = page
     published = studies["karpathy_2015"]["published"]["rows"]
-    ours = {group["model"]: group["test_loss"]["mean"] for group in studies["karpathy_2015"]["groups"]}
+    ours = {group["model"]: group["measured"]["nats"]["mean"] for group in studies["karpathy_2015"]["groups"]}
     tables = table(section(root, "karpathy_2015"), "published")
     assert [len(rows) for rows in tables] == [19, 19]
     for rows, data in zip(tables, ("war_and_peace", "linux")):
@@ -360,45 +405,49 @@ def test_published_numbers_stand_beside_ours(page):
 def test_published_bits_are_compared_with_bits(tmp_path):
     published = {
         "source": "S",
-        "unit": "bits per character",
+        "measure": "bits",
         "note": None,
         "rows": [{"data": "linux", "model": "lstm", "size": "1x8", "value": 2.5}],
     }
     study = make_study(tmp_path, "bits", [("linux", "lstm", 1, 8, 1.2)], published=published)
     (((*_, ours, _, gap),),) = table(read(tmp_path / "results"), "published")
-    bits = study["runs"][0]["test_loss"] / math.log(2)
+    bits = study["runs"][0]["measured"]["nats"] / math.log(2)
     assert (ours, gap) == (f"{bits:.3f}", f"{bits - 2.5:+.3f}".replace("-", "−"))
-    study["published"]["unit"] = "furlongs"
+    study["published"]["measure"] = "furlongs"
     (tmp_path / "results" / "studies" / "bits.json").write_text(json.dumps(study))
-    with pytest.raises(Refusal, match="^study bits: published unit 'furlongs'"):
+    with pytest.raises(
+        Refusal,
+        match="^study bits: published.measure=furlongs is measured by none of its probes: take one of nats, bits, ",
+    ):
         write_report(tmp_path / "results")
 
 
 def test_samples_go_from_first_to_last(page):
     _, root = page
-    (run,) = section(root, "min_char_rnn").find("details", class_="run")
-    moments = list(next(run.find("ol", class_="moments")).find("li"))[:-1]  # the last holds the completions
+    _, run = section(root, "min_char_rnn").find("details", class_="run")  # completions come first
+    moments = list(next(run.find("ol", class_="moments")).find("li"))
     steps = [next(moment.find("p", class_="when")).text for moment in moments]
-    steps = [int(re.match(r"step ([\d,]+), ", step)[1].replace(",", "")) for step in steps]
+    steps = [int(re.match(r"training step ([\d,]+), ", step)[1].replace(",", "")) for step in steps]
     words = [next(moment.find("h4")).text for moment in moments]
     assert words == ["at first", "train more", "train more", "train more", "at last"]
     assert steps == sorted(set(steps)) and steps[0] == 1 and steps[-1] == 3000
     assert all(4 < later / earlier < 13 for earlier, later in zip(steps, steps[1:])), "not even in log step"
     for step, moment in zip(steps, moments):
         assert next(moment.find("samp")).text == f"{step}\n\nKING:\n\tWhat, so many & no more?"
-        assert f"{2500 * step:,} characters" in moment.text
+        assert f"{2500 * step:,} chars" in moment.text
 
 
 def test_first_seed_is_open_and_the_others_folded(page):
     _, root = page
     runs = list(section(root, "architectures").find("details", class_="run"))
-    assert [next(run.find("summary")).text.split(",")[1][:7] for run in runs] == [" seed 0", " seed 1", " seed 2"] * 3
-    assert ["open" in run.attributes for run in runs] == [True, False, False] * 3
+    # Completions, then what was written as training went.
+    assert [next(run.find("summary")).text.split(",")[1][:7] for run in runs] == [" seed 0", " seed 1", " seed 2"] * 6
+    assert ["open" in run.attributes for run in runs] == [True, False, False] * 6
 
 
 def test_completions_show_prompt_and_continuation(page):
     _, root = page
-    completion = next(next(section(root, "corpora").find("li", class_="completions")).find("samp"))
+    completion = next(section(root, "corpora").find("samp"))
     assert next(completion.find("b")).text == "The meaning of life is"
     assert completion.text == "The meaning of life is the <b>king</b> & crown."
 
@@ -408,14 +457,16 @@ def test_everything_is_escaped_and_shown(tmp_path):
     study = make_study(tmp_path, "evil", [("shakespeare", "rnn", 1, 8, 1.2)], text=evil)
     study["question"] = study["description"] = "<script>x</script>"
     study["groups"][0]["label"] = "<i>rnn</i>"
-    study["runs"][0]["completions"] = [{"prompt": "<script>\x00", "temperature": 1, "text": "</script>"}]
+    completion = {"prompt": "<script>\x00", "temperature": 1, "text": "</script>"}
+    study["runs"][0]["probes"]["completions"]["completions"] = [completion]
     (tmp_path / "results" / "studies" / "evil.json").write_text(json.dumps(study))
     root = read(tmp_path / "results")
     assert not list(root.find("script"))
     assert next(section(root, "evil").find("h2")).text == "<script>x</script>"
+    first, *samples = [samp.text for samp in section(root, "evil").find("samp")]
+    assert first == "<script>\\x00</script>"
     shown = "\n<script>alert(1)</script> </samp>&amp;\\x0d\\x00\\x1b\\u202e tab\tend "
-    assert next(section(root, "evil").find("samp")).text == shown
-    assert [samp.text for samp in section(root, "evil").find("samp")][-1] == "<script>\\x00</script>"
+    assert set(samples) == {shown}
     assert next(section(root, "evil").find("svg")).text.count("<i>rnn</i>") == 1
 
 
@@ -482,7 +533,7 @@ def test_missing_directories_are_said(tmp_path):
     root = read(tmp_path / "results")
     notes = [note.text for note in root.find("p", class_="note")]
     assert notes == [
-        "None to draw: the runs learned in one pass over the data, or their directories hold no losses.",
+        "None to draw: too few losses were recorded, as of runs that learn in one pass over the data.",
         "No samples: runs/gone/samples.jsonl is missing or empty.",
     ]
     assert table(next(root.find("footer")), "provenance") == [[["runs/gone", "no run.json here"]]]
@@ -510,27 +561,6 @@ def test_the_page_is_the_same_each_time_and_nothing_else_is_left(tmp_path):
     assert [path.name for path in (tmp_path / "results" / "report").iterdir()] == ["index.html"]
 
 
-@pytest.mark.parametrize(
-    "steps, shown",
-    [
-        ([], []),
-        ([7], [7]),
-        ([1, 2, 3, 4, 5], [1, 2, 3, 4, 5]),
-        ([0, 1, 10, 100, 500, 1000], [0, 1, 10, 100, 1000]),
-        (list(range(100, 10001, 100)), [100, 300, 1000, 3200, 10000]),
-        ([1, 996, 997, 998, 999, 1000], [1, 996, 997, 998, 1000]),
-    ],
-)
-def test_evenly(steps, shown):
-    assert evenly(steps, 5) == shown
-
-
-def test_visible():
-    assert str(visible("a<b>&\t\n")) == "a&lt;b&gt;&amp;\t\n"
-    assert str(visible("\x07\x7f\x85")) == "<i>\\x07</i><i>\\x7f</i><i>\\x85</i>"
-    assert str(visible("é你🙂\ufffd")) == "é你🙂\ufffd"
-
-
 def test_claims_stand_with_their_evidence(tmp_path):
     study = make_study(tmp_path, "zoo", [("shakespeare", "lstm", 1, 8, 1.2), ("shakespeare", "gru", 1, 8, 1.1)])
     study["claims"] = [
@@ -540,6 +570,7 @@ def test_claims_stand_with_their_evidence(tmp_path):
             "model": "lstm",
             "than": "rnn",
             "relation": "better",
+            "measure": "nats",
             "difference": 0.1234,
             "error": 0.01,
             "verdict": "holds",
@@ -550,6 +581,7 @@ def test_claims_stand_with_their_evidence(tmp_path):
             "model": "gru",
             "than": "lstm",
             "relation": "no_worse",
+            "measure": None,
             "difference": None,
             "error": None,
             "verdict": "not tried",
@@ -558,6 +590,125 @@ def test_claims_stand_with_their_evidence(tmp_path):
     (tmp_path / "results" / "studies" / "zoo.json").write_text(json.dumps(study))
     (rows,) = table(read(tmp_path / "results"), "claims")
     assert rows == [
-        ["A <2015>", "gates help", "lstm and rnn", "+0.123", "0.010", "holds"],
-        ["B", "more gates hurt", "gru and lstm", "—", "—", "was not tried"],
+        ["A <2015>", "gates help", "lstm and rnn", "nats/char", "+0.123", "0.010", "holds"],
+        ["B", "more gates hurt", "gru and lstm", "—", "—", "—", "was not tried"],
     ]
+
+
+# ---- other kinds of data than text ----
+
+
+def make_series(root, name, rmse, data="sine"):
+    """A study of a series, in place of one of texts: its units, its measures, its forecasts, its samples."""
+    study = make_study(root, name, [(data, model, 1, 8, 1.0) for model in rmse], seeds=(0, 1))
+    study["probes"] = {
+        "prediction": PROBES["prediction"],
+        "forecast": {"_target_": "pipeline.probes.forecast.Forecast", "length": 2},
+    }
+    for part in (*study["runs"], *study["groups"]):
+        part["units"] = STEPS
+    for run in study["runs"]:
+        error = rmse[run["model"]] * (1 + run["seed"])
+        run["measured"] = {"nats": None, "bits": None, "rmse": error, "right": None}
+        forecast = {"observed": [[0.0], [1.0]], "forecast": [[error], [error]]}
+        run["probes"] = {"prediction": {"rmse": error}, "forecast": forecast}
+    for group in study["groups"]:
+        values = [run["measured"]["rmse"] for run in study["runs"] if run["hash"] == group["hash"]]
+        group["ranked_by"] = "rmse"
+        group["measured"] = {"rmse": {"mean": statistics.fmean(values), "std": statistics.stdev(values)}}
+    (root / "results" / "studies" / f"{name}.json").write_text(json.dumps(study))
+    return study
+
+
+def test_a_series_has_its_measure_its_figures_and_its_gallery(tmp_path):
+    make_series(tmp_path, "signals", {"lds": 0.2, "esn": 0.002})
+    study = section(read(tmp_path / "results"), "signals")
+    (rows,) = table(study, "comparison")
+    assert rows[0] == ["sine split 80-10-10, loss in squared error"]
+    assert [row[0].split()[0] for row in rows[1:]] == ["esn", "lds"]
+    assert [row[3:6] for row in rows[1:]] == [["0.003", "± 0.001", "2"], ["0.300", "± 0.141", "2"]]
+    forecasts, curves = study.find("svg")
+    assert forecasts.attributes["aria-label"] == "Forecasts of sine, split 80-10-10: signals"
+    assert "steps asked" in curves.text and "squared error" in curves.text and "bits" not in curves.text
+    headings = [heading.text for heading in study.find("h3")]
+    assert headings == ["Comparison", "Forecasts of sine", "Loss curves", "What it wrote as training went"]
+    runs = list(study.find("details", class_="run"))
+    assert [next(run.find("summary")).text for run in runs[:2]] == [
+        f"esn 1x8, seed {seed} {0.002 * (1 + seed)} RMSE after 3,000 training steps, 7,500,000 steps asked"
+        for seed in (0, 1)
+    ]
+    assert all(list(run.find("samp")) for run in runs)
+
+
+def test_curves_of_unlike_losses_never_share_a_figure(tmp_path):
+    text = make_study(tmp_path, "mixed", [("linux", "lstm", 1, 8, 1.2), ("latex", "lstm", 1, 8, 1.1)])
+    series = make_series(tmp_path, "signals", {"lds": 0.2, "esn": 0.002})
+    for key in ("runs", "groups"):
+        for part in series[key]:
+            part["hash"] = "s" + part["hash"]
+        text[key] += series[key]
+    text["probes"] |= series["probes"]
+    (tmp_path / "results" / "studies" / "mixed.json").write_text(json.dumps(text))
+    study = section(read(tmp_path / "results"), "mixed")
+    labels = [figure.attributes["aria-label"] for figure in study.find("svg")]
+    assert labels[1:] == ["Loss while training: mixed, linux, latex", "Loss while training: mixed, sine"]
+    (rows,) = table(study, "comparison")
+    # What a section has no number for stays empty: no nats of a series.
+    assert [row[3:11:2] for row in rows if len(row) > 1 and row[0].startswith("lds")] == [["", "", "0.300", ""]]
+
+
+def test_where_high_is_better_the_highest_comes_first(tmp_path):
+    study = make_study(tmp_path, "memory", [("copying", "rnn", 1, 8, 1.5), ("copying", "lstm", 1, 8, 1.2)])
+    for group, right in zip(study["groups"], (0.9, 0.4)):
+        group["ranked_by"], group["measured"]["right"] = "right", {"mean": right, "std": None}
+    (tmp_path / "results" / "studies" / "memory.json").write_text(json.dumps(study))
+    (rows,) = table(read(tmp_path / "results"), "comparison")
+    assert [row[0] for row in rows[1:]] == ["rnn 1x8 best", "lstm 1x8"]
+    assert [row[7] for row in rows[1:]] == ["90.0%", "40.0%"]
+
+
+def test_models_stand_against_what_the_study_varies(tmp_path):
+    study = make_study(tmp_path, "orders", [("linux", "lstm", 1, 8, 1.5), ("linux", "gru", 1, 8, 1.2)])
+    path = tmp_path / "results" / "studies" / "orders.json"
+
+    def figure(**changes):
+        path.write_text(json.dumps(study | changes))
+        return next(section(read(tmp_path / "results"), "orders").find("svg"))
+
+    drawn = figure(versus="parameters")
+    assert drawn.attributes["aria-label"] == "nats/char by parameters, linux, split 80-10-10: orders"
+    assert "lstm 1x8" in drawn.text and "parameters" in drawn.text and "nats/char" in drawn.text
+    for place, part in enumerate((*study["groups"], *study["runs"])):
+        part["label"] = f"lstm taps={place % 2 + 3}"
+    drawn = figure(versus="settings")
+    assert drawn.attributes["aria-label"] == "nats/char by settings, linux, split 80-10-10: orders"
+    assert "taps" in drawn.text and "3" in drawn.text and "4" in drawn.text
+    with pytest.raises(Refusal, match="^study orders: study.versus=moons: take one of parameters, settings$"):
+        figure(versus="moons")
+
+
+def test_a_run_that_diverged_says_so_and_shows_no_number(tmp_path):
+    study = make_study(tmp_path, "lost", [("linux", "lstm", 1, 8, 1.5)])
+    [run], [group] = study["runs"], study["groups"]
+    run |= {"status": "diverged", "probes": {}, "measured": dict.fromkeys(MEASURES), "validation_loss": None}
+    group |= {"measured": {"nats": {"mean": None, "std": None}}, "diverged": 1}
+    group["validation_loss"] = {"mean": None, "std": None}
+    about = json.loads((tmp_path / "runs" / "lost" / run["name"] / "run.json").read_text()) | {"status": "diverged"}
+    (tmp_path / "runs" / "lost" / run["name"] / "run.json").write_text(json.dumps(about))
+    (tmp_path / "results" / "studies" / "lost.json").write_text(json.dumps(study))
+    lost = section(read(tmp_path / "results"), "lost")
+    ((_, row),) = table(lost, "comparison")
+    assert row[0] == "lstm 1x8 1 diverged" and row[3:7] == ["—", "", "1", "—"]
+    [run] = lost.find("details", class_="run")
+    assert next(run.find("summary")).text.startswith("lstm 1x8, seed 0 diverged — nats/char after 3,000 training steps")
+
+
+def test_bytes_are_called_bytes(tmp_path):
+    study = make_study(tmp_path, "octets", [("linux", "lstm", 1, 8, 1.5)])
+    for part in (*study["runs"], *study["groups"]):
+        part["units"] = CHARS | {"loss": "nats/byte", "element": "byte"}
+    (tmp_path / "results" / "studies" / "octets.json").write_text(json.dumps(study))
+    octets = section(read(tmp_path / "results"), "octets")
+    heads = [cell.text for cell in next(octets.find("thead")).find("th")]
+    assert heads[3:6] == ["nats/byte", "bits/byte", "right"]
+    assert "loss in nats/byte" in octets.text and "7,500,000 bytes asked" in octets.text and "char" not in octets.text

@@ -6,7 +6,7 @@ import pytest
 
 from pipeline.command.refusal import Refusal
 from pipeline.sample import find_run, read_arguments, sample
-from tests.conftest import ROOT
+from tests.conftest import ROOT, trained
 
 
 @pytest.fixture
@@ -78,6 +78,23 @@ def test_arguments_are_key_value_words():
     ):
         with pytest.raises(Refusal, match=message):
             read_arguments([word])
+
+
+def test_a_series_is_forecast_and_takes_no_prompt(tmp_path, capsys):
+    run = trained(
+        "data=sunspots", "model=delay_taps", "scale=smoke", "tracking.uri=null", f"paths.runs={tmp_path}/runs"
+    )
+    capsys.readouterr()
+    sample(**arguments(run, length=40))
+    out = capsys.readouterr().out
+    lines = out.splitlines()
+    assert [line.split()[0] for line in lines[:2]] == ["observed", "forecast"]
+    for kind in ("observed", "forecast"):
+        assert sum(len(line.split()[1]) for line in lines if line.startswith(kind)) == 40
+    sample(**arguments(run, length=40, temperature=2.0, seed=5))
+    assert capsys.readouterr().out == out  # it foretells means
+    with pytest.raises(Refusal, match="prompt='1700': sunspots is written without a prompt: leave it out"):
+        sample(**arguments(run, prompt="1700"))
 
 
 def test_on_the_command_line(run):

@@ -68,7 +68,7 @@ def test_nonsense_is_refused_before_any_work(run_in, tmp_path, override, message
 
 
 def test_a_refusal_is_one_line_on_a_terminal():
-    code, out, err = finish(command("model.layers=0"))
+    code, out, err = finish(command("data=sine", "model.layers=0"))
     assert (code, out, err) == (1, "", "error: model.layers=0: take a whole number from 1\n")
     code, out, err = finish(command("study=architectures"))
     assert code == 1 and err.count("\n") == 1 and "add -m" in err
@@ -212,7 +212,7 @@ def test_two_ranks_learn_what_one_process_learns(small, tmp_path, model):
     for part, expected in zip(ours["carried"], theirs["carried"], strict=True):
         torch.testing.assert_close(part, expected, rtol=1e-8, atol=1e-10)
     for record, expected in zip(read_lines(path / "metrics.jsonl"), read_lines(alone.metrics), strict=True):
-        for key in ("step", "symbols", "train", "smoothed"):
+        for key in ("step", "targets", "train", "smoothed"):
             assert record[key] == pytest.approx(expected[key], rel=1e-9)
         assert math.isclose(record.get("validation", 0), expected.get("validation", 0), rel_tol=1e-9)
 
@@ -221,6 +221,22 @@ def test_a_time_budget_ends_the_run_with_a_validation(run_in):
     run = run_in("trainer.seconds=1", "trainer.steps=1000000", "trainer.validate_every=1000000", "trainer.sample.at=[]")
     last = read_lines(run.metrics)[-1]
     assert run.finished and 1 <= last["seconds"] < 3 and "validation" in last and last["step"] < 1000000
+
+
+def test_targets_are_counted_as_they_are_asked(tmp_path):
+    """An epoch's last window is shorter: of 216 years 215 are asked a pass, 54 steps of four streams but for one."""
+    run = trained(
+        "data=sunspots",
+        "model=rnn",
+        "scale=smoke",
+        "trainer.steps=7",
+        "trainer.record_every=1",
+        "tracking.uri=null",
+        f"paths.runs={tmp_path}/runs",
+    )
+    assert (run.config().trainer.batch, run.config().trainer.length) == (4, 25)
+    targets = [record["targets"] for record in read_lines(run.metrics)]
+    assert targets == [100, 200, 215, 315, 415, 430, 530]
 
 
 @needs_steps

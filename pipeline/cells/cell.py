@@ -1,4 +1,5 @@
-"""What every recurrent cell states, and nothing of how time is run through: that is pipeline.recurrence.
+"""What every recurrent cell states: its equations, and nothing of how they are computed or run through time. That is
+pipeline.recurrence.
 
 Shapes: T time, B batch, D input, H hidden, R rows and C columns of a product.
 """
@@ -10,8 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pipeline.cells.products import linear, product, ready
+from pipeline.cells.products import linear
 
+State = tuple[Tensor, ...]
 Product = Callable[[str, Tensor], Tensor]
 
 
@@ -25,16 +27,21 @@ class Cell(nn.Module):
     inputs       D, or V where symbols are given
     hidden       H
     projections  name -> R;  unbiased: those among them without b
-    products     name -> (R, C)
+    products     name -> (R, C);  chosen: those among them whose matrix the input chooses, W = sum_d x_td W_d
     state        name -> width; the first one is the output h
     recurrent_bias  every product has a bias too, as in char-rnn and PyTorch
 
-    Parameters: input_weight [sum R, D], input_bias [sum R of the biased], recurrent.<name> [R, C],
-    recurrent_bias.<name> [R]; all start uniform in +-1/sqrt(H), as PyTorch's do.
+    Parameters: input_weight [sum R, D], input_bias [sum R of the biased], recurrent.<name> [R, C], of the chosen ones
+    [D, R, C], recurrent_bias.<name> [R]; all start uniform in +-1/sqrt(H), as PyTorch's do.
     """
 
-    library: str | None = None  # the torch kernel that computes this cell: "lstm", "gru", "rnn_tanh" or "rnn_relu"
-    chosen_by: dict[str, str] = {}  # product with a matrix for each symbol, [D, R, C] -> the name of the symbols in x
+    # The role of each parameter for initializations: "input", "recurrent", "bias" or "peephole".
+    roles: dict[str, str] = {
+        "input_weight": "input",
+        "input_bias": "bias",
+        "recurrent": "recurrent",
+        "recurrent_bias": "bias",
+    }
 
     def __init__(
         self,
@@ -45,17 +52,23 @@ class Cell(nn.Module):
         state: dict[str, int],
         recurrent_bias: bool = False,
         unbiased: tuple[str, ...] = (),
+        chosen: tuple[str, ...] = (),
     ):
         super().__init__()
         self.inputs, self.hidden, self.state = inputs, hidden, state
         # The biased ones first.
         self.projections = dict(sorted(projections.items(), key=lambda item: item[0] in unbiased))
-        self.products = products
+        self.products, self.chosen = products, chosen
         self.input_weight = nn.Parameter(torch.empty(sum(projections.values()), inputs))
         self.input_bias = nn.Parameter(
             torch.empty(sum(rows for name, rows in projections.items() if name not in unbiased))
         )
-        self.recurrent = nn.ParameterDict({name: nn.Parameter(torch.empty(shape)) for name, shape in products.items()})
+        self.recurrent = nn.ParameterDict(
+            {
+                name: nn.Parameter(torch.empty(inputs, *shape) if name in chosen else torch.empty(shape))
+                for name, shape in products.items()
+            }
+        )
         self.recurrent_bias = nn.ParameterDict(
             {name: nn.Parameter(torch.empty(rows)) for name, (rows, _) in products.items()} if recurrent_bias else {}
         )
@@ -77,33 +90,14 @@ class Cell(nn.Module):
         return {name: linear(x, weight, bias) for name, weight, bias in parts}
 
     def constants(self, batch: int) -> dict[str, Tensor]:
-        """Parameters that a step uses pointwise, expanded over the batch, name -> [B, ...]: a step finds them in x, and
-        sums over the batch stay out of the loop."""
+        """Parameters that a step uses pointwise, expanded over the batch, name -> [B, ...]: a step finds them in x."""
         return {}
 
-    def multiply(self, name: str, weight: Tensor, operand: Tensor, x: dict[str, Tensor]) -> Tensor:
-        """What `product(name, operand)` gives a step: the product and what is added to it, x[name]; [B, C] -> [B, R].
-        Overridden together with `multiplier`."""
-        return torch.addmm(x[name], operand, weight.t())
-
-    def multiplier(self, weight: Tensor, batch: int) -> Callable[[Tensor, dict[str, Tensor]], Tensor]:
-        """operand [B, C], x of its step -> weight operand [B, R], for many steps; the weight with its last two
-        dimensions exchanged gives the transpose of the same."""
-        multiply = ready(weight, batch)
-        return lambda operand, x: multiply(operand)
-
-    def product_gradients(
-        self, weight: Tensor, gradient: Tensor, operand: Tensor, x: dict[str, Tensor]
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """The weight's gradient, sum over all steps and sequences of gradient operand^T, from [T, B, R] and [T, B, C];
-        and the gradients of what else of x the product reads."""
-        return product(gradient.flatten(0, 1).t(), operand.flatten(0, 1).t()), {}
-
-    def step(self, x: dict[str, Tensor], state: tuple[Tensor, ...], product: Product) -> tuple[Tensor, ...]:
-        """One time step: projections [B, R], state [B, width] each,
+    def step(self, x: dict[str, Tensor], state: State, product: Product) -> State:
+        """One time step: projections [B, R] and constants, state [B, width] each,
         `product(name, operand)`, once for each name -> the next state.
 
-        It is recorded once, so attributes that are no tensors are read once; parameters are read in `project`,
-        `constants` and products alone.
+        A function of these alone: parameters are read in `project`, `constants` and products, and other attributes
+        never change once the cell is made.
         """
         raise NotImplementedError

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from pipeline.cells.cell import Cell, Product
+from pipeline.cells.cell import Cell, Product, State
 
 
 class GRU(Cell):
@@ -21,7 +21,7 @@ class GRU(Cell):
         )
         self.reset_parameters()
 
-    def step(self, x: dict[str, Tensor], state: tuple[Tensor, ...], product: Product) -> tuple[Tensor, ...]:
+    def step(self, x: dict[str, Tensor], state: State, product: Product) -> State:
         (h,) = state
         r, z = torch.sigmoid(product("gates", h)).chunk(2, dim=-1)
         candidate = torch.tanh(product("candidate", r * h))
@@ -33,15 +33,13 @@ class ResetAfterGRU(Cell):
     (PyTorch's and cuDNN's form, after Cho et al. 2014). 3 H (D + H + 2) parameters,
     rows in the order r, z, h~ as in PyTorch."""
 
-    library = "gru"
-
     def __init__(self, inputs: int, hidden: int):
         super().__init__(
             inputs, hidden, {"input": 3 * hidden}, {"state": (3 * hidden, hidden)}, {"h": hidden}, recurrent_bias=True
         )
         self.reset_parameters()
 
-    def step(self, x: dict[str, Tensor], state: tuple[Tensor, ...], product: Product) -> tuple[Tensor, ...]:
+    def step(self, x: dict[str, Tensor], state: State, product: Product) -> State:
         (h,) = state
         gates_x, candidate_x = x["input"].split((2 * self.hidden, self.hidden), dim=-1)
         gates_h, candidate_h = product("state", h).split((2 * self.hidden, self.hidden), dim=-1)

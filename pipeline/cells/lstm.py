@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from pipeline.cells.cell import Cell, Product
+from pipeline.cells.cell import Cell, Product, State
 
 
 class LSTM(Cell):
@@ -13,8 +13,6 @@ class LSTM(Cell):
 
     forget_bias  added to f's bias at first (Jozefowicz et al. 2015: 1)
     """
-
-    library = "lstm"
 
     def __init__(self, inputs: int, hidden: int, recurrent_bias: bool = False, forget_bias: float = 0.0):
         super().__init__(
@@ -32,7 +30,7 @@ class LSTM(Cell):
     def finish_initialization(self) -> None:
         self.input_bias[self.hidden : 2 * self.hidden] += self.forget_bias
 
-    def step(self, x: dict[str, Tensor], state: tuple[Tensor, ...], product: Product) -> tuple[Tensor, ...]:
+    def step(self, x: dict[str, Tensor], state: State, product: Product) -> State:
         h, c = state
         write_keep, g, o = product("gates", h).split((2 * self.hidden, self.hidden, self.hidden), dim=-1)
         i, f = torch.sigmoid(write_keep).chunk(2, dim=-1)

@@ -1,11 +1,9 @@
 """The multiplicative RNN, whose input chooses the hidden-to-hidden matrix, and the multiplicative LSTM."""
 
-from collections.abc import Callable
-
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from pipeline.cells.cell import Cell, Product
+from pipeline.cells.cell import Cell, Product, State
 
 
 class MultiplicativeRNN(Cell):
@@ -29,7 +27,7 @@ class MultiplicativeRNN(Cell):
         )
         self.reset_parameters()
 
-    def step(self, x: dict[str, Tensor], state: tuple[Tensor, ...], product: Product) -> tuple[Tensor, ...]:
+    def step(self, x: dict[str, Tensor], state: State, product: Product) -> State:
         (h,) = state
         return (torch.tanh(product("h", x["factor"] * product("state", h))),)
 
@@ -41,46 +39,15 @@ class FullMultiplicativeRNN(Cell):
     D H^2 + H (D + 1) parameters.
     """
 
-    chosen_by = {"h": "chooses"}
-
     def __init__(self, inputs: int, hidden: int, recurrent_bias: bool = False):
-        super().__init__(inputs, hidden, {"h": hidden}, {"h": (hidden, hidden)}, {"h": hidden}, recurrent_bias)
-        self.recurrent["h"] = nn.Parameter(torch.empty(inputs, hidden, hidden))
+        super().__init__(
+            inputs, hidden, {"h": hidden}, {"h": (hidden, hidden)}, {"h": hidden}, recurrent_bias, chosen=("h",)
+        )
         self.reset_parameters()
 
-    def project(self, x: Tensor) -> dict[str, Tensor]:
-        return super().project(x) | {"chooses": x}
-
-    def step(self, x: dict[str, Tensor], state: tuple[Tensor, ...], product: Product) -> tuple[Tensor, ...]:
+    def step(self, x: dict[str, Tensor], state: State, product: Product) -> State:
         (h,) = state
         return (torch.tanh(product("h", h)),)
-
-    def multiply(self, name: str, weight: Tensor, operand: Tensor, x: dict[str, Tensor]) -> Tensor:
-        return x[name] + self.multiplier(weight, len(operand))(operand, x)
-
-    def multiplier(self, weight: Tensor, batch: int) -> Callable[[Tensor, dict[str, Tensor]], Tensor]:
-        def product(operand: Tensor, x: dict[str, Tensor]) -> Tensor:
-            chooses = x["chooses"]
-            if chooses.is_floating_point():
-                return torch.einsum("bd,dij,bj->bi", chooses, weight, operand)
-            chosen = torch.bmm(weight[chooses.clamp(max=self.inputs - 1)], operand.unsqueeze(-1)).squeeze(-1)
-            return torch.where((chooses < self.inputs).unsqueeze(-1), chosen, 0.0)
-
-        return product
-
-    def product_gradients(
-        self, weight: Tensor, gradient: Tensor, operand: Tensor, x: dict[str, Tensor]
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        chooses, gradient, operand = (part.flatten(0, 1) for part in (x["chooses"], gradient, operand))
-        if chooses.is_floating_point():
-            by_choice = torch.einsum("ni,dij,nj->nd", gradient, weight, operand)
-            return torch.einsum("nd,ni,nj->dij", chooses, gradient, operand), {
-                "chooses": by_choice.view_as(x["chooses"])
-            }
-        order, counts = chooses.argsort(stable=True), torch.bincount(chooses, minlength=self.inputs + 1).tolist()
-        # Without the last ones, those of unknown symbols.
-        parts = list(zip(gradient[order].split(counts), operand[order].split(counts)))[:-1]
-        return torch.stack([one.t() @ other for one, other in parts]), {}
 
 
 class MultiplicativeLSTM(Cell):
@@ -102,7 +69,7 @@ class MultiplicativeLSTM(Cell):
         )
         self.reset_parameters()
 
-    def step(self, x: dict[str, Tensor], state: tuple[Tensor, ...], product: Product) -> tuple[Tensor, ...]:
+    def step(self, x: dict[str, Tensor], state: State, product: Product) -> State:
         h, c = state
         m = x["factor"] * product("state", h)
         gates, g = product("gates", m).split((3 * self.hidden, self.hidden), dim=-1)

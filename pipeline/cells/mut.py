@@ -7,13 +7,15 @@ x stands for P x_t, P of shape [H, D].
 import torch
 from torch import Tensor, nn
 
-from pipeline.cells.cell import Cell, Product
+from pipeline.cells.cell import Cell, Product, State
 from pipeline.cells.products import linear
 
 
 class _Mutation(Cell):
     """What the three have in common: `bare`, the input that their formulas write as x,
     projected where D differs from H."""
+
+    roles = Cell.roles | {"bare_weight": "input", "candidate_bias": "bias", "reset_bias": "bias"}
 
     def __init__(
         self,
@@ -53,7 +55,7 @@ class MUT1(_Mutation):
     def project(self, x: Tensor) -> dict[str, Tensor]:
         return super().project(x) | {"h": torch.tanh(self.bare(x)) + self.candidate_bias}
 
-    def step(self, x: dict[str, Tensor], state: tuple[Tensor, ...], product: Product) -> tuple[Tensor, ...]:
+    def step(self, x: dict[str, Tensor], state: State, product: Product) -> State:
         (h,) = state
         r = torch.sigmoid(product("r", h))
         return (torch.lerp(h, torch.tanh(product("h", r * h)), torch.sigmoid(x["z"])),)
@@ -80,7 +82,7 @@ class MUT2(_Mutation):
         projected = super().project(x)
         return {"h": projected["h"], "zr": torch.cat([projected["z"], self.bare(x) + self.reset_bias], dim=-1)}
 
-    def step(self, x: dict[str, Tensor], state: tuple[Tensor, ...], product: Product) -> tuple[Tensor, ...]:
+    def step(self, x: dict[str, Tensor], state: State, product: Product) -> State:
         (h,) = state
         z, r = torch.sigmoid(product("zr", h)).chunk(2, dim=-1)
         return (torch.lerp(h, torch.tanh(product("h", r * h)), z),)
@@ -104,7 +106,7 @@ class MUT3(Cell):
         )
         self.reset_parameters()
 
-    def step(self, x: dict[str, Tensor], state: tuple[Tensor, ...], product: Product) -> tuple[Tensor, ...]:
+    def step(self, x: dict[str, Tensor], state: State, product: Product) -> State:
         (h,) = state
         z = torch.sigmoid(product("z", torch.tanh(h)))
         r = torch.sigmoid(product("r", h))

@@ -3,20 +3,19 @@
 import torch
 from torch import Tensor, nn
 
-from pipeline.cells.cell import Cell, Product
+from pipeline.cells.cell import Cell, Product, State
 
 
 class TanhRNN(Cell):
     """h_t = tanh(Wxh x_t + Whh h_{t-1} + b)  (Elman 1990). H (D + H + 1) parameters."""
 
-    library = "rnn_tanh"
     activation = staticmethod(torch.tanh)
 
     def __init__(self, inputs: int, hidden: int, recurrent_bias: bool = False):
         super().__init__(inputs, hidden, {"h": hidden}, {"h": (hidden, hidden)}, {"h": hidden}, recurrent_bias)
         self.reset_parameters()
 
-    def step(self, x: dict[str, Tensor], state: tuple[Tensor, ...], product: Product) -> tuple[Tensor, ...]:
+    def step(self, x: dict[str, Tensor], state: State, product: Product) -> State:
         (h,) = state
         return (self.activation(product("h", h)),)
 
@@ -24,7 +23,6 @@ class TanhRNN(Cell):
 class SigmoidRNN(TanhRNN):
     """h_t = s(Wxh x_t + Whh h_{t-1} + b)."""
 
-    library = None
     activation = staticmethod(torch.sigmoid)
 
 
@@ -36,7 +34,6 @@ class ReluRNN(TanhRNN):
               (their section 4.4: 0.01)
     """
 
-    library = "rnn_relu"
     activation = staticmethod(torch.relu)
 
     def __init__(self, inputs: int, hidden: int, recurrent_bias: bool = False, identity: float = 1.0):

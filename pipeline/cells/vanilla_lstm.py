@@ -4,7 +4,7 @@
 import torch
 from torch import Tensor, nn
 
-from pipeline.cells.cell import Cell, Product
+from pipeline.cells.cell import Cell, Product, State
 
 
 class VanillaLSTM(Cell):
@@ -15,6 +15,7 @@ class VanillaLSTM(Cell):
     A variant lists the gates it has, those that see c_{t-1} before `o`.
     """
 
+    roles = Cell.roles | {"peephole": "peephole"}
     gates: tuple[str, ...] = ("i", "f", "o")
     peepholes = True
     input_activation = staticmethod(torch.tanh)
@@ -32,7 +33,7 @@ class VanillaLSTM(Cell):
     def constants(self, batch: int) -> dict[str, Tensor]:
         return {"peephole": self.peephole.expand(batch, -1, -1)} if self.peepholes else {}
 
-    def step(self, x: dict[str, Tensor], state: tuple[Tensor, ...], product: Product) -> tuple[Tensor, ...]:
+    def step(self, x: dict[str, Tensor], state: State, product: Product) -> State:
         h, c = state
         h, c, _ = self.block(product("block", h), c, x)
         return h, c
@@ -129,7 +130,7 @@ class FullGateRecurrence(VanillaLSTM):
         self.peephole = nn.Parameter(torch.empty(3, hidden))
         self.reset_parameters()
 
-    def step(self, x: dict[str, Tensor], state: tuple[Tensor, ...], product: Product) -> tuple[Tensor, ...]:
+    def step(self, x: dict[str, Tensor], state: State, product: Product) -> State:
         h, c, gates = state
         a = product("block", h)
         a = torch.cat([a[:, : 3 * self.hidden] + product("gates", gates), a[:, 3 * self.hidden :]], dim=-1)

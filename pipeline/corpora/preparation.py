@@ -17,16 +17,11 @@ from tqdm import tqdm
 
 from pipeline.corpora.checksums import LIST, read_list
 from pipeline.corpora.corpus import Corpus, CorpusError
+from pipeline.corpora.parts import make_card, split_borders
 from pipeline.corpora.reading import blocks
 from pipeline.corpora.sources import read_card
 from pipeline.corpora.vocabulary import Vocabulary, code_points
 from pipeline.files.landing import landing, lock
-
-SPLITS = {  # per cent of the symbols, contiguous
-    "80-10-10": {"train": 80, "validation": 10, "test": 10},
-    "95-5": {"train": 95, "validation": 5},
-    "90-10": {"train": 90, "validation": 10},
-}
 
 
 def prepare(corpus: Corpus, raw: Path) -> dict:
@@ -42,8 +37,6 @@ def prepare(corpus: Corpus, raw: Path) -> dict:
         raise CorpusError(f"nothing fetched in {source}: {fetch}")
     if card["request"] != corpus.request():
         raise CorpusError(f"{source} holds {card['request']}, asked for {corpus.request()}: {fetch}")
-    if corpus.split not in SPLITS:
-        raise CorpusError(f"data.split={corpus.split}: choose one of {', '.join(SPLITS)}")
     if corpus.symbols not in ("characters", "bytes"):
         raise CorpusError(f"data.symbols={corpus.symbols}: choose characters or bytes")
     paths = [f"{source}/files/{name}" for name in read_list(source)]
@@ -53,49 +46,40 @@ def prepare(corpus: Corpus, raw: Path) -> dict:
         if _stamp(directory) != before:
             done = json.loads((directory / "card.json").read_text())
             if done["raw"] == card:
-                print(f"{corpus.name}: another process has just prepared it, in {directory}")
+                print(f"{corpus.folder}: another process has just prepared it, in {directory}")
                 return done
         folder = stack.enter_context(landing(directory, root))
         first, total, tally = scan(paths, corpus.symbols)
         if not total:
             raise CorpusError(f"the corpus in {source} is empty")
-        ends = borders(total, corpus.split)
-        in_training = sorted(code for code, place in first.items() if place < ends["train"][1])
+        borders = split_borders(total, corpus.split, f"{corpus.folder} has {total:,} {corpus.symbols}")
+        ends = {part: (border.start, border.stop) for part, border in borders.items()}
+        in_training = sorted(code for code, place in first.items() if place < borders["train"].stop)
         vocabulary = Vocabulary(corpus.symbols, in_training)
         (folder / "vocabulary.json").write_text(vocabulary.to_json())
         unknown, fingerprint = write(paths, vocabulary, vocabulary.table(max(first) + 1), ends, folder, tally["bytes"])
-        prepared = {
-            "corpus": corpus.name,
-            "symbols": corpus.symbols,
-            "split": corpus.split,
-            "vocabulary": len(vocabulary),
-            "counts": {part: end - start for part, (start, end) in ends.items()},
-            "unknown": unknown,
-            "crlf": tally["crlf"],
-            "not_utf8": tally["not_utf8"],
-            "fingerprint": fingerprint,
-            "raw": card,
-        }
+        prepared = make_card(
+            corpus.folder,
+            corpus.split,
+            {part: end - start for part, (start, end) in ends.items()},
+            fingerprint,
+            symbols=corpus.symbols,
+            vocabulary=len(vocabulary),
+            unknown=unknown,
+            crlf=tally["crlf"],
+            not_utf8=tally["not_utf8"],
+            raw=card,
+        )
         (folder / "card.json").write_text(json.dumps(prepared, indent=2) + "\n")
-    print(f"{corpus.name}: {total:,} {corpus.symbols}, {len(vocabulary)} symbols in the training part, in {directory}")
+    print(
+        f"{corpus.folder}: {total:,} {corpus.symbols}, {len(vocabulary)} symbols in the training part, in {directory}"
+    )
     return prepared
 
 
 def _stamp(directory: Path) -> int | None:
     card = directory / "card.json"
     return card.stat().st_mtime_ns if card.exists() else None
-
-
-def borders(total: int, split: str) -> dict[str, tuple[int, int]]:
-    """Start and end of each part in a text of `total` symbols; borders round down. CorpusError: a part is empty."""
-    ends, start, percent = {}, 0, 0
-    for part, share in SPLITS[split].items():
-        percent += share
-        ends[part] = (start, total * percent // 100)
-        if start == ends[part][1]:
-            raise CorpusError(f"{total} symbols are too few for the split {split}: the {part} part would be empty")
-        start = ends[part][1]
-    return ends
 
 
 def scan(paths: list[str], symbols: str) -> tuple[dict[int, int], int, Counter]:

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,36 +10,25 @@ import numpy as np
 
 from pipeline.command.refusal import Refusal
 from pipeline.corpora.vocabulary import Vocabulary
-from pipeline.datasets.space import Symbols
-from pipeline.datasets.streams import Streams
 from pipeline.files.landing import landing, lock
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """Memory-mapped arrays of symbol indices, shape (n,), values 0..V; V is a symbol that the training part lacks."""
+    """A corpus in parts: memory-mapped arrays of symbol indices, shape (n,), values 0..V; V is a symbol that the
+    training part lacks.
 
-    train: np.ndarray
-    validation: np.ndarray
-    test: np.ndarray | None  # None for splits of two parts: validation is the held-out part
+    parts    "train", "validation", and "test" where the split has one
+    prompts  beginnings that finished models are asked to complete
+    """
+
+    parts: dict[str, np.ndarray]
     vocabulary: Vocabulary
     card: dict
-
-    @property
-    def space(self) -> Symbols:
-        return Symbols(len(self.vocabulary))
-
-    @property
-    def elements(self) -> int:
-        """Symbols of the training part."""
-        return len(self.train)
-
-    def streams(self, batch: int, length: int, rank: int = 0, world: int = 1) -> Streams:
-        """The training part as windows of `batch` streams over `length` steps; this rank's share of them."""
-        return Streams(self.train, len(self.vocabulary), batch, length, rank, world)
+    prompts: tuple[str, ...] = ()
 
 
-def load(directory: Path | str, local: Path | str | None = None) -> Prepared:
+def load(directory: Path | str, prompts: Sequence[str] = (), local: Path | str | None = None) -> Prepared:
     """The corpus that `prepare` left in `directory`, read from a copy in the folder `local` if one is named.
 
     Refusal: there is none; the message says how to make it.
@@ -54,9 +44,7 @@ def load(directory: Path | str, local: Path | str | None = None) -> Prepared:
     if local is not None:
         directory = _copied(directory, Path(local), card["fingerprint"])
     parts = {part: np.load(directory / f"{part}.npy", mmap_mode="r") for part in card["counts"]}
-    return Prepared(
-        parts["train"], parts["validation"], parts.get("test"), Vocabulary.read(directory / "vocabulary.json"), card
-    )
+    return Prepared(parts, Vocabulary.read(directory / "vocabulary.json"), card, tuple(prompts))
 
 
 def _copied(directory: Path, local: Path, fingerprint: str) -> Path:

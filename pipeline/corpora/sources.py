@@ -38,22 +38,22 @@ def fetch(corpus: Corpus, root: Path, mirror: Path | None) -> dict:
     with lock(directory, root):
         card = read_card(directory)
         if card and card["request"] == corpus.request() and not corpus.changes and intact(directory):
-            print(f"{corpus.name}: already in {directory}, intact ({describe(card)})")
+            print(f"{corpus.folder}: already in {directory}, intact ({describe(card)})")
             return card
         failures = []
         for source, original in sources(corpus, mirror):
-            print(f"{corpus.name}: trying {source.kind} {source.where}", flush=True)
+            print(f"{corpus.folder}: trying {source.kind} {source.where}", flush=True)
             try:
                 card = fetch_from(source, original, corpus, root)
             except (CorpusError, OSError) as error:
                 failures.append(f"  {source.kind} {source.where}: {error}")
                 print(failures[-1])
             else:
-                print(f"{corpus.name}: in {directory} ({describe(card)})")
+                print(f"{corpus.folder}: in {directory} ({describe(card)})")
                 return card
     names = [original.name for original in corpus.originals() if original.name]
     mend = f"\nPut {' or '.join(names)} into a folder and set PIPELINE_MIRROR to it." if names else ""
-    raise CorpusError(f"no source has {corpus.name}:\n" + "\n".join(failures) + mend)
+    raise CorpusError(f"no source has {corpus.folder}:\n" + "\n".join(failures) + mend)
 
 
 def sources(corpus: Corpus, mirror: Path | None) -> Iterator[tuple]:
@@ -67,20 +67,20 @@ def sources(corpus: Corpus, mirror: Path | None) -> Iterator[tuple]:
 
 def fetch_from(source, original: Original, corpus: Corpus, root: Path) -> dict:
     """Fetches the corpus from one source; returns its card. CorpusError or OSError: why not."""
-    downloads = root / f".{corpus.name}.downloads"
+    downloads = root / f".{corpus.folder}.downloads"
     downloads.mkdir(exist_ok=True)
     path, version = source.get(downloads)
     try:
         where = {"kind": source.kind, "where": source.where}
         if path.is_file():
             where["sha256"] = verify(path, original.bytes, original.sha256)
-        with landing(root / corpus.name, root) as folder:
+        with landing(root / corpus.folder, root) as folder:
             (folder / "files").mkdir()
             names = original.place(path, folder / "files")
             if not names:
                 raise CorpusError("it has no file that matches")
             card = {
-                "corpus": corpus.name,
+                "corpus": corpus.folder,
                 "request": corpus.request(),
                 "source": where,
                 "version": original.version or version,

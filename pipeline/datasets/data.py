@@ -1,22 +1,85 @@
-"""The data that a configuration names."""
+"""What every kind of data offers, so that all are read, judged and shown in one way."""
 
-from hydra.utils import instantiate
-from omegaconf import DictConfig
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
 
-from pipeline.corpora.prepared import Prepared, load
-from pipeline.datasets.series import Series
+from torch import Generator
 
-Data = Prepared | Series
-# What the choice of data says to people, trainer and models
-FOR_OTHERS = ("name", "streams", "window", "washout", "ridge")
+from pipeline.command.choice import make
+from pipeline.command.refusal import Refusal
+from pipeline.datasets.batch import Batch, Batches
+from pipeline.datasets.space import Space
+from pipeline.decoding.network import Network
 
 
-def load_data(data: DictConfig, local: str | None = None) -> Data:
-    """The prepared corpus, or what is made on the spot: a signal, a problem.
-    Raises Refusal where a corpus has not been prepared.
+class Data(ABC):
+    """Sequences to learn from.
 
-    local  a folder of this machine where the corpus is kept for its processes, if it is to be copied
+    reads       what a model reads at each step
+    answers     what it answers at each step that is asked
+    given       what it is given before the first step
+    card        what is known of the data: corpus, split, counts {part: elements}, and the fingerprint, a checksum of
+                all that a model can see
+    foretells   whether an answer is the next element of what is read: language models, forecasts
+    contiguous  whether the training part is one sequence from its beginning to its end
+    prompts     beginnings that finished models are asked to complete, of text
     """
-    if "prepared" in data:
-        return load(data.prepared, local)
-    return instantiate({key: value for key, value in data.items() if key not in FOR_OTHERS}).generate()
+
+    reads: Space
+    answers: Space
+    given: tuple[Space, ...] = ()
+    card: dict
+    foretells = False
+    contiguous = False
+    prompts: tuple[str, ...] = ()
+
+    def open(self, local: str | None = None) -> "Data":
+        """These data, ready to be read. A class that only says how they are made returns what it makes.
+
+        local  a folder of this machine to keep a copy in, for data that lie on a disk
+        """
+        return self
+
+    @property
+    def judged_on(self) -> str:
+        """The part that finished models are judged on: "test", or "validation" where there is no other."""
+        return "test" if "test" in self.card["counts"] else "validation"
+
+    @abstractmethod
+    def shape(self, batch: int | None, length: int | None) -> tuple[int, int | None]:
+        """What trainer.batch and trainer.length come to on these data: sequences side by side, and steps of a batch
+        (None: whole sequences). None asks for what a pass over the data reads best."""
+
+    @abstractmethod
+    def training(self, batch: int, length: int | None, rank: int = 0, world: int = 1) -> Batches:
+        """The training part, `batch` sequences side by side; this rank's share of them. Raises Refusal for a batch that
+        these data cannot fill."""
+
+    @abstractmethod
+    def held_out(self, part: str, most: int | None = None) -> Iterator[Batch]:
+        """ "validation" or "test", or its first `most` elements, each asked once; with one rank's eyes."""
+
+    def check_prompt(self, prompt: str) -> str | None:
+        """A warning if not all of the prompt is understood. Raises Refusal where `write` reads none."""
+        if prompt:
+            raise Refusal(f"prompt={prompt!r}: {self.card['corpus']} is written without a prompt: leave it out")
+        return None
+
+    @abstractmethod
+    def write(
+        self, network: Network, prompt: str, temperature: float, length: int, generator: Generator
+    ) -> Iterator[str]:
+        """What the model writes, piece by piece, for people to look at: a text, answers to questions, a forecast.
+
+        prompt       is read first and not repeated
+        temperature  >= 0, where the model draws what it writes; 0: the likeliest
+        length       elements, at most
+        """
+
+
+def load_data(choice: Mapping, local: str | None = None) -> Data:
+    """The data that the group `data` of a configuration names. Raises Refusal where a corpus has not been prepared.
+
+    local  a folder of this machine where a corpus is kept for its processes, if it is to be copied
+    """
+    return make(choice).open(local)

@@ -1,46 +1,49 @@
-"""Real-valued series, and their contiguous streams for training with carried state.
+"""Real-valued series: values read, the next ones foretold at every step.
 
 Shapes: N elements, T time, B streams, D observed values, U driving values.
 """
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Iterator
+from functools import cached_property
 
 import numpy as np
 import torch
+from torch import Generator, Tensor
 
-from pipeline.command.refusal import Refusal
+from pipeline.corpora.parts import make_card, split_borders
+from pipeline.datasets.batch import Batch
+from pipeline.datasets.contiguous import Windows
+from pipeline.datasets.data import Data
 from pipeline.datasets.space import Reals
-from pipeline.datasets.streams import Contiguous, Window
+from pipeline.decoding.network import Network
 
-PARTS = ("train", "validation", "test")
+BEFORE = 1000  # elements that are read before those of a held-out part
+PASS_LENGTH = 10_000  # steps of a batch of a pass over the training part, where the trainer does not say
+BARS = "▁▂▃▄▅▆▇█"
+LINE = 32  # steps of a forecast in a line: what fits a card of the report
 
 
-@dataclass(frozen=True)
-class Series:
+class Series(Data):
     """y_t [D] with what drives it, u_t [U], in three contiguous parts.
 
     values  [N, D] float64;  inputs  [N, U] float64, U = 0: nothing drives it
     split   per cent of training, validation and test part, such as "80-10-10"
     standardize  models read (y - mean) / std, mean and std [D] those of the training part; a channel that is constant
                  there has std 1. What drives the series is read as it is.
+    reads [y_t, u_{t+1}], Reals(D + U); answers y_{t+1}, Reals(D), NaN where nothing was observed
     Raises Refusal for a split that is none, and for a part of less than two elements.
     """
 
-    name: str
-    values: np.ndarray
-    inputs: np.ndarray
-    split: str
-    standardize: bool
+    foretells = contiguous = True
 
-    def __post_init__(self):
-        if (self.values.dtype, self.inputs.dtype) != (np.float64, np.float64) or len(self.values) != len(self.inputs):
+    def __init__(self, name: str, values: np.ndarray, inputs: np.ndarray, split: str, standardize: bool):
+        if (values.dtype, inputs.dtype) != (np.float64, np.float64) or len(values) != len(inputs):
             raise ValueError("values [N, D] and inputs [N, U] are to be float64 and of one length")
-        split_borders(len(self.values), self.split)
-
-    @property
-    def borders(self) -> dict[str, slice]:
-        return split_borders(len(self.values), self.split)
+        self.name, self.values, self.inputs, self.split, self.standardize = name, values, inputs, split, standardize
+        self.borders = split_borders(len(values), split, f"data.length={len(values)}")
+        observed, driving = values.shape[1], inputs.shape[1]
+        self.reads, self.answers = Reals(observed + driving, driving), Reals(observed)
 
     @property
     def mean(self) -> np.ndarray:
@@ -51,93 +54,107 @@ class Series:
         train = self.values[self.borders["train"]]
         return np.where(np.nanmin(train, axis=0) == np.nanmax(train, axis=0), 1.0, np.nanstd(train, axis=0))
 
+    @cached_property
     def whole(self) -> tuple[np.ndarray, np.ndarray]:
         """The values as models read them, and the inputs, of all parts."""
         return (self.values - self.mean) / self.std if self.standardize else self.values, self.inputs
 
     def part(self, name: str) -> tuple[np.ndarray, np.ndarray]:
         """Those of "train", "validation" or "test"."""
-        return tuple(array[self.borders[name]] for array in self.whole())
+        return tuple(array[self.borders[name]] for array in self.whole)
 
-    @property
-    def space(self) -> Reals:
-        return Reals(self.values.shape[1], self.inputs.shape[1])
-
-    @property
-    def elements(self) -> int:
-        """Elements of the training part."""
-        return self.borders["train"].stop
-
-    @property
+    @cached_property
     def card(self) -> dict:
-        """What is known of it; the fingerprint is the sha256 of all that a model can see."""
         counts = {part: border.stop - border.start for part, border in self.borders.items()}
         checksum = hashlib.sha256(repr((self.values.shape, self.inputs.shape, self.split, self.standardize)).encode())
         checksum.update(np.ascontiguousarray(self.values))
         checksum.update(np.ascontiguousarray(self.inputs))
-        return {"corpus": self.name, "split": self.split, "counts": counts, "fingerprint": checksum.hexdigest()}
+        return make_card(self.name, self.split, counts, checksum.hexdigest())
 
-    def streams(
-        self, batch: int, length: int, rank: int = 0, world: int = 1, dtype: torch.dtype = torch.float32
-    ) -> "SeriesStreams":
-        """The training part as windows of `batch` streams over `length` steps; this rank's share of them."""
-        return SeriesStreams(*self.part("train"), batch, length, rank, world, dtype)
+    def shape(self, batch: int | None, length: int | None) -> tuple[int, int]:
+        return 1 if batch is None else batch, (
+            min(PASS_LENGTH, self.borders["train"].stop - 1) if length is None else length
+        )
 
+    def training(self, batch: int, length: int, rank: int = 0, world: int = 1) -> "SeriesWindows":
+        return SeriesWindows(*self.part("train"), batch, length, rank, world)
 
-def split_borders(length: int, split: str, setting: str = "data.length") -> dict[str, slice]:
-    """Where the parts of `length` elements, the value of `setting`, begin and end; borders round down.
+    def held_out(self, part: str, most: int | None = None) -> Iterator[Batch]:
+        """One stream; up to BEFORE elements before the part are read first, and its own first element is asked too."""
+        start, stop = self.borders[part].start, self.borders[part].stop
+        stop = stop if most is None else min(stop, start + most)
+        first = max(0, start - BEFORE)
+        values, inputs = (torch.from_numpy(array) for array in self.whole)
+        targets = values[first + 1 : stop].clone()
+        targets[: start - 1 - first] = torch.nan
+        x = torch.cat([values[first : stop - 1], inputs[first + 1 : stop]], dim=-1)
+        yield Batch(x[:, None], targets[:, None], int((~targets.isnan()).sum()))
 
-    Refusal: no split, or a part with less than two elements.
-    """
-    shares = [int(share) if share.isdecimal() else 0 for share in split.split("-")]
-    if len(shares) != len(PARTS) or min(shares) < 1 or sum(shares) != 100:
-        raise Refusal(f"data.split={split}: take per cent of training, validation and test part, such as 80-10-10")
-    ends = [length * sum(shares[:k]) // 100 for k in range(len(PARTS) + 1)]
-    found = {part: slice(start, end) for part, start, end in zip(PARTS, ends, ends[1:])}
-    for part, border in found.items():
-        if border.stop - border.start < 2:
-            raise Refusal(
-                f"{setting}={length}: too few for data.split={split}, the {part} part would have "
-                f"{border.stop - border.start} of them: take more"
+    @torch.no_grad()
+    def forecast(self, network: Network, steps: int) -> tuple[Tensor, Tensor]:
+        """What was observed, and the means of y_{t+1}, y_{t+2}, .. from the beginning of the part that models
+        are judged on, each read in
+        place of what was observed; what drives the series is known. [S, D] each, as models read values, S = `steps` at
+        most."""
+        training = network.training
+        network.eval()
+        values, inputs = (torch.from_numpy(array) for array in self.whole)
+        start = self.borders[self.judged_on].start
+        stop = min(start + steps, self.borders[self.judged_on].stop)
+        values, inputs = (part.to(network.device, network.dtype) for part in (values, inputs))
+        first = max(0, start - BEFORE)
+        x = torch.cat([values[first:start], inputs[first + 1 : start + 1]], dim=-1)[:, None]
+        predicted, state = network(x, network.start(1))
+        found = [predicted[-1, 0]]
+        for t in range(start + 1, stop):
+            predicted, state = network(torch.cat([found[-1], inputs[t]])[None, None], state)
+            found.append(predicted[0, 0])
+        network.train(training)
+        return values[start:stop].cpu(), torch.stack(found).cpu()
+
+    def write(
+        self, network: Network, prompt: str, temperature: float, length: int, generator: Generator
+    ) -> Iterator[str]:
+        """The forecast of `length` steps beside what was observed, first channel, as rows of bars; the same at every
+        temperature: it foretells means."""
+        if not length:
+            return
+        observed, foretold = (part[:, 0].tolist() for part in self.forecast(network, length))
+        low, high = min(observed), max(observed)
+
+        def bars(values: list[float]) -> str:
+            parts = [(value - low) / ((high - low) or 1.0) for value in values]
+            return "".join(
+                BARS[round(min(max(part, 0.0), 1.0) * (len(BARS) - 1))] if part == part else "?" for part in parts
             )
-    return found
+
+        for first in range(0, len(observed), LINE):
+            yield f"observed {bars(observed[first : first + LINE])}\n"
+            yield f"forecast {bars(foretold[first : first + LINE])}\n"
 
 
-class SeriesStreams(Contiguous):
-    """Windows of `batch` streams over a series, `length` steps each; this rank's share of them.
-    pipeline.datasets.streams.Streams for values: N elements give N - 1 targets, every target is read once an epoch,
-    rank r reads streams r*B/world .. (r+1)*B/world - 1.
+class SeriesWindows(Windows):
+    """Windows of B streams over a series: inputs [T, B, D + U] = [y_t, u_{t+1}], targets y_{t+1} [T, B, D], NaN where a
+    stream has ended or nothing was observed.
 
-    values, inputs  [N, D], [N, U];  dtype  of the windows
-    A window has inputs [T, B, D + U] = [y_t, u_{t+1}], targets y_{t+1} [T, B, D], NaN (not scored) where a stream has
-    ended or nothing was observed; positions [T, B] of y_t; count: values (steps times D) that are targets, over all
-    ranks. Raises Refusal when the series does not fill one window, or when world does not divide batch.
+    values, inputs  [N, D], [N, U]
     """
 
-    def __init__(
-        self,
-        values: np.ndarray,
-        inputs: np.ndarray,
-        batch: int,
-        length: int,
-        rank: int = 0,
-        world: int = 1,
-        dtype: torch.dtype = torch.float32,
-    ):
+    def __init__(self, values: np.ndarray, inputs: np.ndarray, batch: int, length: int, rank: int = 0, world: int = 1):
         super().__init__(len(values), "values", "series", batch, length, rank, world)
-        self.values, self.inputs, self.dtype = values, inputs, dtype
+        self.values, self.inputs = values, inputs
         self.nothing = float(np.nanvar(values, axis=0).mean())  # the loss of knowing nothing but the mean
 
-    def window(self, step: int) -> Window:
-        at_TB, inside_TB, reset = self.places(step)
+    def at(self, step: int) -> Batch:
+        at_TB, inside_TB, carried = self.places(step)
         targets = np.where(inside_TB[..., None], self.values[at_TB + 1], np.nan)
         count = int(np.count_nonzero(~np.isnan(targets)))
         own_TB = at_TB[:, self.own]
         inputs = np.concatenate([self.values[own_TB], self.inputs[own_TB + 1]], axis=-1)
-        return Window(
-            torch.from_numpy(inputs).to(self.dtype),
-            torch.from_numpy(targets[:, self.own]).to(self.dtype),
+        return Batch(
+            torch.from_numpy(inputs),
+            torch.from_numpy(targets[:, self.own]),
             count,
-            reset,
-            torch.from_numpy(own_TB),
+            carried,
+            positions=torch.from_numpy(own_TB),
         )

@@ -1,32 +1,210 @@
-"""What a sequence is made of."""
+"""What an element of a sequence is, and what guessing it costs.
 
+Shapes: T time, B batch, D width of an element, O width of a prediction, V symbols.
+"""
+
+import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+class Units(NamedTuple):
+    """How a loss is written and drawn, for what has no tensors at hand: tables, figures, pages.
+
+    loss         the unit of the loss of one element, such as "nats/char"
+    element      what one element is called
+    digits       format of a loss
+    also         another unit of the loss -> how many of it a loss of 1 is
+    logarithmic  whether losses are drawn on a logarithmic axis
+    """
+
+    loss: str
+    element: str
+    digits: str = ".4f"
+    also: dict[str, float] = {}
+    logarithmic: bool = False
+
+
+class Space(ABC):
+    """The elements of a sequence, as a model reads them or answers with them.
+
+    width  D of an element that is read (symbols: of its one-hot vector), O of a prediction
+    """
+
+    width: int
+
+    @property
+    @abstractmethod
+    def units(self) -> Units:
+        """Of the loss."""
+
+    @abstractmethod
+    def blank(self, *shape: int) -> Tensor:
+        """Elements [*shape, ...] that as targets are not asked."""
+
+    @abstractmethod
+    def zero(self, *shape: int) -> Tensor:
+        """Elements [*shape, ...] that a model reads as a zero input: what stands before a sequence and after its
+        end."""
+
+    @abstractmethod
+    def entries(self, y: Tensor) -> Tensor:
+        """Which numbers of targets are asked, a boolean tensor like y; the loss is a sum over them."""
+
+    def asked(self, y: Tensor) -> Tensor:
+        """The steps at which anything is asked: targets -> [T, B] boolean."""
+        entries = self.entries(y)
+        return entries if entries.dim() == 2 else entries.any(-1)
+
+    @abstractmethod
+    def loss(self, z: Tensor, y: Tensor) -> Tensor:
+        """Predictions [T, B, O] and targets -> the sum of the losses of what is asked."""
+
+    @abstractmethod
+    def right(self, z: Tensor, y: Tensor) -> Tensor | None:
+        """Predictions and targets -> the steps that are asked and guessed right [T, B]; None where nothing says what is
+        right."""
+
+    @abstractmethod
+    def curvature(self, z: Tensor, dz: Tensor, y: Tensor) -> Tensor:
+        """The Hessian of the loss in z times dz, [T, B, O]: what Gauss-Newton products need (Schraudolph 2002)."""
+
+    @abstractmethod
+    def measured(self, loss: float) -> dict[str, float]:
+        """What a mean loss of an element is called and is worth in the units that people compare; the first one ranks
+        models."""
 
 
 @dataclass(frozen=True)
-class Symbols:
-    """x_t in 0..V-1, and V for "unknown"; a model reads x_t [T, B] and gives logits of x_{t+1} [T, B, V].
+class Symbols(Space):
+    """x in 0..V-1, and V for "unknown" or "not asked". Predictions are logits z [T, B, V].
 
-    count  V
+    loss = -log softmax(z)[y], in nats
+
+    count    V >= 1
+    element  what a symbol is called: "char", "byte", "word", "symbol"
     """
 
     count: int
-    unit: ClassVar[str] = "nats/char"  # of the loss
-    element: ClassVar[str] = "char"
-    digits: ClassVar[str] = ".4f"  # how a loss is written
+    element: str = "char"
+
+    @property
+    def width(self) -> int:
+        return self.count
+
+    @property
+    def units(self) -> Units:
+        return Units(f"nats/{self.element}", self.element, also={"bits": 1 / math.log(2)})
+
+    def blank(self, *shape: int) -> Tensor:
+        return torch.full(shape, self.count)
+
+    zero = blank
+
+    def entries(self, y: Tensor) -> Tensor:
+        return y != self.count
+
+    def loss(self, z: Tensor, y: Tensor) -> Tensor:
+        return F.cross_entropy(z.flatten(0, 1), y.flatten(), ignore_index=self.count, reduction="sum")
+
+    def right(self, z: Tensor, y: Tensor) -> Tensor:
+        return z.argmax(-1) == y
+
+    def curvature(self, z: Tensor, dz: Tensor, y: Tensor) -> Tensor:
+        """p dz - p (p . dz), p = softmax(z)."""
+        p = torch.softmax(z, dim=-1)
+        pdz = p * dz
+        return torch.where(self.entries(y)[..., None], pdz - p * pdz.sum(-1, keepdim=True), 0.0)
+
+    def measured(self, loss: float) -> dict[str, float]:
+        return {"nats": loss, "bits": loss / math.log(2)}
 
 
 @dataclass(frozen=True)
-class Reals:
-    """y_t in R^D, perhaps driven by u_t in R^U; a model reads [y_t, u_{t+1}] [T, B, D + U]
-    and gives the mean of y_{t+1} [T, B, D].
+class Reals(Space):
+    """x in R^D; a target's NaN is not asked. Predictions are means z [T, B, D].
 
-    observed  D >= 1;  driving  U >= 0
+    loss = (z - y)^2, summed over D
+
+    width      D >= 0
+    driving    how many of the last of them drive the rest and are not foretold; 0..D
+    tolerance  an answer with |z - y| < tolerance in each entry that is asked is right; None: nothing says so
     """
 
-    observed: int
+    width: int
     driving: int = 0
-    unit: ClassVar[str] = "squared error"
-    element: ClassVar[str] = "step"
-    digits: ClassVar[str] = ".4g"
+    tolerance: float | None = None
+
+    @property
+    def units(self) -> Units:
+        return Units("squared error", "step", ".4g", logarithmic=True)
+
+    def blank(self, *shape: int) -> Tensor:
+        return torch.full((*shape, self.width), math.nan, dtype=torch.float64)
+
+    def zero(self, *shape: int) -> Tensor:
+        return torch.zeros(*shape, self.width, dtype=torch.float64)
+
+    def entries(self, y: Tensor) -> Tensor:
+        return ~y.isnan()
+
+    def loss(self, z: Tensor, y: Tensor) -> Tensor:
+        return torch.where(y.isnan(), 0.0, z - y).square().sum()
+
+    def right(self, z: Tensor, y: Tensor) -> Tensor | None:
+        if self.tolerance is None:
+            return None
+        return ((z - y).abs().lt(self.tolerance) | y.isnan()).all(-1) & self.asked(y)
+
+    def curvature(self, z: Tensor, dz: Tensor, y: Tensor) -> Tensor:
+        """2 dz."""
+        return torch.where(y.isnan(), 0.0, 2 * dz)
+
+    def measured(self, loss: float) -> dict[str, float]:
+        return {"rmse": math.sqrt(loss)}
+
+
+@dataclass(frozen=True)
+class Bits(Space):
+    """x in {0, 1}^D as floating-point numbers; a target's NaN is not asked. Predictions are logits z [T, B, D] of a
+    one.
+
+    loss = log(1 + exp(z)) - y z, in nats, summed over D
+
+    width  D >= 1
+    """
+
+    width: int
+
+    @property
+    def units(self) -> Units:
+        return Units("nats/bit", "bit", also={"bits": 1 / math.log(2)})
+
+    def blank(self, *shape: int) -> Tensor:
+        return torch.full((*shape, self.width), math.nan, dtype=torch.float64)
+
+    def zero(self, *shape: int) -> Tensor:
+        return torch.zeros(*shape, self.width, dtype=torch.float64)
+
+    def entries(self, y: Tensor) -> Tensor:
+        return ~y.isnan()
+
+    def loss(self, z: Tensor, y: Tensor) -> Tensor:
+        asked = self.entries(y)
+        return torch.where(asked, F.softplus(z) - torch.where(asked, y, 0.0) * z, 0.0).sum()
+
+    def right(self, z: Tensor, y: Tensor) -> Tensor:
+        return ((z > 0).eq(y > 0.5) | y.isnan()).all(-1) & self.asked(y)
+
+    def curvature(self, z: Tensor, dz: Tensor, y: Tensor) -> Tensor:
+        """p (1 - p) dz, p = sigmoid(z)."""
+        p = torch.sigmoid(z)
+        return torch.where(y.isnan(), 0.0, p * (1 - p) * dz)
+
+    def measured(self, loss: float) -> dict[str, float]:
+        return {"nats": loss, "bits": loss / math.log(2)}

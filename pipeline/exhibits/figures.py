@@ -1,10 +1,11 @@
-"""Figures of training, drawn without pyplot. The report and the tracking of runs share them."""
+"""Figures, drawn without pyplot. The report, probes and the tracking of runs share them."""
 
 import io
 import logging
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 # Building the font cache is announced as a warning; it is not one.
 logging.getLogger("matplotlib").setLevel(logging.ERROR)
@@ -30,41 +31,68 @@ STYLE = {
 }
 
 
-def loss_curves(curves: Sequence[tuple[str, Sequence[dict]]], text: bool = True):
-    """Loss against symbols read, as a matplotlib `Figure`: training thin (means over the steps since the record
-    before), validation thick with markers.
+@contextmanager
+def drawing(height: float, panels: int = 1) -> Iterator[tuple]:
+    """(a matplotlib `Figure`, its panels side by side with one vertical axis) in the style of the page.
 
-    curves: pairs (label, records), a pair a run; runs with the same label (the seeds of one group) share colour and
-    label. A record is a line of metrics.jsonl: "symbols", "train" and, where measured, "validation", in nats per
-    symbol; None and values that are not finite are left out. Left axis nats, right axis bits (nats / ln 2); where the
-    data are no text, squared errors on a logarithmic axis. The first twentieth of the longest run may leave the
-    figure at the top, so that the end can be read.
+    height  inches; the width is 7.6
     """
     import matplotlib
     from matplotlib.figure import Figure
+
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(7.6, height), layout="constrained")
+        row = figure.subplots(1, panels, sharey=True, squeeze=False)[0]
+        yield figure, row
+        for axes in row:
+            axes.yaxis.grid(True, color=GRID, linewidth=0.6)
+            axes.set_axisbelow(True)
+            axes.tick_params(length=0, which="both")
+
+
+def look(index: int) -> dict[str, str]:
+    """Colour and marker of the curve or point number `index` = 0, 1, ..."""
+    return {"color": COLOURS[index % len(COLOURS)], "marker": MARKERS[index % len(MARKERS)]}
+
+
+def legend(figure, columns: int = 5) -> None:
+    """Names of what is drawn, above it."""
+    figure.legend(loc="outside upper left", ncols=columns, frameon=False)
+
+
+def loss_curves(curves: Sequence[tuple[str, Sequence[dict]]], units: dict):
+    """Loss against targets asked, as a matplotlib `Figure`: training thin (means over the steps since the record
+    before), validation thick with markers.
+
+    curves  pairs (label, records), a pair a run; runs with the same label (the seeds of one group) share colour and
+            label. A record is a line of metrics.jsonl: "targets", "train" and, where measured, "validation"; None and
+            values that are not finite are left out.
+    units   of the losses, Units._asdict(): the left axis, the right one where there is another unit, and whether both
+            are logarithmic
+    The first twentieth of the longest run may leave the figure at the top, so that the end can be read.
+    """
     from matplotlib.ticker import EngFormatter, MaxNLocator
 
+    logarithmic = units["logarithmic"]
     labels = list(dict.fromkeys(label for label, _ in curves))
     lines = {
         label: [
-            (_series(records, "train", text), _series(records, "validation", text))
+            (_series(records, "train", logarithmic), _series(records, "validation", logarithmic))
             for name, records in curves
             if name == label
         ]
         for label in labels
     }
     points = [point for runs in lines.values() for run in runs for series in run for point in series]
-    end = max((symbols for symbols, _ in points), default=1) or 1
-    values = [loss for symbols, loss in points if symbols >= end / 20] or [loss for _, loss in points] or [0.0, 1.0]
+    end = max((targets for targets, _ in points), default=1) or 1
+    values = [loss for targets, loss in points if targets >= end / 20] or [loss for _, loss in points] or [0.0, 1.0]
     margin = 0.05 * (max(values) - min(values)) or 0.05
     low, high = min(values) - margin, max(values) + margin
 
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(7.6, max(4.0, 0.9 + 0.2 * len(labels))), layout="constrained")
-        axes = figure.add_subplot()
+    with drawing(max(4.0, 0.9 + 0.2 * len(labels))) as (figure, [axes]):
         ends = []
         for index, label in enumerate(labels):
-            colour, marker = COLOURS[index % len(COLOURS)], MARKERS[index % len(MARKERS)]
+            colour, marker = look(index).values()
             for train, validation in lines[label]:
                 train = train[:: math.ceil(len(train) / MOST_POINTS) or 1]
                 if train:
@@ -92,165 +120,63 @@ def loss_curves(curves: Sequence[tuple[str, Sequence[dict]]], text: bool = True)
             ends = []
         ends.sort()
         heights = _apart([loss for loss, *_ in ends], 0.2 / (figure.get_figheight() - 0.6) * (high - low), high)
-        for height, (loss, symbols, label, colour, marker) in zip(heights, ends):
+        for height, (loss, targets, label, colour, marker) in zip(heights, ends):
             x = end * (1 + 0.25 * column)
-            axes.plot([symbols, x], [loss, height], color=colour, linewidth=0.7, linestyle=":")
+            axes.plot([targets, x], [loss, height], color=colour, linewidth=0.7, linestyle=":")
             axes.plot([x], [height], color=colour, marker=marker, markersize=5, linestyle="none")
             axes.annotate(label, (x, height), xytext=(6, 0), textcoords="offset points", va="center", parse_math=False)
 
         axes.set(
-            xlim=(0, end / (1 - column)),
-            ylim=(low, high),
-            xlabel="symbols read" if text else "steps read",
-            ylabel="nats per symbol" if text else "squared error",
+            xlim=(0, end / (1 - column)), ylim=(low, high), xlabel=f"{units['element']}s asked", ylabel=units["loss"]
         )
         axes.set_xticks([x for x in MaxNLocator(6).tick_values(0, end) if 0 <= x <= end])
         axes.xaxis.set_major_formatter(EngFormatter(sep=" "))
-        axes.yaxis.grid(True, color=GRID, linewidth=0.6)
-        axes.set_axisbelow(True)
-        axes.tick_params(length=0)
-        if text:
-            bits = axes.secondary_yaxis("right", functions=(lambda nats: nats / math.log(2), lambda b: b * math.log(2)))
-            bits.set_ylabel("bits per symbol")
-            bits.tick_params(length=0)
-        else:
-            axes.yaxis.set_major_formatter(lambda exponent, _: f"{10**exponent:.2g}")
+        shown = [axes]
+        for unit, factor in list(units["also"].items())[:1]:
+            right = axes.secondary_yaxis("right", functions=_times(factor, logarithmic))
+            right.set_ylabel(f"{unit}/{units['element']}")
+            right.tick_params(length=0)
+            shown.append(right)
+        if logarithmic:
+            for one in shown:
+                one.yaxis.set_major_formatter(lambda exponent, _: f"{10**exponent:.2g}")
     return figure
 
 
-def against_parameters(points: Sequence[tuple[str, int, float]]):
-    """Loss against parameters on a logarithmic axis, a named point a model: triples (label, parameters, loss)."""
-    import matplotlib
-    from matplotlib.figure import Figure
+def against_parameters(points: Sequence[tuple[str, int, float]], axis: str):
+    """A measure against parameters on a logarithmic axis, a named point a model: triples (label, parameters, number).
 
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(7.6, 4.0), layout="constrained")
-        axes = figure.add_subplot()
-        for index, (label, parameters, loss) in enumerate(points):
-            colour = COLOURS[index % len(COLOURS)]
-            axes.plot(
-                [parameters],
-                [loss],
-                color=colour,
-                marker=MARKERS[index % len(MARKERS)],
-                markersize=7,
-                linestyle="none",
-                label=label,
-            )
-        axes.set(xscale="log", xlabel="parameters", ylabel="nats per symbol")
-        figure.legend(loc="outside upper left", ncols=5, frameon=False)
-        axes.yaxis.grid(True, color=GRID, linewidth=0.6)
-        axes.tick_params(length=0)
+    axis  what stands on the measure's axis
+    """
+    with drawing(4.0) as (figure, [axes]):
+        for index, (label, parameters, number) in enumerate(points):
+            axes.plot([parameters], [number], markersize=7, linestyle="none", label=label, **look(index))
+        axes.set(xscale="log", xlabel="parameters", ylabel=axis)
+        legend(figure)
     return figure
 
 
-def forecasts(shown: Sequence[tuple[str, dict]]):
-    """What was observed and what each model forecast, first channel against steps ahead: pairs (label,
-    probes.forecast's arrays)."""
-    import matplotlib
-    from matplotlib.figure import Figure
+def against_settings(points: Sequence[tuple[dict[str, str], float]], axis: str, better: str = "low"):
+    """A measure against each setting, a panel a setting: pairs (setting -> value, number); a line joins the best of
+    each value.
 
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(7.6, 3.6), layout="constrained")
-        axes = figure.add_subplot()
-        columns = max(1, 100 // (6 + max(len(label) for label, _ in shown)))
-        observed = [step[0] for step in shown[0][1]["observed"]]
-        axes.plot(range(1, len(observed) + 1), observed, color=INK, linewidth=1.2, label="observed")
-        for index, (label, arrays) in enumerate(shown):
-            values = [step[0] for step in arrays["forecast"]]
-            axes.plot(
-                range(1, len(values) + 1),
-                values,
-                color=COLOURS[index],
-                marker=MARKERS[index],
-                markevery=max(1, len(values) // 12),
-                markersize=3.5,
-                linewidth=0.9,
-                label=label,
-            )
-        spread = max(observed) - min(observed) or 1.0
-        axes.set(
-            xlabel="steps ahead",
-            ylabel="value",
-            xlim=(1, len(observed)),
-            ylim=(min(observed) - 0.5 * spread, max(observed) + 0.5 * spread),
-        )
-        axes.yaxis.grid(True, color=GRID, linewidth=0.6)
-        axes.tick_params(length=0)
-        figure.legend(loc="outside upper left", ncols=min(3, columns), frameon=False)
-    return figure
-
-
-def against_settings(points: Sequence[tuple[dict[str, str], float]]):
-    """Loss on a logarithmic axis against each setting, a panel a setting: pairs (setting -> value, loss)."""
-    import matplotlib
-    from matplotlib.figure import Figure
-
+    axis    what stands on the measure's axis, logarithmic where low is better and no number is below 0 or 0
+    better  "low" or "high"
+    """
     names = list(dict.fromkeys(name for settings, _ in points for name in settings))
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(7.6, 3.2), layout="constrained")
-        for index, (name, axes) in enumerate(
-            zip(names, figure.subplots(1, max(1, len(names)), sharey=True, squeeze=False)[0])
-        ):
-            values = sorted({settings[name] for settings, _ in points}, key=_numbers_in)
-            places = [values.index(settings[name]) for settings, _ in points]
-            axes.plot(
-                places,
-                [loss for _, loss in points],
-                color=COLOURS[index % len(COLOURS)],
-                marker="o",
-                markersize=3.5,
-                linestyle="none",
-                alpha=0.5,
-            )
-            best = [min(loss for settings, loss in points if settings[name] == value) for value in values]
-            axes.plot(range(len(values)), best, color=COLOURS[index % len(COLOURS)], linewidth=1.4)
-            axes.set(xlabel=name, yscale="log", xlim=(-0.4, len(values) - 0.6), ylabel="" if index else "test loss")
+    with drawing(3.2, max(1, len(names))) as (figure, row):
+        for index, (name, axes) in enumerate(zip(names, row)):
+            having = [(settings[name], number) for settings, number in points if name in settings]
+            values = sorted({value for value, _ in having}, key=numbers_in)
+            places, numbers = zip(*((values.index(value), number) for value, number in having))
+            colour = look(index)["color"]
+            axes.plot(places, numbers, color=colour, marker="o", markersize=3.5, linestyle="none", alpha=0.5)
+            best = [(max if better == "high" else min)(n for v, n in having if v == value) for value in values]
+            axes.plot(range(len(values)), best, color=colour, linewidth=1.4)
+            axes.set(xlabel=name, xlim=(-0.4, len(values) - 0.6), ylabel="" if index else axis)
+            if better == "low" and min(number for _, number in points) > 0:
+                axes.set_yscale("log")
             axes.set_xticks(range(len(values)), values)
-            axes.yaxis.grid(True, color=GRID, linewidth=0.6)
-            axes.tick_params(length=0, which="both")
-    return figure
-
-
-def carried(points: Sequence[tuple[str, float, float]], bounds: dict[str, float]):
-    """Bits carried against bits of the message: triples (label, message, carried), a colour a label, its line through
-    the best of each message; label -> the most that it can carry, dashed; dotted: all of the message."""
-    import matplotlib
-    from matplotlib.figure import Figure
-
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(7.6, 4.2), layout="constrained")
-        axes = figure.add_subplot()
-        longest = max(message for _, message, _ in points)
-        axes.plot([0, longest], [0, longest], color=INK, linewidth=0.9, linestyle=":", label="all")
-        for index, label in enumerate(sorted({label for label, *_ in points}, key=_numbers_in)):
-            style = {"color": COLOURS[index % len(COLOURS)], "marker": MARKERS[index % len(MARKERS)]}
-            of = {
-                message: [bits for name, at, bits in points if (name, at) == (label, message)]
-                for name, message, _ in sorted(points)
-                if name == label
-            }
-            axes.plot(
-                of.keys(), [max(bits) for bits in of.values()], markersize=4.5, linewidth=1.4, label=label, **style
-            )
-            axes.plot(
-                *zip(*((message, bits) for message, some in of.items() for bits in some)),
-                markersize=3,
-                linestyle="none",
-                alpha=0.5,
-                **style,
-            )
-            if label in bounds:
-                axes.axhline(bounds[label], color=style["color"], linewidth=0.8, linestyle="--")
-        axes.set(
-            xlabel="bits of the message",
-            ylabel="bits carried",
-            xlim=(0, None),
-            ylim=(min(0, *(bits for *_, bits in points)) - 0.1, longest + 0.3),
-        )
-        axes.yaxis.grid(True, color=GRID, linewidth=0.6)
-        axes.tick_params(length=0)
-        figure.legend(loc="outside upper left", ncols=5, frameon=False)
     return figure
 
 
@@ -283,14 +209,20 @@ def svg(figure, title: str) -> str:
     return text
 
 
-def _series(records: Sequence[dict], name: str, text: bool) -> list[tuple[int, float]]:
-    """Pairs (symbols read, loss) of the records that have a finite loss under `name`;
-    its decimal logarithm where the data are no text."""
+def _series(records: Sequence[dict], name: str, logarithmic: bool) -> list[tuple[int, float]]:
+    """Pairs (targets asked, loss) of the records that have a finite loss under `name`, or its decimal logarithm."""
     return [
-        (record["symbols"], record[name] if text else math.log10(max(record[name], 1e-300)))
+        (record["targets"], math.log10(max(record[name], 1e-300)) if logarithmic else record[name])
         for record in records
         if record.get(name) is not None and math.isfinite(record[name])
     ]
+
+
+def _times(factor: float, logarithmic: bool) -> tuple[Callable, Callable]:
+    """From a place on one axis to that on the other, whose numbers are `factor` as large, and back."""
+    if logarithmic:
+        return lambda y: y + math.log10(factor), lambda y: y - math.log10(factor)
+    return lambda y: y * factor, lambda y: y / factor
 
 
 def _apart(heights: list[float], gap: float, top: float) -> list[float]:
@@ -303,7 +235,7 @@ def _apart(heights: list[float], gap: float, top: float) -> list[float]:
     return moved
 
 
-def _numbers_in(text: str) -> list:
+def numbers_in(text: str) -> list:
     """A key that sorts texts by their parts, numbers by size and before words."""
     return [
         (0, float(part), "") if index % 2 else (1, 0.0, part)

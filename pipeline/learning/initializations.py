@@ -1,29 +1,27 @@
-"""How parameters start. Each function draws from torch's global generator, in the order of `named_parameters`."""
+"""How parameters start. Each function draws from torch's global generator, in the order of `named_parameters`, and acts
+on cells and readouts by the roles of their parameters: pipeline.models.model.SequenceModel."""
 
 import torch
-from torch import nn
+
+from pipeline.models.model import SequenceModel
 
 
-def library(network: nn.Module) -> None:
+def library(network: SequenceModel) -> None:
     """PyTorch's own draw, made when the network was built: uniform in +-1/sqrt(H)."""
 
 
 @torch.no_grad()
-def normal(network: nn.Module, std: float) -> None:
+def normal(network: SequenceModel, std: float) -> None:
     """W ~ N(0, std^2), biases 0 (min-char-rnn: std 0.01)."""
-    for parameter in _trained(network):
-        if parameter.dim() > 1:
-            parameter.normal_(0.0, std)
-        else:
+    for role, parameter in network.parameters_by_role():
+        if role == "bias":
             parameter.zero_()
+        else:
+            parameter.normal_(0.0, std)
 
 
 @torch.no_grad()
-def uniform(network: nn.Module, bound: float) -> None:
+def uniform(network: SequenceModel, bound: float) -> None:
     """Every parameter ~ U(-bound, bound) (char-rnn and Karpathy et al. 2015: 0.08)."""
-    for parameter in _trained(network):
+    for _, parameter in network.parameters_by_role():
         parameter.uniform_(-bound, bound)
-
-
-def _trained(network: nn.Module):
-    return (parameter for parameter in network.parameters() if parameter.requires_grad)

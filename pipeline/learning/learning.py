@@ -1,63 +1,81 @@
-"""What all learning rules share: windows in order, the carried state, the mean of the loss, exact continuation."""
+"""What all learning rules share: batches in order, the carried state, the mean of the loss, exact continuation."""
 
-from collections.abc import Iterable
+from collections.abc import Iterator
+from datetime import timedelta
 
 import pytorch_lightning as lightning
 import torch
+from pytorch_lightning.strategies import Strategy
 from torch import Tensor
 
-from pipeline.datasets.streams import Contiguous, Window
+from pipeline.cells.cell import State
+from pipeline.datasets.batch import Batch, Batches
 from pipeline.models.model import SequenceModel
 
 
 class Learning(lightning.LightningModule):
-    """Reads windows of `streams` in their order, the state carried from window to window.
+    """Reads batches in their order, the state carried from one to the next where they go on. A subclass is made by the
+    rule that a choice of `optimizer` names: pipeline.learning.rule.
 
-    Losses are those of pipeline.learning.losses, a target. `smoothed` is min-char-rnn's: s <- 0.999 s + 0.001 loss,
-    from the loss of knowing nothing.
+    asked      numbers asked so far, over all ranks: targets that are not blank
+    smoothed   min-char-rnn's loss: s <- 0.999 s + 0.001 loss, from the loss of knowing nothing
+    Losses are those of the data's answers, of one number that is asked.
     """
 
-    def __init__(self, network: SequenceModel, streams: Contiguous):
+    def __init__(self, network: SequenceModel, batches: Batches):
         super().__init__()
-        self.network, self.streams = network, streams
-        self.state: tuple[Tensor, ...] | None = None
-        self.smoothed = torch.tensor(streams.nothing, dtype=torch.float64)
+        self.network, self.batches = network, batches
+        self.state: State | None = None
+        self.smoothed = torch.tensor(batches.nothing, dtype=torch.float64)
         self.total = torch.zeros((), dtype=torch.float64)
-        self.targets = 0
+        self.asked = self.asked_before = 0  # .. the last record
 
-    def train_dataloader(self) -> Iterable[Window]:
-        return self.streams.epochs_from(self.global_step)
+    def strategy(self, timeout: timedelta) -> Strategy:
+        """How several ranks learn together; they wait for one another for so long."""
+        raise NotImplementedError
 
-    def start_window(self, window: Window) -> None:
-        """The state before it: that after the last window, or a start."""
-        if window.reset or self.state is None:
-            self.state = self.network.start(window.inputs.shape[1])
+    @property
+    def rate(self) -> float | None:
+        """The learning rate of the next step; None where there is none."""
+        return None
+
+    def train_dataloader(self) -> Iterator[Batch]:
+        return self.batches.from_step(self.global_step)
+
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
+        return batch.to(device, self.network.dtype)
+
+    def enter(self, batch: Batch) -> None:
+        """The state before a batch: that after the last one, or a start."""
+        if not batch.carried or self.state is None:
+            self.state = self.network.start(batch.inputs.shape[1], *batch.given)
 
     def record(self, loss: Tensor, count: int) -> None:
-        """Takes note of the sum of losses over `count` targets of all ranks, of which `loss` is the mean over ranks."""
+        """Takes note of the sum of losses over `count` numbers of all ranks, of which `loss` is the mean over ranks."""
         if self.trainer.world_size > 1:
             loss = self.trainer.strategy.reduce(loss, reduce_op="mean")
         self.total += loss
-        self.targets += count
-        self.smoothed.mul_(0.999).add_(loss / count, alpha=0.001)
+        self.asked += count
+        if count:
+            self.smoothed.mul_(0.999).add_(loss / count, alpha=0.001)
 
     def take_mean(self) -> float:
-        """Training loss since the last call, a target."""
-        mean = self.total.item() / self.targets
+        """Training loss since the last call, of one number that was asked."""
+        mean = self.total.item() / max(1, self.asked - self.asked_before)
         self.total.zero_()
-        self.targets = 0
+        self.asked_before = self.asked
         return mean
 
-    # What an exact continuation needs beside the parameters and the optimizer. States are kept for all streams of all
+    # What an exact continuation needs beside the parameters and the optimizer. States are kept for all sequences of all
     # ranks, so a run may go on with another number of them.
 
     def on_save_checkpoint(self, checkpoint: dict) -> None:
         checkpoint["carried"] = [self._of_all_ranks(part) for part in self.state]
-        checkpoint["loss"] = (self.smoothed, self.total, self.targets)
+        checkpoint["loss"] = (self.smoothed, self.total, self.asked, self.asked_before)
 
     def on_load_checkpoint(self, checkpoint: dict) -> None:
-        self.state = tuple(part[:, self.streams.own] for part in checkpoint["carried"])
-        self.smoothed, self.total, self.targets = checkpoint["loss"]
+        self.state = tuple(part[:, self.batches.own] for part in checkpoint["carried"])
+        self.smoothed, self.total, self.asked, self.asked_before = checkpoint["loss"]
 
     def on_train_start(self) -> None:
         self.smoothed, self.total = self.smoothed.to(self.device), self.total.to(self.device)

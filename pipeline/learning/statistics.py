@@ -1,45 +1,48 @@
 """Learning in passes: sums over the data, then new parameters from the sums."""
 
+from datetime import timedelta
+
 import torch
-from pytorch_lightning.strategies import DDPStrategy
+from pytorch_lightning.strategies import DDPStrategy, Strategy
 from torch import Tensor
 
-from pipeline.datasets.streams import Contiguous, Window
+from pipeline.datasets.batch import Batch, Batches
 from pipeline.learning.learning import Learning
 from pipeline.models.model import StatisticsModel
 
 
 class StatisticsLearning(Learning):
-    """s = sum over windows of s(window; parameters); parameters <- update(s) after each pass.
+    """s = sum over batches of s(batch; parameters); parameters <- update(s) after each pass.
 
-    Expectation-maximization, ridge regression by normal equations and counting are of this form. Every statistic is a
-    sum, so ranks add theirs up at the end of a pass and get the parameters that one process gets, up to rounding.
+    Every statistic is a sum, so ranks add theirs up at the end of a pass and get the parameters that one process gets,
+    up to rounding.
     """
 
-    rate = None  # no learning rate
-
-    def __init__(self, network: StatisticsModel, streams: Contiguous):
-        super().__init__(network, streams)
+    def __init__(self, network: StatisticsModel, batches: Batches):
+        super().__init__(network, batches)
         self.automatic_optimization = False
-        self.sums = network.zero_statistics(streams.elements)
+        self.sums = network.zero_statistics(batches.elements)
+
+    def strategy(self, timeout: timedelta) -> Strategy:
+        return SumsAcrossRanks(timeout=timeout)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return _Steps()
 
-    def training_step(self, window: Window, index: int) -> None:
-        self.start_window(window)
-        self.state, loss = self.network.accumulate(self.sums, window, self.state)
-        self.record(loss.double() * self.trainer.world_size, window.count)
+    def training_step(self, batch: Batch, batch_idx: int) -> None:
+        self.enter(batch)
+        self.state, loss = self.network.accumulate(self.sums, batch, self.state)
+        self.record(loss.double() * self.trainer.world_size, batch.count)
         self.optimizers().step()
-        if self.global_step % len(self.streams) == 0:
+        if self.global_step % len(self.batches) == 0:
             self.network.update(self._of_all(self.sums))
             self._set_to_zero()
 
     def _of_all(self, sums: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The ranks' sums added up."""
+        """The ranks' sums added up; this rank's own stay as they are."""
         if self.trainer.world_size == 1:
             return sums
-        return {name: self.trainer.strategy.reduce(part, reduce_op="sum") for name, part in sums.items()}
+        return {name: self.trainer.strategy.reduce(part.clone(), reduce_op="sum") for name, part in sums.items()}
 
     def _set_to_zero(self) -> None:
         for part in self.sums.values():

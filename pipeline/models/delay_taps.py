@@ -3,41 +3,38 @@
 import torch
 from torch import Tensor, nn
 
+from pipeline.cells.cell import State
 from pipeline.cells.products import linear
-from pipeline.datasets.space import Reals, Symbols
-from pipeline.models.model import SequenceModel, State
+from pipeline.command.refusal import whole_number
+from pipeline.datasets.space import Space
+from pipeline.models.model import SequenceModel
 from pipeline.models.taps import delayed, no_taps
 
 
 class DelayTaps(SequenceModel):
-    """prediction_{t+1} = b + sum_{k=0}^{K-1} W_k x_{t-k}, x a one-hot symbol (a prediction is then the next one's
-    logits) or a vector of values.
+    """z_t = b + sum_{k=0}^{K-1} W_k x_{t-k}, x a one-hot symbol or a vector of numbers.
 
-    space  of the sequences; unknown symbols, and what lies before a sequence, are read as zeros
-    taps   K >= 1
-    Parameters: weight [out, K, in], bias [out]; K in out + out numbers, all zero at first. Source: Yule 1927 for the
-    autoregression of a series.
+    reads, answers  unknown symbols, and what lies before a sequence, are read as zeros
+    taps            K >= 1
+    Parameters: weight [O, K, D], bias [O]; all zero at first. Source: Yule 1927 for the autoregression of a series.
     """
 
-    def __init__(self, space: Symbols | Reals, taps: int):
-        super().__init__()
-        self.space, self.taps = space, taps
-        inputs, outputs = (
-            (space.count, space.count)
-            if isinstance(space, Symbols)
-            else (space.observed + space.driving, space.observed)
-        )
-        self.weight = nn.Parameter(torch.zeros(outputs, taps, inputs))
-        self.bias = nn.Parameter(torch.zeros(outputs))
+    roles = {"weight": "output", "bias": "bias"}
+
+    def __init__(self, reads: Space, answers: Space, given: tuple[Space, ...], taps: int):
+        super().__init__(reads, answers, given)
+        self.taps = whole_number("model.taps", taps)
+        self.weight = nn.Parameter(torch.zeros(answers.width, taps, reads.width))
+        self.bias = nn.Parameter(torch.zeros(answers.width))
 
     def start(self, batch: int) -> State:
-        return (no_taps(self.space, batch, self.taps, self.weight),)
+        return (no_taps(self.reads, batch, self.taps, self.weight),)
 
     def forward(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         seen, last = delayed(x, *state)
-        if isinstance(self.space, Reals):
+        if x.is_floating_point():
             return linear(seen.flatten(2), self.weight.flatten(1), self.bias), (last,)
-        prediction = self.bias.expand(*x.shape, -1)
+        z = self.bias.expand(*x.shape, -1)
         for delay in range(self.taps):
-            prediction = prediction + linear(seen[:, :, delay], self.weight[:, delay])
-        return prediction, (last,)
+            z = z + linear(seen[:, :, delay], self.weight[:, delay])
+        return z, (last,)

@@ -11,10 +11,12 @@ from scipy.linalg import blas
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pipeline.cells.cell import State
 from pipeline.command.refusal import Refusal
-from pipeline.datasets.space import Reals, Symbols
-from pipeline.datasets.streams import Window
-from pipeline.models.model import State, StatisticsModel
+from pipeline.datasets.batch import Batch
+from pipeline.datasets.data import Data
+from pipeline.datasets.space import Reals, Space, Symbols
+from pipeline.models.model import StatisticsModel
 from pipeline.models.reservoir import Reservoir
 
 CHUNK = 1024  # rows of the normal equations that are built at once: C B, about
@@ -46,11 +48,13 @@ class EchoState(StatisticsModel):
     v; 1; target] times themselves, in float64: memory (P + O)^2 and CHUNK rows, whatever the length.
     """
 
-    rule = "ridge"
+    learned_by = ("ridge",)
 
     def __init__(
         self,
-        space: Symbols | Reals,
+        reads: Space,
+        answers: Symbols | Reals,
+        given: tuple[Space, ...],
         units: int,
         spectral_radius: float,
         connectivity: float,
@@ -64,34 +68,33 @@ class EchoState(StatisticsModel):
         noise: float,
         floor: float,
     ):
-        super().__init__()
+        super().__init__(reads, answers, given)
         if units < 1:
             raise Refusal(f"model.units={units}: take a whole number from 1")
         if ridge < 0 or washout < 0 or noise < 0:
             raise Refusal(f"model.ridge={ridge}, model.washout={washout}, model.noise={noise}: take 0 or more")
-        if isinstance(space, Symbols):
-            if not 0 < floor < 1 / space.count:
-                raise Refusal(
-                    f"model.floor={floor}: take more than 0 and less than 1/{space.count}, "
-                    f"the probability of {space.count} symbols alike"
-                )
-            if noise:
-                raise Refusal(f"model.noise={noise}: is added to values, not to symbols: take 0")
-            scales, outputs = [feedback_scale] * space.count, space.count
-        else:
-            scales, outputs = [feedback_scale] * space.observed + [input_scale] * space.driving, space.observed
-        self.space, self.direct_connection, self.washout, self.ridge, self.floor = (
-            space,
-            direct_connection,
-            washout,
-            ridge,
-            floor,
-        )
+        if isinstance(answers, Symbols) and not 0 < floor < 1 / answers.count:
+            raise Refusal(
+                f"model.floor={floor}: take more than 0 and less than 1/{answers.count}, "
+                f"the probability of {answers.count} symbols alike"
+            )
+        if isinstance(reads, Symbols) and noise:
+            raise Refusal(f"model.noise={noise}: is added to values, not to symbols: take 0")
+        driving = reads.driving if isinstance(reads, Reals) else 0
+        self.fed_back, outputs = reads.width - driving, answers.width
+        scales = [feedback_scale] * self.fed_back + [input_scale] * driving
+        self.direct_connection, self.washout, self.ridge, self.floor = direct_connection, washout, ridge, floor
         self.reservoir = Reservoir(units, scales, spectral_radius, connectivity, leak, bias_scale)
         self.readout = nn.Linear(units + direct_connection * len(scales), outputs).requires_grad_(False)
         nn.init.zeros_(self.readout.weight)
         nn.init.zeros_(self.readout.bias)
-        self.register_buffer("noise", noise * torch.randn(NOISE_PERIOD, outputs) if noise else None)
+        self.register_buffer("noise", noise * torch.randn(NOISE_PERIOD, self.fed_back) if noise else None)
+
+    @classmethod
+    def fits(cls, data: Data) -> str | None:
+        if not isinstance(data.answers, (Symbols, Reals)):
+            return "answers with symbols or real values, not with bits: take model=lstm or delay_taps"
+        return super().fits(data)
 
     def start(self, batch: int) -> State:
         """No activity [1, B, N], and no step read [1, B, 1]."""
@@ -128,22 +131,22 @@ class EchoState(StatisticsModel):
             predictions.append(y)
         return torch.stack(predictions), state
 
-    def zero_statistics(self, length: int) -> dict[str, Tensor]:
+    def zero_statistics(self, elements: int) -> dict[str, Tensor]:
         size = self.readout.in_features + 1 + self.readout.out_features
         return {"products": torch.zeros(size, size, dtype=torch.float64, device=self.readout.weight.device)}
 
     @torch.no_grad()
-    def accumulate(self, statistics: dict[str, Tensor], window: Window, state: State) -> tuple[State, Tensor]:
-        """Adds rows^T rows over the window's scored steps beyond the washout -> the state after, and the loss of the
+    def accumulate(self, statistics: dict[str, Tensor], batch: Batch, state: State) -> tuple[State, Tensor]:
+        """Adds rows^T rows over the batch's asked steps beyond the washout -> the state after, and the loss of the
         readout as it is, over all scored steps. Refusal: an observation is missing."""
-        x, targets = window.inputs, window.targets
+        x, targets = batch.inputs, batch.targets
         if x.is_floating_point() and not x.isfinite().all():
             raise Refusal("model=echo_state: reads every observation, but some are missing: take model=lds")
         if self.noise is not None:
             x = torch.cat(
                 [
-                    x[..., : self.space.observed] + self.noise[window.positions % NOISE_PERIOD],
-                    x[..., self.space.observed :],
+                    x[..., : self.fed_back] + self.noise[batch.positions % NOISE_PERIOD],
+                    x[..., self.fed_back :],
                 ],
                 dim=-1,
             )
@@ -208,7 +211,7 @@ class EchoState(StatisticsModel):
         weight, bias = (
             part.to(self.readout.weight.dtype) for part in (self.reservoir.input_weight, self.reservoir.bias)
         )
-        if isinstance(self.space, Symbols):
+        if isinstance(self.reads, Symbols):
             return F.embedding(x, F.pad(weight.T, (0, 0, 0, 1)) + bias).transpose(1, 2).contiguous()
         if x.shape[1] == 1:  # C products of one column each are slow
             return F.linear(x, weight, bias).transpose(1, 2)
@@ -216,7 +219,7 @@ class EchoState(StatisticsModel):
 
     def _inputs(self, x: Tensor) -> Tensor:
         """v, [C, B, I]."""
-        return F.one_hot(x, self.space.count + 1)[..., :-1] if isinstance(self.space, Symbols) else x
+        return F.one_hot(x, self.reads.count + 1)[..., :-1] if isinstance(self.reads, Symbols) else x
 
     def _predict(self, rows: Tensor) -> Tensor:
         """Log-probabilities or means of [C, B, P + O], in float64."""
@@ -225,20 +228,20 @@ class EchoState(StatisticsModel):
             estimate = (rows.flatten(0, 1)[:, : readout.shape[1]] @ readout.T).view(*rows.shape[:2], -1)
         else:  # nothing is learned yet, which is most of what `accumulate` sees
             estimate = rows.new_zeros(*rows.shape[:2], len(readout))
-        if isinstance(self.space, Reals):
+        if isinstance(self.answers, Reals):
             return estimate
         probability = estimate.clamp(min=self.floor)
         return (probability / probability.sum(-1, keepdim=True)).log()
 
     def _wanted(self, targets: Tensor) -> tuple[Tensor, Tensor]:
         """What the readout is to give, [C, B, O], and which steps are scored [C, B]."""
-        if isinstance(self.space, Symbols):
-            return F.one_hot(targets, self.space.count + 1)[..., :-1], targets < self.space.count
+        if isinstance(self.answers, Symbols):
+            return F.one_hot(targets, self.answers.count + 1)[..., :-1], targets < self.answers.count
         return targets, ~targets.isnan().any(-1)
 
     def _errors(self, prediction: Tensor, wanted: Tensor) -> Tensor:
         """-log p of the target, or the sum of squared errors; [C, B]."""
-        if isinstance(self.space, Symbols):
+        if isinstance(self.answers, Symbols):
             return -(prediction * wanted).sum(-1)
         return (prediction - wanted).square().sum(-1)
 

@@ -5,10 +5,12 @@ import math
 import torch
 from torch import Tensor, nn
 
+from pipeline.cells.cell import State
 from pipeline.cells.products import linear
-from pipeline.command.refusal import Refusal
-from pipeline.datasets.space import Symbols
-from pipeline.models.model import SequenceModel, State
+from pipeline.command.refusal import whole_number
+from pipeline.datasets.data import Data
+from pipeline.datasets.space import Space, Symbols
+from pipeline.models.model import SequenceModel
 from pipeline.models.taps import delayed, no_taps
 
 
@@ -16,27 +18,42 @@ class FeedforwardLM(SequenceModel):
     """e = [C x_t; C x_{t-1}; ..; C x_{t-K+1}],
     log p(x_{t+1}) = log softmax(b + W e + U tanh(d + H e)) (Bengio et al. 2003, eq. 1).
 
-    space      Symbols; unknown ones, and what lies before a sequence, are embedded as zeros
+    reads      Symbols; unknown ones, and what lies before a sequence, are embedded as zeros
     taps       K >= 1 symbols are seen;  embedding  m >= 1, entries of a symbol's feature vector;
     hidden     h >= 1 tanh units
     direct_connections  whether there is W; without it the features reach the output through the tanh layer alone
     Parameters: V m + h (K m + 1) + V (h + 1), and V K m for W.
     """
 
-    def __init__(self, space: Symbols, taps: int, embedding: int, hidden: int, direct_connections: bool):
-        super().__init__()
-        if not isinstance(space, Symbols):
-            raise Refusal(
-                "model=feedforward_lm reads symbols, not real values: take model=delay_taps, or data=shakespeare"
-            )
-        self.space, self.taps = space, taps
-        self.features = nn.Parameter(torch.randn(embedding, space.count) / math.sqrt(embedding))
+    roles = {"features": "embedding", "hidden": "input", "output": "output", "direct": "output", "bias": "bias"}
+
+    def __init__(
+        self,
+        reads: Symbols,
+        answers: Space,
+        given: tuple[Space, ...],
+        taps: int,
+        embedding: int,
+        hidden: int,
+        direct_connections: bool,
+    ):
+        super().__init__(reads, answers, given)
+        for name, value in (("taps", taps), ("embedding", embedding), ("hidden", hidden)):
+            whole_number(f"model.{name}", value)
+        self.taps = taps
+        self.features = nn.Parameter(torch.randn(embedding, reads.count) / math.sqrt(embedding))
         self.hidden = nn.Linear(taps * embedding, hidden)
-        self.output = nn.Linear(hidden, space.count)
-        self.direct = nn.Linear(taps * embedding, space.count, bias=False) if direct_connections else None
+        self.output = nn.Linear(hidden, answers.width)
+        self.direct = nn.Linear(taps * embedding, answers.width, bias=False) if direct_connections else None
+
+    @classmethod
+    def fits(cls, data: Data) -> str | None:
+        if not isinstance(data.reads, Symbols):
+            return "reads symbols, not numbers: take model=delay_taps, or data=shakespeare"
+        return super().fits(data)
 
     def start(self, batch: int) -> State:
-        return (no_taps(self.space, batch, self.taps, self.features),)
+        return (no_taps(self.reads, batch, self.taps, self.features),)
 
     def forward(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         seen, last = delayed(x, *state)

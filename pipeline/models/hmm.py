@@ -12,10 +12,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pipeline.cells.cell import State
 from pipeline.command.refusal import Refusal
-from pipeline.datasets.space import Reals, Symbols
+from pipeline.datasets.batch import Batch
+from pipeline.datasets.data import Data
+from pipeline.datasets.space import Reals, Space, Symbols
 from pipeline.models.emissions import Categorical, Gaussian, Likelihood, draw_proportions, proportions
-from pipeline.models.model import State, StatisticsModel
+from pipeline.models.model import StatisticsModel, reads_and_foretells
 
 SCALE = 4  # steps from one scaling to the next
 CACHE = 200_000  # bytes of one step of the streams that are run side by side: SCALE times as many stay in the cache
@@ -44,7 +47,7 @@ class HiddenMarkovModel(StatisticsModel):
     """p(z_0) = initial[z_0],  p(z_t = j | z_{t-1} = i) = transition[i, j],  x_t ~ emission of state z_t
     (Rabiner 1989).
 
-    space      Symbols: a categorical distribution for each state;
+    reads      Symbols: a categorical distribution for each state;
                Reals without driving inputs: a Gaussian with full covariance for each
     states     N >= 1
     smoothing  >= 0, added to every expected count in the M step (a Dirichlet prior with 1 + smoothing; for Gaussians
@@ -61,10 +64,19 @@ class HiddenMarkovModel(StatisticsModel):
     vector with a value that is not finite, are missing: they tell nothing of the state.
     """
 
-    rule = "em"
+    learned_by = ("em",)
 
-    def __init__(self, space: Symbols | Reals, states: int, smoothing: float, covariance_floor: float, precision: str):
-        super().__init__()
+    def __init__(
+        self,
+        reads: Symbols | Reals,
+        answers: Space,
+        given: tuple[Space, ...],
+        states: int,
+        smoothing: float,
+        covariance_floor: float,
+        precision: str,
+    ):
+        super().__init__(reads, answers, given)
         for name, value, fits, wanted in (
             ("states", states, states >= 1, "1 or more"),
             ("smoothing", smoothing, smoothing >= 0, "0 or a small positive number such as 0.01"),
@@ -73,20 +85,28 @@ class HiddenMarkovModel(StatisticsModel):
         ):
             if not fits:
                 raise Refusal(f"model.{name}={value}: take {wanted}")
-        if isinstance(space, Reals) and space.driving:
-            raise Refusal(
-                f"model=hmm: knows no driving inputs, the series has {space.driving}: "
-                "take model=lds, echo_state or delay_taps"
-            )
         self.states, self.smoothing, self.precision = states, smoothing, getattr(torch, precision)
         self.initial = nn.Parameter(draw_proportions(states), requires_grad=False)
         self.transition = nn.Parameter(draw_proportions(states, states), requires_grad=False)
         self.room = Room()
         self.emission = (
-            Categorical(states, space.count)
-            if isinstance(space, Symbols)
-            else Gaussian(states, space.observed, covariance_floor)
+            Categorical(states, reads.count)
+            if isinstance(reads, Symbols)
+            else Gaussian(states, reads.width, covariance_floor)
         )
+
+    @classmethod
+    def fits(cls, data: Data) -> str | None:
+        if not (reads_and_foretells(data, Symbols) or reads_and_foretells(data, Reals)):
+            return "foretells the sequence that it reads, and the data ask something else: take model=lstm"
+        if data.reads != data.answers:
+            driving = data.reads.width - data.answers.width
+            return f"knows no driving inputs, the series has {driving}: take model=lds, echo_state or delay_taps"
+        return super().fits(data)
+
+    @property
+    def discrete_states(self) -> int:
+        return self.states
 
     # Reading a sequence
 
@@ -150,7 +170,7 @@ class HiddenMarkovModel(StatisticsModel):
 
     # Learning
 
-    def zero_statistics(self, length: int) -> dict[str, Tensor]:
+    def zero_statistics(self, elements: int) -> dict[str, Tensor]:
         """Expected numbers: started [N], of streams that start in i;
         moved [N, N], of transitions from i to j; and the emission's."""
         counts = {"started": self.initial, "moved": self.transition}
@@ -159,7 +179,7 @@ class HiddenMarkovModel(StatisticsModel):
         } | self.emission.zero_statistics()
 
     @torch.no_grad()
-    def accumulate(self, statistics: dict[str, Tensor], window, state: State) -> tuple[State, Tensor]:
+    def accumulate(self, statistics: dict[str, Tensor], batch: Batch, state: State) -> tuple[State, Tensor]:
         """E step over a window: forward from the carried state, backward from the window's end.
 
         A window's observations are its first input, which counts where streams start and else was the last target
@@ -170,8 +190,8 @@ class HiddenMarkovModel(StatisticsModel):
         Returns the state before the last target, and -log p of the targets given all before them (Symbols), or the
         squared error of their predicted means (Reals; 0 in the first pass, which finds the series' units).
         """
-        scored = self.emission.observed(window.targets)
-        x, counted = _observations(window.inputs, window.targets, scored)
+        scored = self.emission.observed(batch.targets)
+        x, counted = _observations(batch.inputs, batch.targets, scored)
         after, loss = torch.empty_like(state[0]), torch.zeros((), dtype=torch.float64, device=scored.device)
         for run, part in self._parts(x, self.precision):
             x_SB, before = x[:, part].contiguous(), state[0][0, part]
@@ -185,12 +205,12 @@ class HiddenMarkovModel(StatisticsModel):
             elif self.emission.placed:
                 predicted = self.emission.predict(self._next(alpha[:-1]))
                 loss += (
-                    torch.where(scored[:, part, None], predicted - window.targets[:, part].double(), 0.0).square().sum()
+                    torch.where(scored[:, part, None], predicted - batch.targets[:, part].double(), 0.0).square().sum()
                 )
             moved = torch.zeros(run.width, run.width, dtype=torch.float64, device=x.device)
             for first, weighted, gamma in run.smooth(x_SB, filtered, None if counted is None else counted[:, part]):
                 if first == 0:
-                    if window.reset:
+                    if not batch.carried:
                         statistics["started"] += gamma[0, :, : self.states].double().sum(0)
                     else:
                         gamma[0] = 0
@@ -235,7 +255,7 @@ class HiddenMarkovModel(StatisticsModel):
             yield run, slice(part * streams // parts, (part + 1) * streams // parts)
 
 
-class Filtered(NamedTuple):
+class Forward(NamedTuple):
     """What a stream's past tells of its states."""
 
     alpha: Tensor  # [S, B, W], p(z_t | x_0 .. x_t) up to a factor
@@ -272,7 +292,7 @@ class Recursion:
         self.forward, self.backward = transition.t().contiguous().t(), transition.t()  # as wide products like them
         self.likelihood, self.width, self.room = likelihood, len(transition), room
 
-    def filter(self, x: Tensor, before_BN: Tensor) -> Filtered:
+    def filter(self, x: Tensor, before_BN: Tensor) -> Forward:
         """Observations of S steps and p(z_0); the next call overwrites alpha."""
         length, streams = x.shape[:2]
         alpha = self._take("alpha", length, streams)
@@ -292,9 +312,9 @@ class Recursion:
                 if t % SCALE == SCALE - 1:
                     torch.sum(steps[t], -1, keepdim=True, out=scales[t // SCALE])
                     steps[t].div_(scales[t // SCALE])
-        return Filtered(alpha, top, divisors)
+        return Forward(alpha, top, divisors)
 
-    def smooth(self, x: Tensor, filtered: Filtered, counted: Tensor | None) -> Iterator[tuple[int, Tensor, Tensor]]:
+    def smooth(self, x: Tensor, filtered: Forward, counted: Tensor | None) -> Iterator[tuple[int, Tensor, Tensor]]:
         """What filter was given and gave -> stretches of time from the last to the first:
         (first t, w [C, B, W], gamma [C, B, W]).
 

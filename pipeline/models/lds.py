@@ -11,8 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from pipeline.cells.cell import State
 from pipeline.command.refusal import Refusal
-from pipeline.datasets.space import Reals, Symbols
+from pipeline.datasets.batch import Batch
+from pipeline.datasets.data import Data
+from pipeline.datasets.space import Reals, Space
 from pipeline.models.kalman import (
     Array,
     Beliefs,
@@ -24,7 +27,7 @@ from pipeline.models.kalman import (
     times,
     weighted_sum,
 )
-from pipeline.models.model import State, StatisticsModel
+from pipeline.models.model import StatisticsModel, reads_and_foretells
 
 
 class LinearDynamicalSystem(StatisticsModel):
@@ -32,7 +35,7 @@ class LinearDynamicalSystem(StatisticsModel):
 
     y_0 is a stream's first observation; the u_0 that would come with it is not seen and taken as 0.
 
-    space   Reals(observed=D, driving=U)
+    reads, answers  Reals(D + U, driving=U), Reals(D)
     states  N >= 1
     radius  in (0, 1): A starts as rotations by angles spread over (0, pi), times radius; Q so that the states' variance
             is 1, C with rows of norm 1 in random directions, R = 0.01: where the noise may explain the data from the
@@ -49,12 +52,12 @@ class LinearDynamicalSystem(StatisticsModel):
     All numbers are float64.
     """
 
-    rule = "em"
+    learned_by = ("em",)
 
-    def __init__(self, space: Symbols | Reals, states: int, radius: float, floor: float):
-        super().__init__()
-        if not isinstance(space, Reals):
-            raise Refusal("model=lds: models real-valued series, not symbols: take data=sine, mackey_glass or sunspots")
+    def __init__(
+        self, reads: Reals, answers: Reals, given: tuple[Space, ...], states: int, radius: float, floor: float
+    ):
+        super().__init__(reads, answers, given)
         for name, value, fits, wanted in (
             ("states", states, states >= 1, "1 or more"),
             ("radius", radius, 0 < radius < 1, "a number between 0 and 1"),
@@ -62,7 +65,7 @@ class LinearDynamicalSystem(StatisticsModel):
         ):
             if not fits:
                 raise Refusal(f"model.{name}={value}: take {wanted}")
-        self.observed, self.driving, self.states, self.floor = space.observed, space.driving, states, floor
+        self.observed, self.driving, self.states, self.floor = answers.width, reads.driving, states, floor
         double = {"dtype": torch.float64}
         initial = {
             "A": radius * _rotations(states),
@@ -77,6 +80,12 @@ class LinearDynamicalSystem(StatisticsModel):
         }
         for name, value in initial.items():
             self.register_parameter(name, nn.Parameter(value, requires_grad=False))
+
+    @classmethod
+    def fits(cls, data: Data) -> str | None:
+        if not reads_and_foretells(data, Reals):
+            return "models real-valued series, not other sequences: take data=sine, mackey_glass or sunspots"
+        return super().fits(data)
 
     @property
     def system(self) -> System:
@@ -155,7 +164,7 @@ class LinearDynamicalSystem(StatisticsModel):
 
     # Learning
 
-    def zero_statistics(self, length: int) -> dict[str, Tensor]:
+    def zero_statistics(self, elements: int) -> dict[str, Tensor]:
         """Sums of E[v v^T | window]: over streams that start, v = [z_0, 1]; over transitions, v = [z_t, z_{t-1}, u_t,
         1]; over observations, v = [y_t, z_t, u_t, 1]. The last entry of each is their number."""
         sizes = {
@@ -165,7 +174,7 @@ class LinearDynamicalSystem(StatisticsModel):
         }
         return {name: torch.zeros(size, size, dtype=torch.float64) for name, size in sizes.items()}
 
-    def accumulate(self, statistics: dict[str, Tensor], window, state: State) -> tuple[State, Tensor]:
+    def accumulate(self, statistics: dict[str, Tensor], batch: Batch, state: State) -> tuple[State, Tensor]:
         """E step over a window: filter from the carried state, smooth back to the window's first input. Adds the sums;
         returns the state after it and the sum of squared one-step errors.
 
@@ -174,7 +183,7 @@ class LinearDynamicalSystem(StatisticsModel):
         tell, as many steps' worth as the filter remembers. Steps after
         the last observation of a stream in the window are not counted.
         """
-        y, u = self._observations(window.inputs, window.targets, state)
+        y, u = self._observations(batch.inputs, batch.targets, state)
         filtered = self._filter(y, u, state)
         (z, P, row), lagged = rts_smoother(self.system, filtered)
         N, one = self.states, np.ones((*y.shape[:2], 1))
@@ -190,7 +199,7 @@ class LinearDynamicalSystem(StatisticsModel):
         moves[N : 2 * N, N : 2 * N] += weighted_sum(P, row[:-1], counted[1:])
         moves[:N, N : 2 * N] += crossed
         moves[N : 2 * N, :N] += crossed.T
-        if window.reset:
+        if not batch.carried:
             statistics["starts"] += self._tensor(starts)
         else:
             observed[0] = 0  # it was the last target of the window before

@@ -7,12 +7,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pipeline.cells.cell import State
 from pipeline.command.refusal import Refusal
-from pipeline.datasets.space import Reals, Symbols
-from pipeline.datasets.streams import Window
-from pipeline.learning.losses import total_loss
+from pipeline.datasets.batch import Batch
+from pipeline.datasets.data import Data
+from pipeline.datasets.space import Space, Symbols
 from pipeline.models.kneser_ney import estimate_discounts, on_edges, smooth
-from pipeline.models.model import State, StatisticsModel
+from pipeline.models.model import StatisticsModel, reads_and_foretells
 from pipeline.models.suffixes import grow
 from pipeline.models.taps import delayed, no_taps
 
@@ -26,7 +27,7 @@ class NGram(StatisticsModel):
     """p(x_{t+1} | x_{t-n+2} .. x_t) by interpolated modified Kneser-Ney smoothing:
     pipeline.models.kneser_ney has the equations.
 
-    space  V symbols; an unknown one, and the start, cut the context: nothing before them is seen
+    reads  V symbols; an unknown one, and the start, cut the context: nothing before them is seen
     order  n in 1..255: contexts are of up to K = n - 1 symbols
 
     Learned by counting, in one pass. No symbol ever has probability 0; without a text all have 1 / V. Parameters:
@@ -37,40 +38,43 @@ class NGram(StatisticsModel):
     the last one first, 0 from where they are cut.
     """
 
-    rule = "count"
+    learned_by = ("count",)
 
-    def __init__(self, space: Symbols | Reals, order: int):
-        super().__init__()
-        if not isinstance(space, Symbols):
-            raise Refusal(
-                "model=ngram: models symbols, not real-valued series: "
-                "take data=shakespeare, linux, latex or another text"
-            )
+    def __init__(self, reads: Symbols, answers: Symbols, given: tuple[Space, ...], order: int):
+        super().__init__(reads, answers, given)
         if not 1 <= order <= 255:
             raise Refusal(
                 f"model.order={order}: take 1 (how frequent symbols are) to 255; Karpathy et al. 2015 have 20"
             )
-        self.space, self.order = space, order
+        self.order = order
         self.discounts = nn.Parameter(torch.zeros(order, 3), requires_grad=False)
-        dtype = torch.uint8 if space.count < 2**8 else torch.int16 if space.count < 2**15 else torch.int32
+        dtype = torch.uint8 if reads.count < 2**8 else torch.int16 if reads.count < 2**15 else torch.int32
         self.register_buffer("text", torch.zeros(order, dtype=dtype))
         for name in MADE:
             self.register_buffer(name, None, persistent=False)
         self._build()
+
+    @classmethod
+    def fits(cls, data: Data) -> str | None:
+        if not reads_and_foretells(data, Symbols):
+            return "models symbols, each from those before it: take data=shakespeare, linux, latex or another text"
+        if not data.contiguous:
+            return "counts one text from its beginning to its end, these are separate sequences: take model=lstm or hmm"
+        return super().fits(data)
 
     def count_parameters(self) -> int:
         """Numbers that a table of the model would hold: a probability for each pair and a weight for each node."""
         return len(self.mass) + len(self.backoff)
 
     def start(self, batch: int) -> State:
-        return (no_taps(self.space, batch, self.order, self.text),)
+        return (no_taps(self.reads, batch, self.order, self.text),)
 
     def forward(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         seen, last = delayed(x, *state)
-        contexts = seen[:, :, : self.order - 1].flatten(0, 1).add(1).remainder_(self.space.count + 1)
-        pieces = contexts.split(max(1, PIECE // self.space.count))
+        contexts = seen[:, :, : self.order - 1].flatten(0, 1).add(1).remainder_(self.reads.count + 1)
+        pieces = contexts.split(max(1, PIECE // self.reads.count))
         logits = torch.cat([self._probabilities(piece).log_().to(self.dtype) for piece in pieces])
-        return logits.view(*x.shape, self.space.count), (last,)
+        return logits.view(*x.shape, self.reads.count), (last,)
 
     def _probabilities(self, contexts: Tensor) -> Tensor:
         """p(w | context) for every w: contexts [Q, K] -> [Q, V], float64, above 0."""
@@ -91,7 +95,7 @@ class NGram(StatisticsModel):
             len(pair), device=pair.device
         )
         mass = even.index_select(0, pair).addcmul_(weight.index_select(0, pair), self.mass.index_select(0, at).double())
-        cell = (query * self.space.count - 1).index_select(0, pair) + self.follower.index_select(0, at)
+        cell = (query * self.reads.count - 1).index_select(0, pair) + self.follower.index_select(0, at)
         return p.scatter_add_(0, cell, mass).clamp_(min=torch.finfo(p.dtype).tiny).view(len(contexts), -1)
 
     def _path(self, contexts: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -106,7 +110,7 @@ class NGram(StatisticsModel):
         deepest, path = node.clone(), []
         while len(query):  # by the symbols at nodes alone; those on edges are compared at the end
             depth = self.depth[node].long()
-            key = node * (self.space.count + 1) + contexts[query, depth]
+            key = node * (self.reads.count + 1) + contexts[query, depth]
             at = torch.searchsorted(self.keys, key)
             there = (self.keys[at] == key).nonzero()[:, 0]
             query, node = query[there], at[there] + 1
@@ -119,23 +123,23 @@ class NGram(StatisticsModel):
         seen = (above < matched[query]).nonzero()[:, 0]
         return query[seen], node[seen], above[seen], matched[query[seen]]
 
-    def zero_statistics(self, length: int) -> dict[str, Tensor]:
+    def zero_statistics(self, elements: int) -> dict[str, Tensor]:
         """The text: 1 + symbol at each place, 0 where it is unknown."""
-        if length > MOST:
-            raise Refusal(f"model=ngram: the training part has {length:,} symbols: take one of at most {MOST:,}")
-        return {"text": torch.zeros(length, dtype=torch.int64, device=self.text.device)}
+        if elements > MOST:
+            raise Refusal(f"model=ngram: the training part has {elements:,} symbols: take one of at most {MOST:,}")
+        return {"text": torch.zeros(elements, dtype=torch.int64, device=self.text.device)}
 
     @torch.no_grad()
-    def accumulate(self, statistics: dict[str, Tensor], window: Window, state: State) -> tuple[State, Tensor]:
-        text, known = statistics["text"], window.targets < self.space.count
-        text.index_add_(0, window.positions[known] + 1, window.targets[known] + 1)
-        if window.reset:  # the text's first symbol is the only one that is no target
-            first = window.inputs[0, (window.positions[0] == 0) & (window.inputs[0] < self.space.count)]
+    def accumulate(self, statistics: dict[str, Tensor], batch: Batch, state: State) -> tuple[State, Tensor]:
+        text, known = statistics["text"], batch.targets < self.reads.count
+        text.index_add_(0, batch.positions[known] + 1, batch.targets[known] + 1)
+        if not batch.carried:  # the text's first symbol is the only one that is no target
+            first = batch.inputs[0, (batch.positions[0] == 0) & (batch.inputs[0] < self.reads.count)]
             text[:1] += first.sum() + len(first)
         if not len(self.mass):  # all symbols alike: soon said
-            return (delayed(window.inputs, *state)[1],), known.sum().double() * math.log(self.space.count)
-        logits, state = self(window.inputs, state)
-        return state, total_loss(logits.double(), window.targets)
+            return (delayed(batch.inputs, *state)[1],), known.sum().double() * math.log(self.reads.count)
+        logits, state = self(batch.inputs, state)
+        return state, self.answers.loss(logits.double(), batch.targets)
 
     @torch.no_grad()
     def update(self, statistics: dict[str, Tensor]) -> None:
@@ -145,10 +149,10 @@ class NGram(StatisticsModel):
     @torch.no_grad()
     def _build(self) -> None:
         """Makes everything from the text."""
-        tree = grow(self.text[self.order :].cpu().numpy(), self.space.count, self.order - 1)
+        tree = grow(self.text[self.order :].cpu().numpy(), self.reads.count, self.order - 1)
         discounts = estimate_discounts(tree, self.order - 1)
         mass, backoff = smooth(tree, discounts)
-        shortest = np.full(self.space.count, backoff[0] / self.space.count)
+        shortest = np.full(self.reads.count, backoff[0] / self.reads.count)
         shortest[tree.follower[: tree.first[1]] - 1] += mass[: tree.first[1]]
         self.discounts.copy_(torch.from_numpy(discounts))
         self.keys = self._put(np.append(tree.keys, np.iinfo(np.int64).max))  # one above all, for searches to end at

@@ -1,6 +1,6 @@
-"""Stacked recurrent network with a linear readout.
+"""Stacked recurrent network with a readout.
 
-Shapes: T time, B batch, V vocabulary, D width of the input, H hidden, L layers.
+Shapes: T time, B batch, V vocabulary, D width of the input, O width of a prediction, H hidden, L layers.
 """
 
 from collections.abc import Callable
@@ -8,38 +8,45 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from pipeline.cells.cell import Cell
+from pipeline.cells.cell import Cell, State
 from pipeline.cells.products import linear
-from pipeline.command.refusal import Refusal
-from pipeline.datasets.space import Reals, Symbols
-from pipeline.models.model import SequenceModel, State
-from pipeline.models.stepping import Stepper
-from pipeline.recurrence import engines
+from pipeline.command.refusal import Refusal, whole_number
+from pipeline.datasets.batch import Batch
+from pipeline.datasets.data import Data
+from pipeline.datasets.space import Space, Symbols
+from pipeline.models.model import SequenceModel
+from pipeline.models.readout import LinearReadout, Readout
+from pipeline.recurrence.stack import Stack
+from pipeline.recurrence.stepping import Stepper
 
 
 class RecurrentNetwork(SequenceModel):
-    """h^l_t = cell(h^{l-1}_t, h^l_{t-1}) for l = 1..L, h^0_t = x_t, a symbol as one-hot or embedding;
-    prediction_{t+1} = Why h^L_t + by: logits of the next symbol, or the mean of the next values.
+    """h^l_t = cell(h^{l-1}_t, h^l_{t-1}) for l = 1..L, h^0_t = x_t, a symbol as one-hot or embedding; z_t =
+    readout(h^L_t), h^l_{-1} = h0 + sum_k G^l_k given_k.
 
-    space      of the sequences; the symbol V, "unknown", is read as a zero input
+    reads, answers, given  of the data; symbol V, "unknown", is read as a zero input; what is given are vectors of
+                           numbers
     cell       (D, H) -> a cell of pipeline.cells
     layers     L >= 1
     hidden     H >= 1
     embedding  D of a learned embedding of symbols, or None: one-hot input, D = V
     dropout    probability in [0, 1), on the output of every layer (Zaremba et al. 2014: never on the recurrent product)
-    skip_connections  the readout sees the outputs of all layers, [h^1_t .. h^L_t], instead of the last one's
-                      (Graves 2013)
-    initial_state, learned_initial_state  every number of the state before the first symbol is `initial_state`,
-                      or starts there and is learned by backpropagation to t = 0
-    `engine` says how the recurrence is run, one of pipeline.recurrence.engines.ENGINES;
-    it changes rounding and speed alone.
+    skip_connections  the readout sees the outputs of all layers, [h^1_t .. h^L_t], instead of the last one's (Graves
+                      2013)
+    initial_state, learned_initial_state  every number of the state before the first element is `initial_state`, or
+                                          starts
+               there and is learned by backpropagation to t = 0
+    readout    (width of what it sees, answers, embedding or None) -> a readout of pipeline.models.readout
+    G^l_k [H, width of given_k] start uniform in +-1/sqrt(width).
     """
 
-    engine = "deferred"
+    roles = {"embedding": "embedding", "initial": "state", "conditions": "input"}
 
     def __init__(
         self,
-        space: Symbols | Reals,
+        reads: Space,
+        answers: Space,
+        given: tuple[Space, ...],
         cell: Callable[[int, int], Cell],
         layers: int,
         hidden: int,
@@ -48,57 +55,73 @@ class RecurrentNetwork(SequenceModel):
         skip_connections: bool,
         initial_state: float,
         learned_initial_state: bool,
+        readout: Callable[[int, Space, nn.Parameter | None], Readout] = LinearReadout,
     ):
-        super().__init__()
-        if embedding is not None and isinstance(space, Reals):
-            raise Refusal(
-                f"model.embedding={embedding}: symbols are embedded, real values are read as they are: take null"
-            )
-        inputs, outputs = (
-            (space.count, space.count)
-            if isinstance(space, Symbols)
-            else (space.observed + space.driving, space.observed)
+        super().__init__(reads, answers, given)
+        for name, value in (("layers", layers), ("hidden", hidden)):
+            whole_number(f"model.{name}", value)
+        if embedding is not None and not isinstance(reads, Symbols):
+            raise Refusal(f"model.embedding={embedding}: symbols are embedded, numbers are read as they are: take null")
+        self.skip_connections = skip_connections
+        self.embedding = None if embedding is None else nn.Embedding(reads.width, embedding)
+        self.stack = Stack(
+            cell, embedding or reads.width, layers, hidden, dropout, initial_state, learned_initial_state
         )
-        self.symbols, self.skip_connections = space.count if isinstance(space, Symbols) else None, skip_connections
-        self.embedding = None if embedding is None else nn.Embedding(inputs, embedding)
-        self.cells = nn.ModuleList(
-            cell((embedding or inputs) if layer == 0 else hidden, hidden) for layer in range(layers)
+        self.readout = readout(
+            hidden * (layers if skip_connections else 1), answers, None if embedding is None else self.embedding.weight
         )
-        self.dropout = nn.Dropout(dropout)
-        self.readout = nn.Linear(hidden * (layers if skip_connections else 1), outputs)
-        self.initial_state = initial_state
-        self.initial = nn.ParameterList(torch.empty(layers, width) for width in self.cells[0].state.values())
-        self.initial.requires_grad_(learned_initial_state)
-        for part in self.initial:
-            nn.init.constant_(part, initial_state)
+        self.conditions = nn.ModuleList(nn.Linear(space.width, layers * hidden, bias=False) for space in given)
 
-    def start(self, batch: int) -> State:
-        """The state before the first symbol, each part [L, B, width]."""
-        return tuple(part.unsqueeze(1).expand(-1, batch, -1) for part in self.initial)
+    @classmethod
+    def fits(cls, data: Data) -> str | None:
+        if any(isinstance(space, Symbols) for space in data.given):
+            return "is given vectors of numbers before the first step, not symbols: take data that give numbers"
+        return None
+
+    def start(self, batch: int, *given: Tensor) -> State:
+        """The state before the first element, each part [L, B, width]; the first one is h."""
+        h, *others = self.stack.start(batch)
+        for condition, part in zip(self.conditions, given, strict=True):
+            h = h + condition(part).unflatten(-1, (len(h), -1)).transpose(0, 1)
+        return h, *others
 
     def forward(self, x: Tensor, state: State) -> tuple[Tensor, State]:
-        """Symbols [T, B] or values [T, B, D + U], and the state before them
-        -> predictions of each next one, and the state after."""
-        x = self.read(x)
-        outputs, after = [], []
-        for cell, *before in zip(self.cells, *state, strict=True):
-            x, end = engines.run(cell, x, tuple(before), self.engine)
-            after.append(end)
-            x = self.dropout(x)
-            outputs.append(x)
-        seen = torch.cat(outputs, dim=-1) if self.skip_connections else x
-        return linear(seen, self.readout.weight, self.readout.bias), tuple(map(torch.stack, zip(*after)))
+        outputs, state = self.stack(self.read(x), state)
+        return self.readout(self.seen(outputs)), state
+
+    def loss(self, batch: Batch, state: State) -> tuple[Tensor, State]:
+        outputs, state = self.stack(self.read(batch.inputs), state)
+        return self.readout.loss(self.seen(outputs), batch.targets), state
+
+    def activities(self, x: Tensor, state: State) -> tuple[list[Tensor], State]:
+        return self.stack(self.read(x), state)
 
     def read(self, x: Tensor) -> Tensor:
-        """What the first layer reads: values, symbols where input is one-hot, or their embeddings."""
+        """What the first layer reads: numbers, symbols where input is one-hot, or their embeddings."""
         return x if self.embedding is None else linear(x, self.embedding.weight.t())
 
-    def stepper(self, state: State) -> Stepper:
-        return Stepper(self, state)
+    def seen(self, outputs: list[Tensor]) -> Tensor:
+        """What the readout sees of the layers' outputs."""
+        return torch.cat(outputs, dim=-1) if self.skip_connections else outputs[-1]
+
+    def stepper(self, state: State) -> Callable[[int], Tensor]:
+        return Stepper(
+            self.stack,
+            self.read,
+            lambda outputs: self.readout(self.seen(outputs)),
+            self.reads.count,
+            state,
+            self.parameters(),
+        )
+
+    def run_on(self, device: str, engine: str = "auto", operations: float = 0.0, seconds: float | None = None) -> str:
+        self.stack.run_on(device, engine, operations, seconds)
+        return f"{self.stack.engine} recurrence (trainer.engine)"
+
+    @property
+    def seldom_used(self) -> bool:
+        return bool(self.given) or any(part.requires_grad for part in self.stack.initial)
 
     def finish_initialization(self) -> None:
-        """What no draw changes: the initial state, and what the cells' papers set, such as a forget bias."""
-        for cell in self.cells:
-            cell.finish_initialization()
-        for part in self.initial:
-            nn.init.constant_(part, self.initial_state)
+        """The initial state, and what the cells' papers set, such as a forget bias."""
+        self.stack.finish_initialization()

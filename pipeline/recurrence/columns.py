@@ -1,4 +1,4 @@
-"""Recorded operators as instructions on columns: what a row of the batch goes through,
+"""Traced operators as instructions on columns: what a row of the batch goes through,
 whatever the batch and the memory.
 
 Every tensor of a step is [B, ...] and its rows do not meet, so it is known by what one row holds: a number for each
@@ -73,7 +73,7 @@ class Instruction(NamedTuple):
 
 
 class Columns:
-    """The columns of each node of a graph that was recorded for one sequence, and the instructions that make them.
+    """The columns of each node of a graph that was traced for one sequence, and the instructions that make them.
 
     Columns are counted from 1; those up to 0 are numbers: column -i of every node holds numbers[i]. `given` nodes are
     not looked into, `skipped` ones are left out.

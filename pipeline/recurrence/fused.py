@@ -7,29 +7,23 @@ import torch
 from torch import Tensor
 from torch.fx import Node
 
-from pipeline.cells.cell import Cell
+from pipeline.cells.cell import Cell, State
 from pipeline.recurrence import native
-from pipeline.recurrence.columns import Columns, Unsupported
-from pipeline.recurrence.schedule import Buffers, Stage, Step
+from pipeline.recurrence.columns import Columns
+from pipeline.recurrence.program import Program
+from pipeline.recurrence.step import Stage, Step
 from pipeline.recurrence.tape import Move, Place, Tape
 
 
-def refuse(cell: Cell) -> None:
-    """Raises Unsupported for a cell whose products or type of numbers steps.cpp has not."""
-    native.refuse(cell.input_weight.dtype, cell.input_weight.device)
-    owner = next(kind for kind in type(cell).__mro__ if "multiplier" in vars(kind))
-    if owner is not Cell and "chosen_by" not in vars(owner):
-        raise Unsupported(f"{type(cell).__name__} multiplies in its own way")
-
-
-class FusedProgram(Buffers):
+class FusedProgram(Program):
     """Up to `capacity` steps of a cell as two lines of a tape.
 
-    Raises Unsupported for a cell whose step does what steps.cpp has no instruction for.
+    Raises Unsupported for a cell whose step does what steps.cpp has no instruction for, or whose type of numbers it has
+    not.
     """
 
     def __init__(self, step: Step, cell: Cell, capacity: int, batch: int):
-        refuse(cell)
+        native.refuse(cell.input_weight.dtype, cell.input_weight.device)
         super().__init__(step, cell, capacity, batch)
         columns = Columns(step.graph)
         d_output = columns.given(self.states[0].shape[-1])
@@ -92,9 +86,7 @@ class FusedProgram(Buffers):
             tape.tensors |= {(kind, name): tensor for name, tensor in tensors.items()}
 
         last = len(step.names)
-        choice = {
-            name: (Place(("read", by), timed=True), len(cell.recurrent[name])) for name, by in cell.chosen_by.items()
-        }
+        choice = {name: (Place("choice", timed=True), len(cell.recurrent[name])) for name in cell.chosen}
         tape.stage("forward", instructions["forward", 0], after=moves["forward", 0])
         for k, name in enumerate(step.names):
             tape.product(
@@ -153,13 +145,13 @@ class FusedProgram(Buffers):
                 yield ("backward", 0), columns.row(node), Place((kind, name), timed=kind == "d x"), kind == "d constant"
 
     def forward(
-        self, cell: Cell, weights: dict[str, Tensor], steps: int, added: dict[str, Tensor], read: dict[str, Tensor]
+        self, cell: Cell, weights: dict[str, Tensor], steps: int, added: dict[str, Tensor], inputs: Tensor
     ) -> None:
         for name, weight in weights.items():
             self.tape.pack(("matrix", name), weight)
             what = added[name] if name in added else weight.new_zeros(weight.shape[-2]).expand(steps, self.batch, -1)
             self.tape.bind(("added", name), what if what.stride(-1) == 1 else what.contiguous())
-        self._choose(cell, read)
+        self._bind_choice(cell, inputs)
         self.tape.run("forward", 0, steps, 1, self.batch)
         for name in weights:
             self.tape.release(("added", name))
@@ -170,17 +162,17 @@ class FusedProgram(Buffers):
         weights: dict[str, Tensor],
         steps: int,
         d_outputs: Tensor,
-        d_states: tuple[Tensor, ...],
-        read: dict[str, Tensor],
+        d_states: State,
+        inputs: Tensor,
     ) -> None:
         for name, weight in weights.items():
             self.tape.pack(("transposed", name), weight.mT)
         self.enter_backward(steps, d_states)
         self.tape.bind("d output", d_outputs if d_outputs.stride(-1) == 1 else d_outputs.contiguous())
-        self._choose(cell, read)
+        self._bind_choice(cell, inputs)
         self.tape.run("backward", steps - 1, steps, -1, self.batch)
         self.tape.release("d output")
 
-    def _choose(self, cell: Cell, read: dict[str, Tensor]) -> None:
-        for name in cell.chosen_by.values():
-            self.tape.bind(("read", name), read[name].long())
+    def _bind_choice(self, cell: Cell, symbols: Tensor) -> None:
+        if cell.chosen:
+            self.tape.bind("choice", symbols.long())

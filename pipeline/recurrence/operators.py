@@ -1,4 +1,4 @@
-"""Recorded operators: what a graph of them may leave out, whose memory they write,
+"""Traced operators: what a graph of them may leave out, whose memory they write,
 and the calls that have them write into given buffers."""
 
 import functools

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import subprocess
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
 
 # Settings of the trainer that change how a run runs, not what comes out.
 HOW = ("record_every", "checkpoint_every", "engine", "threads", "accelerator", "devices", "nodes", "progress")
+
+
+SIZES = ("layers", "hidden", "states", "units", "order", "taps")
 
 
 @dataclass(frozen=True)
@@ -29,15 +33,12 @@ class Identity:
 
 
 def identify(cfg: DictConfig, data: "Data") -> Identity:
-    """The identity of the composed run `cfg` on these data; settles what the composition leaves to them.
+    """The identity of the settled run `cfg` on these data.
 
     The hash is over the resolved model, optimizer, initialization, schedule and trainer, without what only says how to
     run (HOW), and over the fingerprint of the data, which stands for everything under `data`. Whole floats count
     as integers, so `5` and `5.0` are one run.
     """
-    from pipeline.models.build import settle, size
-
-    settle(cfg, data)
     parts = {
         group: OmegaConf.to_container(cfg[group], resolve=True)
         for group in ("model", "optimizer", "initialization", "schedule", "trainer")
@@ -75,8 +76,16 @@ def code_version() -> dict:
 
 
 def directory_of(cfg: DictConfig) -> Path:
-    """Where the composed run is, or will be. Raises Refusal where its data cannot be read:
-    they are a part of its identity."""
+    """Where the composed run is, or will be. Raises Refusal where its data cannot be read: they are a part of its
+    identity."""
     from pipeline.datasets.data import load_data
+    from pipeline.runs.settling import settle
 
-    return identify(cfg, load_data(cfg.data)).directory
+    data = load_data(cfg.data)
+    return identify(settle(cfg, data), data).directory
+
+
+def size(model: Mapping) -> str:
+    """The numbers that people tell models of one kind apart by, as "2x128" for layers and hidden units; empty where
+    there are none."""
+    return "x".join(str(model[key]) for key in SIZES if key in model)

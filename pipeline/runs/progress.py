@@ -4,7 +4,7 @@ import math
 import sys
 import time
 
-from pipeline.datasets.space import Reals, Symbols
+from pipeline.datasets.space import Units
 
 PAUSE = 1.0  # seconds at least between two lines of one run
 
@@ -14,12 +14,12 @@ class Progress:
     the last and at most one a second of the others.
 
     kind   "bar", "lines" or "auto": a bar where the output is a terminal and this run has it for itself
-    seconds  the run's budget of training time, if it has one;  space  of the data, says what the units are
+    seconds  the run's budget of training time, if it has one;  units  of the losses
     alone  whether no other run writes to the same terminal
     """
 
-    def __init__(self, kind: str, name: str, steps: int, seconds: float | None, space: Symbols | Reals, alone: bool):
-        self.name, self.steps, self.seconds, self.space = name, steps, seconds, space
+    def __init__(self, kind: str, name: str, steps: int, seconds: float | None, units: Units, alone: bool):
+        self.name, self.steps, self.seconds, self.units = name, steps, seconds, units
         self.bar = None
         if kind == "bar" or (kind == "auto" and alone and sys.stderr.isatty()):
             import tqdm
@@ -39,13 +39,13 @@ class Progress:
             self.bar.update(1)
 
     def show(self, record: dict, speed: float) -> None:
-        """A fresh record of the run; `speed` in symbols per second of training."""
-        space = self.space
+        """A fresh record of the run; `speed` in targets per second of training."""
+        units = self.units
         loss = (
-            "  ".join(f"{key} {record[key]:{space.digits}}" for key in ("train", "validation") if key in record)
-            + f" {space.unit}"
+            "  ".join(f"{key} {record[key]:{units.digits}}" for key in ("train", "validation") if key in record)
+            + f" {units.loss}"
         )
-        rate = f"{speed / 1000:.1f} k{space.element}/s"
+        rate = f"{speed / 1000:.1f} k{units.element}/s"
         if self.bar is not None:
             self.bar.set_postfix_str(f"{loss}  {rate}", refresh=False)
         elif "validation" in record and (record["step"] == self.steps or time.monotonic() >= self.said + PAUSE):

@@ -1,22 +1,27 @@
 """What happens at which training step: records, validation, samples, checkpoints, and the end."""
 
+import json
 import math
 import signal
 import time
-from collections.abc import Callable
 from types import SimpleNamespace
 
 import pytorch_lightning as lightning
 import torch
+from omegaconf import DictConfig, OmegaConf
 
 from pipeline.command.refusal import Refusal
+from pipeline.datasets.data import Data
 from pipeline.files.whole import append_line
 from pipeline.learning.learning import Learning
+from pipeline.probes.held_out import held_out
 from pipeline.runs.directory import RunDirectory
+from pipeline.runs.goal import Goal
 from pipeline.runs.progress import Progress
 from pipeline.runs.tracking import Tracking
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+KEPT = ("best", "without_best", "seconds", "reached")  # in checkpoints
 
 
 class Diverged(Refusal):
@@ -24,42 +29,37 @@ class Diverged(Refusal):
 
 
 class Recorder(lightning.Callback):
-    """After the step that is due: record, validate, sample, save, in this order,
-    so that a checkpoint has all that came before it.
+    """After the step that is due: record, validate, write a sample, save, in this order, so that a checkpoint has all
+    that came before it.
 
-    settings   the `trainer` node as plain attributes
-    validate   the model's loss on the held-out part
-    sample     a text from the model for this step, or None: it writes none
-    unit       of the losses
-    Only the first rank writes. What it wrote after the last checkpoint is dropped and written again by a continuation.
-    After SIGINT, SIGTERM or SIGUSR1 on any rank it saves and ends the training;
+    Only the first rank writes, and has `tracking` and `progress`. What it wrote after the last checkpoint is dropped
+    and written again by a continuation. After SIGINT, SIGTERM or SIGUSR1 on any rank it saves and ends the training;
     `signal` says which came. Raises Diverged.
+
+    best     validation loss;  reached  where trainer.stop_at was reached: measure, value, step, targets
+    seconds  spent on training steps alone
     """
 
     def __init__(
-        self,
-        settings: SimpleNamespace,
-        run: RunDirectory,
-        tracking: Tracking | None,
-        progress: Progress | None,
-        validate: Callable[[], float],
-        sample: Callable[[int], str] | None,
-        unit: str,
+        self, cfg: DictConfig, run: RunDirectory, data: Data, tracking: Tracking | None, progress: Progress | None
     ):
-        self.settings, self.run, self.tracking, self.progress = settings, run, tracking, progress
-        self.validate, self.sample, self.unit = validate, sample, unit
+        self.settings, self.seed = plain(cfg.trainer), cfg.seed
+        self.goal = Goal.of(cfg, data)
+        self.run, self.data, self.tracking, self.progress = run, data, tracking, progress
         self.best, self.without_best = math.inf, 0
-        self.seconds = 0.0  # spent on training steps alone
+        self.seconds = 0.0
+        self.reached: dict | None = None
         # As they are before Lightning puts its own on top.
         self.handlers = {number: signal.getsignal(number) for number in SIGNALS}
         self.asked = 0  # the signal that this rank received
         self.signal: int | None = None
 
     def state_dict(self) -> dict:
-        return {"best": self.best, "without_best": self.without_best, "seconds": self.seconds}
+        return {name: getattr(self, name) for name in KEPT}
 
     def load_state_dict(self, state: dict) -> None:
-        self.best, self.without_best, self.seconds = state["best"], state["without_best"], state["seconds"]
+        for name in KEPT:
+            setattr(self, name, state[name])
 
     def on_train_start(self, trainer: lightning.Trainer, learning: Learning) -> None:
         for number in SIGNALS:
@@ -68,7 +68,7 @@ class Recorder(lightning.Callback):
             self.run.rewind(trainer.global_step)
             self.progress.start(trainer.global_step)
         self.began = time.monotonic()
-        trainer.should_stop = self._late() or not self._patient()
+        trainer.should_stop = self._late() or self._done()
 
     def _ask_to_stop(self, number: int, frame) -> None:
         if self.asked and number == signal.SIGINT:  # a second Ctrl-C: at once, going back to the last checkpoint
@@ -95,7 +95,7 @@ class Recorder(lightning.Callback):
             self._now()
             record = {
                 "step": step,
-                "symbols": step * settings.batch * settings.length,
+                "targets": learning.asked,
                 "seconds": round(self.seconds, 3),
                 "rate": learning.rate,
                 "train": learning.take_mean(),
@@ -103,30 +103,21 @@ class Recorder(lightning.Callback):
             }
             self._check(record, learning)
             if due(settings.validate_every):
-                record["validation"] = trainer.strategy.broadcast(self.validate())
+                record |= trainer.strategy.broadcast(self._validate(learning))
                 self._compare(record, learning)
             if trainer.is_global_zero:
                 append_line(self.run.metrics, record)
-                if self.sample is not None and (due(settings.sample.every) or step in settings.sample.at):
-                    append_line(
-                        self.run.samples,
-                        {
-                            "step": step,
-                            "symbols": record["symbols"],
-                            "prompt": settings.sample.prompt,
-                            "temperature": settings.sample.temperature,
-                            "text": self.sample(step),
-                        },
-                    )
-                self.progress.show(record, record["symbols"] / max(self.seconds, 1e-9))
+                if due(settings.sample.every) or step in settings.sample.at:
+                    append_line(self.run.samples, self._sample(record, learning))
+                self.progress.show(record, record["targets"] / max(self.seconds, 1e-9))
             self.began = time.monotonic()
-        if due(settings.checkpoint_every) or stop or not self._patient():
+        if due(settings.checkpoint_every) or stop or self._done():
             self._now()
             trainer.save_checkpoint(self.run.last)
             if self.tracking is not None:
                 self._push()
             self.began = time.monotonic()
-        trainer.should_stop = stop or late or not self._patient()
+        trainer.should_stop = stop or late or self._done()
 
     def _push(self) -> None:
         try:
@@ -136,8 +127,22 @@ class Recorder(lightning.Callback):
                 f"{self.run.path.name}: MLflow cannot be reached, its record waits ({str(error).splitlines()[0][:200]})"
             )
 
-    def _patient(self) -> bool:
-        return self.settings.patience is None or self.without_best < self.settings.patience
+    def _done(self) -> bool:
+        """Whether the goal is reached, or there was no new best for too long."""
+        patience = self.settings.patience
+        return self.reached is not None or patience is not None and self.without_best >= patience
+
+    def _validate(self, learning: Learning) -> dict:
+        found = held_out(learning.network, self.data, "validation", self.settings.validation_symbols)
+        return {"validation": found.loss} | ({} if found.right is None else {"right": found.right})
+
+    def _sample(self, record: dict, learning: Learning) -> dict:
+        """What the network writes now, the same for the same seed and step."""
+        wanted, step = self.settings.sample, record["step"]
+        generator = torch.Generator().manual_seed((self.seed << 32) + step)
+        pieces = self.data.write(learning.network, wanted.prompt, wanted.temperature, wanted.length, generator)
+        about = {"step": step, "targets": record["targets"], "prompt": wanted.prompt, "temperature": wanted.temperature}
+        return about | {"text": "".join(pieces)}
 
     def _now(self) -> None:
         now = time.monotonic()
@@ -158,7 +163,7 @@ class Recorder(lightning.Callback):
         return number or None, bool(late)
 
     def _check(self, record: dict, learning: Learning) -> None:
-        nothing, unit = learning.streams.nothing, self.unit
+        nothing, unit = learning.batches.nothing, self.data.answers.units.loss
         if not record["train"] <= self.settings.explode * nothing:  # NaN is not either
             raise Diverged(
                 f"{self.run.path.name}: the training loss is {record['train']:.3g} {unit} at step {record['step']:,} "
@@ -167,6 +172,9 @@ class Recorder(lightning.Callback):
             )
 
     def _compare(self, record: dict, learning: Learning) -> None:
+        if self.reached is None and self.goal.reached(record["validation"], record.get("right")):
+            self.reached = {"measure": self.goal.measure, "value": self.goal.value}
+            self.reached |= {name: record[name] for name in ("step", "targets")}
         if record["validation"] < self.best:
             self.best, self.without_best = record["validation"], 0
             if learning.trainer.is_global_zero:
@@ -184,3 +192,10 @@ class Recorder(lightning.Callback):
             signal.signal(number, handler)
         if self.progress is not None:
             self.progress.close()
+
+
+def plain(node: DictConfig) -> SimpleNamespace:
+    """The resolved node as an object with attributes; reading a DictConfig at every step costs more than a small
+    step."""
+    text = json.dumps(OmegaConf.to_container(node, resolve=True))
+    return json.loads(text, object_hook=lambda entries: SimpleNamespace(**entries))

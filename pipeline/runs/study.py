@@ -7,6 +7,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
 from pipeline.command.refusal import Refusal
+from pipeline.runs.identity import SIZES, size
 
 
 def runs_of(cfg: DictConfig) -> list[DictConfig]:
@@ -22,13 +23,14 @@ def runs_of(cfg: DictConfig) -> list[DictConfig]:
         [f"{key}={values}" for key, values in swept.items()] + list(HydraConfig.get().overrides.task)
     )
     [jobs] = BasicSweeper.split_arguments(overrides, max_batch_size=None)
-    return [compose("config", overrides=job) for job in jobs]
+    # Where more choices lie is said to Hydra itself, which does not hand it on.
+    places = [one for one in HydraConfig.get().overrides.hydra if one.startswith("hydra.searchpath=")]
+    return [compose("config", overrides=[*places, *job]) for job in jobs]
 
 
 def labels(runs: list[DictConfig]) -> list[tuple[str, str]]:
     """Short names for each run's configuration (its seed aside) and for its data: what differs within the study, e.g.
     "linux lstm 2x128", "linux"."""
-    from pipeline.models.build import SIZES, size
 
     def words(run: DictConfig, group: str) -> str:
         node, alike = run[group], [other for other in runs if other[group].name == run[group].name]

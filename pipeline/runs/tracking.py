@@ -6,11 +6,11 @@ killed process neither makes a second MLflow run nor writes a step twice.
 
 import hashlib
 import logging
-import math
 import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -107,7 +107,7 @@ class Tracking:
             name=cfg.data.name,
             digest=card["fingerprint"][:36],
             source_type="local",
-            source=str(cfg.data.get("prepared", cfg.data._target_)),
+            source=f"data={cfg.data.name}",
             profile=str(card["counts"]),
         )
         inputs = [DatasetInput(data, [InputTag("mlflow.data.context", "training")])]
@@ -135,15 +135,12 @@ class Tracking:
             self.client.log_text(self.run_id, sample["text"], f"samples/step_{sample['step']:08d}.txt")
         if fresh:
             self.client.set_tag(self.run_id, "mlflow.note.content", _story(samples))
-        now, text = int(time.time() * 1000), run.facts["vocabulary"] is not None
+        now, also = int(time.time() * 1000), run.facts["units"]["also"]
         metrics = [
             Metric(key, value, now, record["step"])
             for record in read_lines(run.metrics)
             if record["step"] > sent
-            for key, value in (
-                *((key, record[key]) for key in (*LOSSES, "rate", "seconds") if record.get(key) is not None),
-                *((f"{key}_bits", record[key] / math.log(2)) for key in LOSSES if text and record.get(key) is not None),
-            )
+            for key, value in _numbers(record, also)
         ]
         for first in range(0, len(metrics), BATCH):
             self.client.log_batch(self.run_id, metrics=metrics[first : first + BATCH])
@@ -156,7 +153,7 @@ class Tracking:
         self.push(run)
         self.client.log_figure(
             self.run_id,
-            loss_curves([(run.path.name, read_lines(run.metrics))], text=run.facts["vocabulary"] is not None),
+            loss_curves([(run.path.name, read_lines(run.metrics))], run.facts["units"]),
             "loss.png",
         )
         self.client.log_artifact(self.run_id, str(run.path / "config.yaml"))
@@ -172,6 +169,17 @@ class Tracking:
         mlflow.set_tracking_uri(self.client.tracking_uri)
         with mlflow.start_run(run_id=self.run_id, log_system_metrics=False):
             mlflow.pytorch.log_model(network, name="model", pip_requirements=["torch"], serialization_format="pickle")
+
+
+def _numbers(record: dict, also: dict[str, float]) -> Iterator[tuple[str, float]]:
+    """What MLflow keeps of a record: losses, in their other units too, and the rest that is known."""
+    for key in (*LOSSES, "right", "rate", "seconds", "targets"):
+        if record.get(key) is not None:
+            yield key, record[key]
+    for unit, each in also.items():
+        for key in LOSSES:
+            if record.get(key) is not None:
+                yield f"{key}_{unit}", record[key] * each
 
 
 def _flat(node: dict, before: str = "") -> dict:

@@ -9,7 +9,8 @@ from torch import nn
 from pipeline.cells.mrnn import FullMultiplicativeRNN, MultiplicativeRNN
 from pipeline.cells.rnn import TanhRNN
 from pipeline.command.verb import CONF
-from pipeline.recurrence import engines, native, schedule
+from pipeline.recurrence import compilable, compiled, engines, native
+from pipeline.recurrence.library import in_torch
 from tests.conftest import composed, needs_steps
 from tests.oracles import cells as oracle
 
@@ -103,7 +104,7 @@ def test_all_ways_agree_to_1e10(name, kind):
     cell, x = make(name, 5), kind(5)
     expected = everything(cell, x, "reference")
     for engine in [engine for its, engine in WAYS if its == name and engine != "reference"] + ["library"] * bool(
-        cell.library
+        in_torch(cell)
     ):
         for ours, theirs in zip(everything(cell, x, engine), expected, strict=True):
             torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-12)
@@ -163,13 +164,13 @@ def test_a_compiler_that_errs_is_found_out(monkeypatch):
 
         return function
 
-    fuse = schedule.fuse
-    monkeypatch.setattr(schedule, "fuse", wrong)
-    monkeypatch.setattr(engines, "_verdicts", {})
+    fuse = compiled.fuse
+    monkeypatch.setattr(compiled, "fuse", wrong)
+    monkeypatch.setattr(compilable, "_verdicts", {})
     cell, x = make("mut3", 5), symbols(5)
     with pytest.warns(UserWarning, match="the compiler gives wrong numbers for MUT3: it runs uncompiled"):
-        compiled = everything(cell, x, "compiled")
-    for ours, theirs in zip(compiled, everything(cell, x, "reference"), strict=True):
+        found = everything(cell, x, "compiled")
+    for ours, theirs in zip(found, everything(cell, x, "reference"), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-12)
 
 
@@ -178,22 +179,21 @@ def test_without_a_compiler_it_goes_on_with_one_warning(monkeypatch, recwarn):
         raise RuntimeError("no C++ compiler")
 
     monkeypatch.setattr(torch, "compile", none)
-    engines._can_compile.cache_clear()
+    compilable.can_compile.cache_clear()
     cell, x = make("gru", 5), symbols(5)
     for _ in range(3):
-        compiled = everything(cell, x, "compiled")
-    engines._can_compile.cache_clear()
+        found = everything(cell, x, "compiled")
+    compilable.can_compile.cache_clear()
     assert [str(warning.message).split(":")[0] for warning in recwarn if "compiled" in str(warning.message)] == [
         "nothing can be compiled here (no C++ compiler)"
     ]
-    for ours, theirs in zip(compiled, everything(cell, x, "reference"), strict=True):
+    for ours, theirs in zip(found, everything(cell, x, "reference"), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-12)
 
 
 class Erf(TanhRNN):
-    """A step that steps.cpp has no instruction for."""
+    """A step that steps.cpp has no instruction for, nor PyTorch a kernel."""
 
-    library = None
     activation = staticmethod(torch.erf)
 
 
@@ -201,14 +201,19 @@ class Erf(TanhRNN):
 def test_engines_are_chosen_and_refused():
     lstm, gru, mut, erf = [make("lstm", 5)], [make("gru_reset_after", 5)], [make("mut1", 5)], [Erf(5, H)]
     assert [
-        engines.choose("auto", cells, device, 1e9) for cells in (lstm, gru, mut, erf) for device in ("cpu", "cuda")
+        engines.choose_engine("auto", cells, device, 1e9)
+        for cells in (lstm, gru, mut, erf)
+        for device in ("cpu", "cuda")
     ] == ["fused", "library", "fused", "library", "fused", "deferred", "deferred", "deferred"]
     assert [
-        engines.choose("auto", erf, device, work)
+        engines.choose_engine("auto", erf, device, work)
         for device, work in (("cpu", 1e12), ("cpu", 1e13), ("cuda", 1e13), ("cuda", 1e15))
     ] == ["deferred", "compiled", "deferred", "compiled"]
-    assert [engines.choose("auto", erf, "cpu", 1e15, seconds) for seconds in (30, 3600)] == ["deferred", "compiled"]
-    assert engines.choose("reference", lstm, "cpu") == "reference"
+    assert [engines.choose_engine("auto", erf, "cpu", 1e15, seconds) for seconds in (30, 3600)] == [
+        "deferred",
+        "compiled",
+    ]
+    assert engines.choose_engine("reference", lstm, "cpu") == "reference"
     for chosen, cells, device, message in (
         ("fast", lstm, "cpu", "=fast: take auto, reference, fused, deferred, compiled, library"),
         ("library", mut, "cpu", "=library: PyTorch has no kernel for this cell"),
@@ -222,7 +227,7 @@ def test_engines_are_chosen_and_refused():
         ),
     ):
         with pytest.raises(ValueError, match=f"trainer.engine{message}"):
-            engines.choose(chosen, cells, device)
+            engines.choose_engine(chosen, cells, device)
 
 
 @needs_steps
@@ -235,7 +240,7 @@ def test_where_nothing_was_compiled_training_goes_on_and_says_so(monkeypatch):
         match="steps.cpp was not compiled at installation; "
         "install a C\\+\\+ compiler .g\\+\\+. and the project again: until",
     ):
-        assert [engines.choose("auto", [cell], "cpu") for cell in (lstm, gru)] == ["library", "deferred"]
+        assert [engines.choose_engine("auto", [cell], "cpu") for cell in (lstm, gru)] == ["library", "deferred"]
     # Chosen where it was compiled.
     for ours, theirs in zip(everything(gru, symbols(5), "fused"), expected, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-12)
@@ -457,3 +462,12 @@ def test_pytorchs_own_with_copied_weights(name, theirs, engine):
     expected, _ = theirs(dense(5), state if name == "lstm" else state[0])
     ours, _ = engines.run(cell, dense(5), state_of(cell), engine)
     torch.testing.assert_close(ours, expected, rtol=1e-11, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_parameter_has_a_role(name):
+    cell = make(name, 5, **({} if name == "gru_reset_after" else {"recurrent_bias": True}))
+    for path in {path.partition(".")[0] for path, _ in cell.named_parameters()}:
+        kind = path.partition("_")[0]
+        expected = "bias" if path.endswith("bias") else {"bare": "input"}.get(kind, kind)
+        assert cell.roles[path] == expected

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from pipeline.cells import products
-from pipeline.recurrence import engines
+from pipeline.recurrence import compilable, engines
 from tests.cells.test_cells import NAMES, B, make, symbols
 
 
@@ -84,7 +84,7 @@ def test_a_packed_product_is_the_product(small, shape):
     "name, engine", [(name, "deferred") for name in NAMES] + [(name, "compiled") for name in ("lstm", "mut1", "mrnn")]
 )
 def test_cells_learn_the_same_with_packed_matrices(small, monkeypatch, name, engine):
-    monkeypatch.setattr(engines, "_verdicts", {})
+    monkeypatch.setattr(compilable, "_verdicts", {})
     found = []
     for way, dtype in ((engine, torch.float32), ("reference", torch.float64)):
         cell = make(name, 5).to(dtype)

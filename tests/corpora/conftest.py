@@ -10,6 +10,8 @@ from pipeline.corpora.corpus import Corpus, Original
 from pipeline.corpora.sources import fetch
 from pipeline.corpora.text import Text
 
+TEXT = "pipeline.datasets.text.Text"
+
 
 @pytest.fixture
 def text(tmp_path):
@@ -18,7 +20,14 @@ def text(tmp_path):
     def make(path, symbols="characters", split="80-10-10", **more) -> Text:
         prepared = tmp_path / f"prepared/text/{symbols}-{split}"
         return Text(
-            name="text", symbols=symbols, split=split, prepared=str(prepared), prompts=[], path=str(path), **more
+            folder="text",
+            symbols=symbols,
+            split=split,
+            prepared=str(prepared),
+            prompts=[],
+            dataset=TEXT,
+            path=str(path),
+            **more,
         )
 
     return make
@@ -54,7 +63,7 @@ class Listed(Corpus):
 def listed(tmp_path):
     def make(*originals: Original) -> Listed:
         prepared = tmp_path / "prepared/listed/characters-80-10-10"
-        return Listed("listed", "characters", "80-10-10", str(prepared), [], originals)
+        return Listed("listed", "characters", "80-10-10", str(prepared), [], TEXT, originals)
 
     return make
 

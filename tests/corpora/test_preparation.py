@@ -16,6 +16,7 @@ from pipeline.corpora.prepared import load
 from pipeline.corpora.sources import fetch
 from pipeline.corpora.tiny_shakespeare import TinyShakespeare
 from pipeline.corpora.vocabulary import Vocabulary
+from tests.corpora.conftest import TEXT
 
 SPLITS = {"80-10-10": [80, 90, 100], "95-5": [95, 100], "90-10": [90, 100]}
 
@@ -53,7 +54,7 @@ def check(fetched, *contents: bytes, symbols="characters", split="80-10-10"):
     names = ["train", "validation", "test"][: len(SPLITS[split])]
     size = len(expected["vocabulary"])
     for name, part in zip(names, expected["parts"]):
-        array = getattr(prepared, name)
+        array = prepared.parts[name]
         assert isinstance(array, np.memmap) and array.tolist() == part
         assert array.dtype == ("uint8" if size + 1 <= 256 else "uint16")
     listed = json.loads(open(f"{corpus.prepared}/vocabulary.json").read())
@@ -109,7 +110,11 @@ def test_random_bytes(fetched, sizes):
 def test_large_vocabulary(fetched, size, dtype):
     """V symbols and the unknown one: 255 are the most that fit uint8."""
     prepared = check(fetched, "".join(chr(300 + i) for i in range(size)).encode() * 10 + "新".encode())
-    assert len(prepared.vocabulary) == size and prepared.test.dtype == dtype and prepared.test[-1] == size
+    assert (
+        len(prepared.vocabulary) == size
+        and prepared.parts["test"].dtype == dtype
+        and prepared.parts["test"][-1] == size
+    )
 
 
 def test_a_symbol_at_the_border_belongs_to_one_part(fetched):
@@ -139,14 +144,18 @@ def test_fingerprint_is_of_the_content(fetched, text, tmp_path):
     "contents, split, reason",
     [
         ([b"", b"\xef\xbb\xbf"], "80-10-10", "the corpus in .*/raw/text is empty"),
-        ([b"abc"], "80-10-10", "3 symbols are too few for the split 80-10-10: the validation part would be empty"),
-        ([b"a"], "95-5", "1 symbols are too few for the split 95-5: the train part would be empty"),
-        ([b"abc"], "70-30", "data.split=70-30: choose one of 80-10-10, 95-5, 90-10"),
+        (
+            [b"abc"],
+            "50-25-25",
+            "text has 3 characters: too few for data.split=50-25-25, the train part would have 1 .*",
+        ),
+        ([b"a"], "95-5", "text has 1 characters: too few for data.split=95-5, the train part would have 0 of them: .*"),
+        ([b"abc"], "70-20", "data.split=70-20: take per cent of training, validation and test part, such as .*"),
     ],
 )
 def test_refusals_are_one_line(fetched, contents, split, reason):
     corpus, raw = fetched(*contents, split=split)
-    with pytest.raises(CorpusError, match=f"^{reason}$"):
+    with pytest.raises(Refusal, match=f"^{reason}$"):
         prepare(corpus, raw)
 
 
@@ -201,12 +210,14 @@ def test_vocabulary_encodes_and_decodes():
 
 
 def test_tiny_shakespeare_is_what_everybody_counts(mirror, tmp_path):
-    corpus = TinyShakespeare("tiny_shakespeare", "characters", "90-10", str(tmp_path / "p/t/characters-90-10"), [])
+    corpus = TinyShakespeare(
+        "tiny_shakespeare", "characters", "90-10", str(tmp_path / "p/t/characters-90-10"), [], TEXT
+    )
     fetch(corpus, tmp_path, mirror)
     card = prepare(corpus, tmp_path)
     assert (card["vocabulary"], sum(card["counts"].values())) == (65, 1_115_394)
     assert card["unknown"] == {"train": 0, "validation": 0}
     text = (mirror / "tinyshakespeare.txt").read_text()
     prepared = load(corpus.prepared)
-    assert prepared.test is None and prepared.vocabulary.decode(prepared.train[:300]) == text[:300]
-    assert prepared.vocabulary.decode(prepared.validation) == text[1_115_394 * 90 // 100 :]
+    assert "test" not in prepared.parts and prepared.vocabulary.decode(prepared.parts["train"][:300]) == text[:300]
+    assert prepared.vocabulary.decode(prepared.parts["validation"]) == text[1_115_394 * 90 // 100 :]

@@ -5,10 +5,10 @@ import time
 
 import numpy as np
 import pytest
-from hydra.utils import instantiate
 
 from pipeline.command.refusal import Refusal
 from pipeline.corpora import preparation, prepared
+from pipeline.corpora.corpus import corpus_of
 from tests.conftest import composed, prepared_text, words
 
 
@@ -25,7 +25,7 @@ def together(count: int, work) -> list:
 
 def test_two_that_prepare_at_once_do_it_once(tmp_path, monkeypatch):
     overrides = prepared_text(tmp_path, words(400))
-    corpus = instantiate(composed(*overrides).data)
+    corpus = corpus_of(composed(*overrides).data)
     calls, scan = [], preparation.scan
 
     def slow(*arguments):
@@ -52,19 +52,21 @@ def test_a_text_is_copied_once_to_a_nodes_own_disk_and_read_there(tmp_path, monk
 
     monkeypatch.setattr(prepared.shutil, "copytree", slow)
     original = prepared.load(directory)
-    for copy in together(3, lambda: prepared.load(directory, local)):
+    for copy in together(3, lambda: prepared.load(directory, local=local)):
         assert (
             copy.card == original.card
-            and np.array_equal(copy.train, original.train)
-            and local in copy.train.filename.parents
+            and np.array_equal(copy.parts["train"], original.parts["train"])
+            and local in copy.parts["train"].filename.parents
         )
     assert len(copies) == 1 and len([path for path in local.iterdir() if path.is_dir()]) == 1
     prepared_text(tmp_path, words(500))  # another text by the same name is another copy
-    assert len(prepared.load(directory, local).train) != len(original.train) and len(copies) == 2
+    assert (
+        len(prepared.load(directory, local=local).parts["train"]) != len(original.parts["train"]) and len(copies) == 2
+    )
 
 
 def test_a_disk_that_cannot_take_the_copy_is_named(tmp_path):
     overrides = prepared_text(tmp_path, words(400))
     (tmp_path / "local").write_text("a file")
     with pytest.raises(Refusal, match=r"^paths\.local=.*local: .*: name a folder on this node's own disk"):
-        prepared.load(composed(*overrides).data.prepared, tmp_path / "local")
+        prepared.load(composed(*overrides).data.prepared, local=tmp_path / "local")

@@ -21,9 +21,10 @@ from pipeline.corpora.tiny_shakespeare import TinyShakespeare
 from pipeline.corpora.unpack import one_file
 from pipeline.corpora.war_and_peace import WarAndPeace
 from pipeline.files import landing
+from tests.corpora.conftest import TEXT
 
 NOWHERE = Official("http://127.0.0.1:9/a.txt")
-COMMON = dict(symbols="characters", split="80-10-10", prepared="unused", prompts=[])
+COMMON = dict(dataset=TEXT, symbols="characters", split="80-10-10", prepared="unused", prompts=[])
 
 
 class Counted:
@@ -205,7 +206,7 @@ def test_text_needs_a_path_and_a_name(text, tmp_path):
     corpus.path = None
     with pytest.raises(CorpusError, match="^data=text needs data.path="):
         fetch(corpus, tmp_path, None)
-    corpus.name = "../x"
+    corpus.folder = "../x"
     with pytest.raises(CorpusError, match=r"^data.name=\.\./x: "):
         fetch(corpus, tmp_path, None)
 

@@ -4,12 +4,15 @@ import math
 
 import pytest
 
-from pipeline.exhibits.figures import against_settings, carried, loss_curves, svg
+from pipeline.exhibits.figures import against_parameters, against_settings, loss_curves, svg
+
+CHARS = {"loss": "nats/char", "element": "char", "also": {"bits": 1 / math.log(2)}, "logarithmic": False}
+STEPS = {"loss": "squared error", "element": "step", "also": {}, "logarithmic": True}
 
 
 def records(losses, every=5):
     return [
-        {"symbols": 100 * place, "train": loss} | ({"validation": loss + 1} if place % every == 0 else {})
+        {"targets": 100 * place, "train": loss} | ({"validation": loss + 1} if place % every == 0 else {})
         for place, loss in enumerate(losses, 1)
     ]
 
@@ -20,7 +23,7 @@ def drawn(figure):
 
 
 def test_train_is_thin_and_validation_thick_with_markers():
-    train, validation = drawn(loss_curves([("lstm", records([3.0, 2.5, 2.2, 2.1, 2.0]))]))
+    train, validation = drawn(loss_curves([("lstm", records([3.0, 2.5, 2.2, 2.1, 2.0]))], CHARS))
     assert train.get_xdata().tolist() == [100, 200, 300, 400, 500]
     assert train.get_ydata().tolist() == [3.0, 2.5, 2.2, 2.1, 2.0]
     assert (validation.get_xdata().tolist(), validation.get_ydata().tolist()) == ([500], [3.0])
@@ -31,19 +34,19 @@ def test_train_is_thin_and_validation_thick_with_markers():
 def test_seeds_of_a_group_share_colour_and_label():
     losses = [3.0, 2.0, 1.9, 1.8, 1.7]
     higher = [loss + 0.1 for loss in losses]
-    figure = loss_curves([("lstm", records(losses)), ("gru", records(higher)), ("lstm", records(losses))])
+    figure = loss_curves([("lstm", records(losses)), ("gru", records(higher)), ("lstm", records(losses))], CHARS)
     colours = [line.get_color() for line in drawn(figure)]
     assert len(colours) == 6 and len(set(colours[:4])) == 1 and len(set(colours[4:])) == 1 and len(set(colours)) == 2
     assert sorted(text.get_text() for text in figure.axes[0].texts) == ["gru", "lstm"]
 
 
 def test_a_curve_alone_is_named_in_the_title():
-    (axes,) = loss_curves([("shakespeare-lstm-2x128-$1$", records([3.0, 2.0]))]).axes
+    (axes,) = loss_curves([("shakespeare-lstm-2x128-$1$", records([3.0, 2.0]))], CHARS).axes
     assert axes.get_title(loc="left") == "shakespeare-lstm-2x128-$1$" and not axes.texts
 
 
 def test_labels_stand_apart_when_the_ends_are_close():
-    figure = loss_curves([(f"model {i}", records([3.0, 1.5 + 1e-4 * i])) for i in range(9)])
+    figure = loss_curves([(f"model {i}", records([3.0, 1.5 + 1e-4 * i])) for i in range(9)], CHARS)
     heights = sorted(text.xy[1] for text in figure.axes[0].texts)
     low, high = figure.axes[0].get_ylim()
     line = 9 / 72 / figure.get_figheight() * (high - low)
@@ -53,31 +56,52 @@ def test_labels_stand_apart_when_the_ends_are_close():
 
 def test_unknown_and_infinite_losses_are_left_out():
     odd = [
-        {"symbols": 1, "train": None, "validation": None},
-        {"symbols": 2, "train": 2.0},
-        {"symbols": 3, "train": math.nan},
-        {"symbols": 4, "train": math.inf},
+        {"targets": 1, "train": None, "validation": None},
+        {"targets": 2, "train": 2.0},
+        {"targets": 3, "train": math.nan},
+        {"targets": 4, "train": math.inf},
     ]
-    (line,) = drawn(loss_curves([("rnn", odd)]))
+    (line,) = drawn(loss_curves([("rnn", odd)], CHARS))
     assert line.get_ydata().tolist() == [2.0]
 
 
 def test_bits_are_nats_over_ln_2():
-    figure = loss_curves([("rnn", records([3.0, 2.0, 1.5]))])
+    figure = loss_curves([("rnn", records([3.0, 2.0, 1.5]))], CHARS)
     figure.draw_without_rendering()
     (bits,) = figure.axes[0].child_axes
     assert bits.get_ylim() == pytest.approx([nats / math.log(2) for nats in figure.axes[0].get_ylim()])
 
 
-@pytest.mark.parametrize("curves", [[], [("rnn", [])], [("rnn", [{"symbols": 5, "train": 2.0}])]])
+def test_axes_are_those_of_the_units():
+    figure = loss_curves([("rnn", records([3.0, 2.0, 1.5]))], CHARS | {"loss": "nats/byte", "element": "byte"})
+    [axes], [bits] = figure.axes, figure.axes[0].child_axes
+    assert (axes.get_xlabel(), axes.get_ylabel(), bits.get_ylabel()) == ("bytes asked", "nats/byte", "bits/byte")
+    [axes] = loss_curves([("rnn", records([3.0, 2.0, 1.5]))], STEPS).axes
+    assert (axes.get_xlabel(), axes.get_ylabel(), axes.child_axes) == ("steps asked", "squared error", [])
+
+
+def test_a_logarithmic_axis_shows_the_numbers_themselves_in_both_units():
+    units = STEPS | {"also": {"hundredths": 100.0}}
+    figure = loss_curves([("esn", records([1.0, 0.1, 0.001], every=3))], units)
+    figure.draw_without_rendering()
+    train, validation = drawn(figure)
+    assert train.get_ydata() == pytest.approx([0, -1, -3]) and validation.get_ydata() == pytest.approx(
+        [math.log10(1.001)]
+    )
+    [axes], [right] = figure.axes, figure.axes[0].child_axes
+    assert axes.yaxis.get_major_formatter()(-2, 0) == "0.01" and right.yaxis.get_major_formatter()(-2, 0) == "0.01"
+    assert right.get_ylim() == pytest.approx([y + 2 for y in axes.get_ylim()])
+
+
+@pytest.mark.parametrize("curves", [[], [("rnn", [])], [("rnn", [{"targets": 5, "train": 2.0}])]])
 def test_little_to_draw_is_drawn(curves):
-    assert svg(loss_curves(curves), "title").startswith("<svg viewBox=")
+    assert svg(loss_curves(curves, CHARS), "title").startswith("<svg viewBox=")
 
 
 def test_svg_stands_alone_and_is_repeatable():
     curves = [("a<b", records([3.0, 2.0, 1.5]))]
-    text = svg(loss_curves(curves), 'of "A" & B')
-    assert text == svg(loss_curves(curves), 'of "A" & B')
+    text = svg(loss_curves(curves, CHARS), 'of "A" & B')
+    assert text == svg(loss_curves(curves, CHARS), 'of "A" & B')
     assert 'aria-label="of &#34;A&#34; &amp; B"' in text and "a&lt;b" in text and "http" not in text
 
 
@@ -87,19 +111,24 @@ def test_settings_have_a_panel_each_with_values_by_size_and_a_line_through_the_b
         for radius in ("10", "9", "0.5")
         for scale in ("2", "1")
     ]
-    radius, scale = against_settings(points).axes
+    radius, scale = against_settings(points, "RMSE").axes
     assert [label.get_text() for label in radius.get_xticklabels()] == ["0.5", "9", "10"]
     assert list(radius.lines[1].get_ydata()) == [0.5, 9, 10] and list(scale.lines[1].get_ydata()) == [0.5, 1]
     assert len(radius.lines[0].get_ydata()) == 6
+    assert [axes.get_ylabel() for axes in (radius, scale)] == ["RMSE", ""] and radius.get_yscale() == "log"
 
 
-def test_carried_bits_join_the_best_seed_of_each_message_below_the_models_bound():
-    points = [("hmm 16", 2, 1.0), ("hmm 16", 2, 2.0), ("hmm 16", 1, 1.0), ("hmm 4", 1, -0.5)]
-    figure = carried(points, {"hmm 16": 4.0})
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["all", "hmm 4", "hmm 16"]
-    lines = {line.get_label(): line for line in figure.axes[0].lines}
-    assert list(lines["hmm 16"].get_xdata()) == [1, 2] and list(lines["hmm 16"].get_ydata()) == [1, 2]
-    assert any(
-        list(line.get_ydata()) == [4, 4] and line.get_color() == lines["hmm 16"].get_color()
-        for line in figure.axes[0].lines
-    )
+def test_the_best_of_a_setting_is_the_highest_where_high_is_better():
+    points = [({"radius": "1"}, 0.2), ({"radius": "1"}, 0.9), ({"radius": "2", "taps": "3"}, 0.0)]
+    radius, taps = against_settings(points, "right", "high").axes
+    assert list(radius.lines[1].get_ydata()) == [0.9, 0.0] and radius.get_yscale() == "linear"
+    assert list(taps.lines[0].get_ydata()) == [0.0]
+
+
+def test_a_measure_stands_against_parameters_under_its_own_name():
+    [axes] = against_parameters([("lstm", 1000, 0.5), ("gru", 800, 0.4)], "nats/byte").axes
+    assert (axes.get_xlabel(), axes.get_ylabel(), axes.get_xscale()) == ("parameters", "nats/byte", "log")
+    assert [(*line.get_xdata(), *line.get_ydata(), line.get_label()) for line in axes.lines] == [
+        (1000, 0.5, "lstm"),
+        (800, 0.4, "gru"),
+    ]

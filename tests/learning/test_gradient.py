@@ -7,8 +7,9 @@ import pytorch_lightning as lightning
 import torch
 
 from pipeline.cells.lstm import LSTM
+from pipeline.command.refusal import Refusal
 from pipeline.datasets.space import Symbols
-from pipeline.datasets.streams import Streams
+from pipeline.datasets.text import TextWindows
 from pipeline.learning.gradient import GradientLearning
 from pipeline.learning.schedules import constant, epoch_decay
 from pipeline.models.recurrent import RecurrentNetwork
@@ -16,12 +17,32 @@ from pipeline.models.recurrent import RecurrentNetwork
 V, B, T = 6, 4, 5
 
 
-def learning(loss="mean", clip_value=None, clip_norm=None, schedule=constant, rate=0.5):
+def learning(loss="mean", clip_value=None, clip_norm=None, schedule=constant, rate=0.5, optimizer=None):
     torch.manual_seed(1)
     text = torch.randint(0, V, (203,)).to(torch.uint8).numpy()
-    network = RecurrentNetwork(Symbols(V), LSTM, 1, 8, None, 0.0, False, 0.0, False).double()
+    network = RecurrentNetwork(
+        Symbols(V),
+        Symbols(V),
+        (),
+        cell=LSTM,
+        layers=1,
+        hidden=8,
+        embedding=None,
+        dropout=0.0,
+        skip_connections=False,
+        initial_state=0.0,
+        learned_initial_state=False,
+    ).double()
     return GradientLearning(
-        network, Streams(text, V, B, T), partial(torch.optim.SGD, lr=rate), schedule, 30, loss, clip_value, clip_norm, 0
+        network,
+        TextWindows(text, V, B, T),
+        optimizer or partial(torch.optim.SGD, lr=rate),
+        schedule,
+        30,
+        loss,
+        clip_value,
+        clip_norm,
+        0,
     )
 
 
@@ -42,19 +63,19 @@ def fit(module, steps):
 
 def by_hand(module, steps, loss, clip_value, clip_norm, rates):
     """Softmax cross-entropy over each stream and step by itself, the state carried, plain gradient descent."""
-    network, streams = module.network, module.streams
+    network, batches = module.network, module.batches
     for step in range(steps):
-        window = streams.window(step)
-        if step % len(streams) == 0:
+        batch = batches.at(step)
+        if step % len(batches) == 0:
             state = tuple(torch.zeros(1, B, 8, dtype=torch.double) for _ in range(2))
-        logits, state = network(window.inputs, tuple(part.detach() for part in state))
+        logits, state = network(batch.inputs, tuple(part.detach() for part in state))
         total = sum(
-            -torch.log_softmax(logits[t, b], 0)[window.targets[t, b]]
-            for t in range(len(window.targets))
+            -torch.log_softmax(logits[t, b], 0)[batch.targets[t, b]]
+            for t in range(len(batch.targets))
             for b in range(B)
-            if window.targets[t, b] != V
+            if batch.targets[t, b] != V
         )
-        (total / (int((window.targets != V).sum()) if loss == "mean" else B)).backward()
+        (total / (int((batch.targets != V).sum()) if loss == "mean" else B)).backward()
         if clip_value:
             for parameter in trained(module):
                 parameter.grad.clamp_(-clip_value, clip_value)
@@ -74,7 +95,7 @@ def by_hand(module, steps, loss, clip_value, clip_norm, rates):
 )
 def test_steps_are_those_of_plain_gradient_descent(loss, clip_value, clip_norm):
     ours, theirs = learning(loss, clip_value, clip_norm), learning(loss)
-    steps = len(ours.streams) + 2  # past the end of an epoch and its shorter last window
+    steps = len(ours.batches) + 2  # past the end of an epoch and its shorter last window
     fit(ours, steps)
     by_hand(theirs, steps, loss, clip_value, clip_norm, lambda step: 0.5)
     for mine, other in zip(trained(ours), trained(theirs), strict=True):
@@ -83,11 +104,49 @@ def test_steps_are_those_of_plain_gradient_descent(loss, clip_value, clip_norm):
 
 def test_the_schedule_multiplies_the_rate_step_by_step():
     ours, theirs = (learning(schedule=partial(epoch_decay, after=0, factor=0.5)) for _ in range(2))
-    steps = 2 * len(ours.streams) + 1
+    steps = 2 * len(ours.batches) + 1
     fit(ours, steps)
-    by_hand(theirs, steps, "mean", None, None, lambda step: 0.5 * 0.5 ** (step // len(ours.streams)))
+    by_hand(theirs, steps, "mean", None, None, lambda step: 0.5 * 0.5 ** (step // len(ours.batches)))
     for mine, other in zip(trained(ours), trained(theirs), strict=True):
         torch.testing.assert_close(mine, other, rtol=1e-10, atol=1e-12)
+
+
+def test_a_schedule_may_set_the_momentum_too():
+    def rising(step, steps, epoch):
+        return {"momentum": (step + 1) / 10}
+
+    optimizer = partial(torch.optim.SGD, lr=0.5, momentum=0.9)
+    ours, theirs = learning(schedule=rising, optimizer=optimizer), learning()
+    fit(ours, 5)
+    velocity = [torch.zeros_like(parameter) for parameter in trained(theirs)]
+    state = tuple(torch.zeros(1, B, 8, dtype=torch.double) for _ in range(2))
+    for step in range(5):
+        batch = theirs.batches.at(step)
+        logits, state = theirs.network(batch.inputs, tuple(part.detach() for part in state))
+        loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), batch.targets.flatten(), ignore_index=V)
+        gradients = torch.autograd.grad(loss, trained(theirs))
+        with torch.no_grad():
+            for v, parameter, gradient in zip(velocity, trained(theirs), gradients):
+                parameter -= 0.5 * v.mul_(0.9 * (step + 1) / 10).add_(gradient)
+    for mine, other in zip(trained(ours), trained(theirs), strict=True):
+        torch.testing.assert_close(mine, other, rtol=1e-10, atol=1e-12)
+    assert ours.rate == 0.5
+
+
+def test_the_momentum_of_adam_is_its_first_beta():
+    def rising(step, steps, epoch):
+        return {"lr": 0.1, "momentum": 0.5}
+
+    module = learning(schedule=rising, optimizer=partial(torch.optim.Adam, lr=0.01, betas=(0.8, 0.99)))
+    fit(module, 2)
+    [group] = module.trainer.optimizers[0].param_groups
+    assert group["betas"] == (0.4, 0.99) and group["lr"] == pytest.approx(0.001) == module.rate
+
+
+def test_a_schedule_of_what_the_optimizer_lacks_is_refused():
+    module = learning(schedule=lambda step, steps, epoch: {"damping": 1.0})
+    with pytest.raises(ValueError, match="the schedule sets its damping, which it does not have: take another"):
+        module.configure_optimizers()
 
 
 def test_the_gradient_stops_at_the_window_and_the_state_does_not():
@@ -97,5 +156,25 @@ def test_the_gradient_stops_at_the_window_and_the_state_does_not():
 
 
 def test_an_unknown_reduction_is_refused():
-    with pytest.raises(ValueError, match="trainer.loss=median: take mean or sum"):
+    with pytest.raises(Refusal, match="trainer.loss=median: take mean or sum"):
         learning("median")
+
+
+def test_what_was_asked_is_counted_target_by_target():
+    """An epoch's last batch is shorter."""
+    module = learning()
+    steps = len(module.batches) + 1
+    assert len(module.batches.at(steps - 2).inputs) < T
+    fit(module, steps)
+    assert module.asked == 202 + B * T
+    assert module.take_mean() > 0 and module.asked_before == module.asked and module.total == 0
+
+
+def test_dropouts_numbers_are_a_function_of_the_seed_and_the_step():
+    ours, theirs = learning(), learning()
+    for module, before in ((ours, 1), (theirs, 99)):
+        module.network.stack.dropout.p = 0.5
+        torch.manual_seed(before)
+        fit(module, 3)
+    for mine, other in zip(trained(ours), trained(theirs), strict=True):
+        assert torch.equal(mine, other)

@@ -15,8 +15,8 @@ def test_library_is_uniform_in_one_over_the_root_of_h():
     net = network()
     before = {name: parameter.clone() for name, parameter in net.named_parameters()}
     library(net)
-    for name, parameter in net.cells.named_parameters():
-        assert torch.equal(parameter, before[f"cells.{name}"]) and 0.9 / 8 < parameter.abs().max() <= 1 / 8
+    for name, parameter in net.stack.cells.named_parameters():
+        assert torch.equal(parameter, before[f"stack.cells.{name}"]) and 0.9 / 8 < parameter.abs().max() <= 1 / 8
         assert parameter.std().item() == pytest.approx(1 / 8 / math.sqrt(3), rel=0.1)
 
 
@@ -44,5 +44,5 @@ def test_what_a_paper_sets_survives_the_draw():
         net = build("lstm_forget_bias", symbols=50, layers=1, hidden=64, initial_state=0.25, learned=True)
         draw(net)
         net.finish_initialization()
-        assert net.cells[0].input_bias[64:128].mean().item() == pytest.approx(1, abs=0.05)
-        assert all((part == 0.25).all() for part in net.initial)
+        assert net.stack.cells[0].input_bias[64:128].mean().item() == pytest.approx(1, abs=0.05)
+        assert all((part == 0.25).all() for part in net.stack.initial)

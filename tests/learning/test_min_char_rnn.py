@@ -5,7 +5,7 @@ import pytest
 import yaml
 
 from pipeline.command.verb import CONF
-from pipeline.corpora.prepared import load
+from pipeline.datasets.data import load_data
 from pipeline.files.whole import read_lines
 from tests.conftest import composed, prepared_text, trained
 from tests.oracles.min_char_rnn import MinCharRNN
@@ -42,23 +42,23 @@ def test_losses_agree_step_for_step_in_float64(tmp_path, rate, steps, tolerance)
     run = trained(*overrides)
     records = read_lines(run.metrics)
 
-    from pipeline.runs.session import initial_network
+    from pipeline.runs.building import initial_network
 
     cfg = composed(*overrides)
-    prepared = load(cfg.data.prepared)
-    net = initial_network(cfg, prepared)
+    data = load_data(cfg.data)
+    net = initial_network(cfg, data)
     w = {name: value.detach().numpy().copy() for name, value in net.named_parameters()}
-    assert w["cells.0.recurrent.h"].std() == pytest.approx(0.01, rel=0.1)
+    assert w["stack.cells.0.recurrent.h"].std() == pytest.approx(0.01, rel=0.1)
     oracle = MinCharRNN(
         {
-            "Wxh": w["cells.0.input_weight"],
-            "Whh": w["cells.0.recurrent.h"],
-            "bh": w["cells.0.input_bias"],
+            "Wxh": w["stack.cells.0.input_weight"],
+            "Whh": w["stack.cells.0.recurrent.h"],
+            "bh": w["stack.cells.0.input_bias"],
             "Why": w["readout.weight"],
             "by": w["readout.bias"],
         }
     )
-    text = np.asarray(prepared.train)
+    text = np.asarray(data.parts["train"])
     assert 150 * 25 > 2 * len(text)  # the longer course passes the end of the text more than once
     losses = oracle.train(text, 25, steps, rate)
 
@@ -67,7 +67,7 @@ def test_losses_agree_step_for_step_in_float64(tmp_path, rate, steps, tolerance)
     ours = [record["train"] * length for record, length in zip(records, lengths, strict=True)]
     np.testing.assert_allclose(ours, losses, rtol=tolerance)
 
-    smooth, smoothed = np.log(len(prepared.vocabulary)), []
+    smooth, smoothed = np.log(len(data.vocabulary)), []
     for loss, length in zip(losses, lengths):
         smooth = 0.999 * smooth + 0.001 * loss / length
         smoothed.append(smooth)

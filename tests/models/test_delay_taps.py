@@ -6,9 +6,9 @@ from pipeline.datasets.space import Reals, Symbols
 from pipeline.models.delay_taps import DelayTaps
 
 
-def filled(space, taps):
+def filled(reads, answers, taps):
     torch.manual_seed(0)
-    model = DelayTaps(space, taps).double()
+    model = DelayTaps(reads, answers, (), taps).double()
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter)
     return model
@@ -17,7 +17,7 @@ def filled(space, taps):
 @pytest.mark.parametrize("taps", [1, 3, 9])
 def test_logits_are_sums_over_the_last_symbols_and_nothing_before_the_first(taps):
     V, T, B = 4, 6, 2
-    model = filled(Symbols(V), taps)
+    model = filled(Symbols(V), Symbols(V), taps)
     x = torch.randint(0, V + 1, (T, B))  # V: unknown
     logits, _ = model(x, model.start(B))
     weight, bias = (part.detach().numpy() for part in (model.weight, model.bias))
@@ -33,7 +33,7 @@ def test_logits_are_sums_over_the_last_symbols_and_nothing_before_the_first(taps
 @pytest.mark.parametrize("taps", [1, 4])
 def test_values_are_predicted_from_the_last_ones_and_what_drives_them(taps):
     T, B = 5, 2
-    model = filled(Reals(2, 1), taps)
+    model = filled(Reals(3, 1), Reals(2), taps)
     x = torch.randn(T, B, 3, dtype=torch.double)
     mean, _ = model(x, model.start(B))
     for t in range(T):
@@ -41,9 +41,9 @@ def test_values_are_predicted_from_the_last_ones_and_what_drives_them(taps):
         torch.testing.assert_close(mean[t], expected)
 
 
-@pytest.mark.parametrize("space", [Symbols(5), Reals(1, 0)])
+@pytest.mark.parametrize("space", [Symbols(5), Reals(1)])
 def test_windows_go_on_where_the_last_one_ended(space):
-    model = filled(space, 4)
+    model = filled(space, space, 4)
     x = torch.randint(0, 5, (9, 3)) if isinstance(space, Symbols) else torch.randn(9, 3, 1, dtype=torch.double)
     whole, end = model(x, model.start(3))
     state, parts = model.start(3), []
@@ -60,7 +60,7 @@ def test_an_autoregressive_series_is_found_again():
     noise = np.random.default_rng(0).normal(size=4000)
     for t in range(3, 4000):
         y[t] = 1.0 + sum(a * y[t - 1 - k] for k, a in enumerate(made)) + 0.1 * noise[t]
-    model = DelayTaps(Reals(1), 3).double()
+    model = DelayTaps(Reals(1), Reals(1), (), 3).double()
     x = torch.from_numpy(y)[:, None, None]
     optimizer = torch.optim.LBFGS(model.parameters(), max_iter=200, line_search_fn="strong_wolfe")
 

@@ -9,14 +9,16 @@ import torch
 from scipy import sparse
 
 from pipeline.command.refusal import Refusal
-from pipeline.datasets.series import SeriesStreams
-from pipeline.datasets.signals import MackeyGlass, Sine
+from pipeline.datasets.data import load_data
+from pipeline.datasets.mackey_glass import MackeyGlass
+from pipeline.datasets.series import SeriesWindows
+from pipeline.datasets.sine import Sine
 from pipeline.datasets.space import Reals, Symbols
-from pipeline.datasets.streams import Streams
+from pipeline.datasets.text import TextWindows
 from pipeline.models import echo_state
-from pipeline.models.build import build
 from pipeline.models.echo_state import NOISE_PERIOD, EchoState, add_products, ridge_solution
 from pipeline.models.reservoir import Reservoir, radius_to_scale, spectral_radius
+from pipeline.runs.settling import build
 from tests.conftest import composed
 
 SETTINGS = {
@@ -35,9 +37,11 @@ SETTINGS = {
 }
 
 
-def make(space, seed=0, **changes):
+def make(reads, seed=0, **changes):
+    """That foretells the next of what it reads."""
     torch.manual_seed(seed)
-    return EchoState(space, **SETTINGS | changes).double()
+    answers = Reals(reads.width - reads.driving) if isinstance(reads, Reals) else reads
+    return EchoState(reads, answers, (), **SETTINGS | changes).double()
 
 
 def with_readout(net, seed=1):
@@ -51,10 +55,10 @@ def read(net, streams, statistics=None):
     """The statistics and the loss of an epoch."""
     statistics, total = statistics or net.zero_statistics(0), 0.0
     for step in range(len(streams)):
-        window = streams.window(step)
-        if window.reset:
+        window = streams.at(step)
+        if not window.carried:
             state = net.start(window.inputs.shape[1])
-        state, loss = net.accumulate(statistics, window, state)
+        state, loss = net.accumulate(statistics, window.to(net.device, net.dtype), state)
         total += loss.item()
     return statistics, total
 
@@ -66,7 +70,8 @@ def learn(net, streams):
 
 def random_values(n, space, seed=2):
     draw = np.random.default_rng(seed)
-    return np.cumsum(draw.normal(size=(n, space.observed)), axis=0) / 5, draw.normal(size=(n, space.driving))
+    observed = space.width - space.driving
+    return np.cumsum(draw.normal(size=(n, observed)), axis=0) / 5, draw.normal(size=(n, space.driving))
 
 
 def random_symbols(n, count, seed=2):
@@ -76,7 +81,7 @@ def random_symbols(n, count, seed=2):
 def vectors(net, x):
     """What the network reads as vectors: [y, u], or a symbol's unit vector,
     zero for an unknown one; x of one stream."""
-    return x.numpy() if x.is_floating_point() else np.eye(net.space.count + 1)[x.numpy()][:, :-1]
+    return x.numpy() if x.is_floating_point() else np.eye(net.reads.count + 1)[x.numpy()][:, :-1]
 
 
 def naive_states(net, v, x=None):
@@ -96,13 +101,13 @@ def naive_prediction(net, v):
     if net.direct_connection:
         seen = np.concatenate([seen, v], axis=1)
     estimate = seen @ net.readout.weight.numpy().T + net.readout.bias.numpy()
-    if isinstance(net.space, Reals):
+    if isinstance(net.reads, Reals):
         return estimate
     probability = np.maximum(estimate, net.floor)
     return np.log(probability / probability.sum(axis=1, keepdims=True))
 
 
-SPACES = [Reals(1), Reals(2, 3), Symbols(4)]
+SPACES = [Reals(1), Reals(5, 3), Symbols(4)]
 
 
 @pytest.mark.parametrize("space", SPACES, ids=str)
@@ -115,7 +120,7 @@ def test_predictions_and_state_are_those_of_the_equations(space, direct, batch, 
     x = (
         torch.randint(0, 5, (17, batch), generator=draw)
         if isinstance(space, Symbols)
-        else torch.randn(17, batch, space.observed + space.driving, generator=draw, dtype=torch.double)
+        else torch.randn(17, batch, space.width, generator=draw, dtype=torch.double)
     )
     quick = copy.deepcopy(net).to(dtype)
     predicted, (activity, age) = quick(x.to(dtype) if x.is_floating_point() else x, quick.start(batch))
@@ -130,13 +135,13 @@ def rows_of(net, streams):
     """[what the readout sees], [targets] of all scored steps beyond the washout, by the naive loop over each stream."""
     seen, wanted = [], []
     for b in range(streams.batch):
-        own = [streams.window(step) for step in range(len(streams))]
+        own = [streams.at(step) for step in range(len(streams))]
         x, targets = (torch.cat([getattr(window, name)[:, b] for window in own]) for name in ("inputs", "targets"))
         v = vectors(net, x)
         states = naive_states(net, v)
         targets = vectors(net, targets)
         scored = ~np.isnan(targets).any(axis=1) & (
-            np.isnan(targets).any(axis=1) | (targets.sum(axis=1) > 0) | isinstance(net.space, Reals)
+            np.isnan(targets).any(axis=1) | (targets.sum(axis=1) > 0) | isinstance(net.reads, Reals)
         )
         kept = scored & (np.arange(len(states)) >= net.washout)
         seen.append(np.concatenate([states, v], axis=1)[kept] if net.direct_connection else states[kept])
@@ -156,8 +161,8 @@ def least_squares(seen, wanted, ridge):
 
 def streams_of(space, n=401, batch=3, length=40, **options):
     if isinstance(space, Symbols):
-        return Streams(random_symbols(n, space.count), space.count, batch, length, **options)
-    return SeriesStreams(*random_values(n, space), batch, length, dtype=torch.float64, **options)
+        return TextWindows(random_symbols(n, space.count), space.count, batch, length, **options)
+    return SeriesWindows(*random_values(n, space), batch, length, **options)
 
 
 @pytest.mark.parametrize("space", SPACES, ids=str)
@@ -169,7 +174,7 @@ def test_the_readout_is_least_squares_on_all_states_at_once(space, direct, ridge
     unknown = (
         0
         if isinstance(space, Reals)
-        else sum(int((streams.window(step).targets == space.count).sum()) for step in range(len(streams))) - 2
+        else sum(int((streams.at(step).targets == space.count).sum()) for step in range(len(streams))) - 2
     )
     assert len(seen) <= 400 - 15 and (unknown > 50 or len(seen) == 385)
     learn(net, streams)
@@ -182,7 +187,7 @@ def test_the_readout_is_least_squares_on_all_states_at_once(space, direct, ridge
 def test_the_loss_is_that_of_the_readout_as_it_is(space):
     net, streams = make(space), streams_of(space)
     _, before = read(net, streams)
-    targets = [streams.window(step).targets for step in range(len(streams))]
+    targets = [streams.at(step).targets for step in range(len(streams))]
     if isinstance(space, Symbols):
         assert before == pytest.approx(sum(int((part < space.count).sum()) for part in targets) * np.log(space.count))
     else:
@@ -190,7 +195,7 @@ def test_the_loss_is_that_of_the_readout_as_it_is(space):
     learn(net, streams)
     expected = 0.0
     for b in range(3):
-        x = torch.cat([streams.window(step).inputs[:, b] for step in range(len(streams))])
+        x = torch.cat([streams.at(step).inputs[:, b] for step in range(len(streams))])
         predicted, wanted = naive_prediction(net, vectors(net, x)), torch.cat([part[:, b] for part in targets]).numpy()
         if isinstance(space, Symbols):
             expected -= sum(predicted[t, symbol] for t, symbol in enumerate(wanted) if symbol < space.count)
@@ -209,7 +214,7 @@ def test_windows_and_chunks_change_nothing(space, monkeypatch):
     for other in (windowed, chunked):
         torch.testing.assert_close(other["products"].tril(), whole["products"].tril(), rtol=1e-12, atol=1e-11)
     net = with_readout(make(space))
-    x = streams_of(space, length=100).window(0).inputs
+    x = streams_of(space, length=100).at(0).inputs
     predicted, end = net(x, net.start(3))
     first, state = net(x[:33], net.start(3))
     second, state = net(x[33:], state)
@@ -242,23 +247,23 @@ def test_no_more_than_a_chunk_of_states_is_ever_held(monkeypatch):
 
 
 def test_noise_is_on_what_is_observed_and_follows_the_position():
-    space = Reals(1, 1)
+    space = Reals(2, 1)
     noisy = make(space, noise=0.3)
     plain = copy.deepcopy(noisy)
     plain.noise = None
     values, inputs = random_values(301, space)
     drawn = noisy.noise.numpy()
     assert drawn.shape == (NOISE_PERIOD, 1) and drawn.std() == pytest.approx(0.3, rel=0.02)
-    disturbed = SeriesStreams(values, inputs, 2, 50, dtype=torch.float64)
+    disturbed = SeriesWindows(values, inputs, 2, 50)
     windows = []
     for step in range(len(disturbed)):
-        window = disturbed.window(step)
+        window = disturbed.at(step)
         x = window.inputs.clone()
         x[..., 0] += torch.from_numpy(drawn[window.positions.numpy(), 0])
         windows.append(window._replace(inputs=x))
-    disturbed.window = lambda step: windows[step]
+    disturbed.at = lambda step: windows[step]
     torch.testing.assert_close(
-        read(noisy, SeriesStreams(values, inputs, 2, 50, dtype=torch.float64))[0]["products"].tril(),
+        read(noisy, SeriesWindows(values, inputs, 2, 50))[0]["products"].tril(),
         read(plain, disturbed)[0]["products"].tril(),
         rtol=1e-12,
         atol=1e-11,
@@ -335,7 +340,7 @@ def test_a_matrix_whose_echo_ends_has_radius_zero_and_is_refused():
 
 
 def test_scales_are_those_of_the_columns():
-    net = make(Reals(2, 1), units=2000, connectivity=0.002, feedback_scale=0.5, input_scale=3.0, bias_scale=0.1)
+    net = make(Reals(3, 1), units=2000, connectivity=0.002, feedback_scale=0.5, input_scale=3.0, bias_scale=0.1)
     largest = net.reservoir.input_weight.abs().max(dim=0).values
     torch.testing.assert_close(largest, torch.tensor([0.5, 0.5, 3.0], dtype=torch.double), rtol=0.01, atol=0)
     assert 0.099 < net.reservoir.bias.abs().max() <= 0.1
@@ -358,10 +363,10 @@ def published(seed):
         washout=100,
         ridge=1e-5,
     )
-    values = MackeyGlass(2000, 17, 0.2, 0.1, 10, 1.2, "reservoirpy", 5555, "80-10-10", False).generate().values
+    values = MackeyGlass(2000, 17, 0.2, 0.1, 10, 1.2, "reservoirpy", 5555, "80-10-10", False).open().values
     statistics, window = (
         net.zero_statistics(0),
-        SeriesStreams(values[:1600], np.empty((1600, 0)), 1, 1599, dtype=torch.float64).window(0),
+        SeriesWindows(values[:1600], np.empty((1600, 0)), 1, 1599).at(0),
     )
     state, _ = net.accumulate(statistics, window, net.start(1))
     net.update(statistics)
@@ -388,10 +393,10 @@ def test_it_is_reservoirpys_with_the_same_weights(direct):
         readout=Ridge(ridge=1e-4),
         input_to_readout=direct,
     )
-    values = MackeyGlass(1500, 17, 0.2, 0.1, 10, 1.2, "reservoirpy", 5555, "80-10-10", False).generate().values
+    values = MackeyGlass(1500, 17, 0.2, 0.1, 10, 1.2, "reservoirpy", 5555, "80-10-10", False).open().values
     peer.fit(values[:1000], values[1:1001], warmup=50)
     theirs = peer.run(values[1000:1499])
-    learn(net, SeriesStreams(values[:1001], np.empty((1001, 0)), 1, 1000, dtype=torch.float64))
+    learn(net, SeriesWindows(values[:1001], np.empty((1001, 0)), 1, 1000))
     _, state = net(torch.from_numpy(values[:1000, None]), net.start(1))
     ours, _ = net(torch.from_numpy(values[1000:1499, None]), state)
     np.testing.assert_allclose(ours[:, 0], theirs, atol=1e-7)
@@ -400,9 +405,9 @@ def test_it_is_reservoirpys_with_the_same_weights(direct):
 def sine_forecast(seed, **changes):
     """Root mean squared errors over 300 and 1000 free steps from four places of the validation part, and of one step;
     the wave's own is 0.71."""
-    series = Sine(14000, 50, 10, 50, 200, 0, "70-20-10", False).generate()
+    series = Sine(14000, 50, 10, 50, 200, 0, "70-20-10", False).open()
     net = make(
-        series.space,
+        series.reads,
         seed,
         connectivity=0.1,
         leak=0.3,
@@ -414,7 +419,7 @@ def sine_forecast(seed, **changes):
         direct_connection=False,
         **{"units": 400, "spectral_radius": 0.8, "noise": 0.01} | changes,
     )
-    learn(net, series.streams(1, series.elements - 1, dtype=torch.float64))
+    learn(net, series.training(1, series.card["counts"]["train"] - 1))
     values, inputs = (torch.from_numpy(part) for part in series.part("validation"))
     x = torch.cat([values[:-1], inputs[1:]], dim=1)[:, None]
     one, _ = net(x, net.start(1))
@@ -457,7 +462,7 @@ def test_a_free_run_that_runs_away_says_so():
 
 
 def test_a_free_run_reads_its_own_predictions():
-    net = learn(make(Reals(2, 1)), streams_of(Reals(2, 1)))
+    net = learn(make(Reals(3, 1)), streams_of(Reals(3, 1)))
     driving, y, state = torch.randn(6, 3, 1, dtype=torch.double), torch.randn(3, 2, dtype=torch.double), net.start(3)
     found, end = net.free_run(y, driving, state)
     for u, expected in zip(driving, found):
@@ -478,7 +483,7 @@ def test_on_symbols_it_estimates_conditional_probabilities():
     for uniform in draw.random(20000):
         symbols.append(int(np.searchsorted(transition[symbols[-1]].cumsum(), uniform)))
     symbols = np.array(symbols, np.uint8).clip(max=3)
-    net = learn(make(Symbols(4), units=20, ridge=1.0, floor=1e-4), Streams(symbols, 4, 4, 500))
+    net = learn(make(Symbols(4), units=20, ridge=1.0, floor=1e-4), TextWindows(symbols, 4, 4, 500))
     logits, _ = net(torch.from_numpy(symbols[:4000].astype(np.int64))[:, None], net.start(1))
     torch.testing.assert_close(logits.exp().sum(-1), torch.ones(4000, 1, dtype=torch.double))
     assert logits.min() >= np.log(1e-4 / 1.1)
@@ -505,7 +510,7 @@ def test_before_it_has_learned_all_symbols_are_alike():
 def test_a_constant_signal_is_foretold(ridge):
     net = learn(
         make(Reals(1), ridge=ridge),
-        SeriesStreams(np.full((200, 1), 3.7), np.empty((200, 0)), 1, 199, dtype=torch.float64),
+        SeriesWindows(np.full((200, 1), 3.7), np.empty((200, 0)), 1, 199),
     )
     predicted, _ = net(torch.full((60, 1, 1), 3.7, dtype=torch.double), net.start(1))
     assert predicted.isfinite().all() and (predicted[50:] - 3.7).abs().max() < 1e-6
@@ -566,11 +571,11 @@ def test_it_is_saved_read_back_and_copied():
 
 def test_the_choice_composes_with_its_rule_and_learns():
     cfg = composed("model=echo_state", "data=mackey_glass", "model.units=50")
-    assert cfg.optimizer.name == "ridge" and EchoState.rule == "ridge"
+    assert cfg.optimizer.name == "ridge" and EchoState.learned_by == ("ridge",)
     torch.manual_seed(0)
-    net = build(cfg.model, Reals(1))
+    net = build(cfg.model, load_data(cfg.data))
     assert isinstance(net, EchoState) and net.readout.weight.dtype == torch.float32
-    streams = SeriesStreams(*random_values(3000, Reals(1)), 2, 500)
+    streams = SeriesWindows(*random_values(3000, Reals(1)), 2, 500)
     assert read(learn(net, streams), streams)[1] < 0.2 * read(make(Reals(1)).float(), streams)[1]
 
 
@@ -602,4 +607,4 @@ def test_a_washout_of_everything_and_missing_values_are_refused():
     values, inputs = random_values(100, Reals(1))
     values[50] = np.nan
     with pytest.raises(Refusal, match="some are missing: take model=lds"):
-        read(net, SeriesStreams(values, inputs, 1, 99))
+        read(net, SeriesWindows(values, inputs, 1, 99))

@@ -3,7 +3,8 @@ import pytest
 import torch
 
 from pipeline.command.refusal import Refusal
-from pipeline.datasets.space import Reals, Symbols
+from pipeline.datasets.series import Series
+from pipeline.datasets.space import Symbols
 from pipeline.models.feedforward_lm import FeedforwardLM
 
 V, K, m, h = 5, 3, 2, 4
@@ -12,7 +13,7 @@ V, K, m, h = 5, 3, 2, 4
 @pytest.mark.parametrize("direct", [False, True])
 def test_logits_are_bengios_equation(direct):
     torch.manual_seed(0)
-    model = FeedforwardLM(Symbols(V), K, m, h, direct).double()
+    model = FeedforwardLM(Symbols(V), Symbols(V), (), K, m, h, direct).double()
     x = torch.randint(0, V + 1, (6, 2))
     logits, _ = model(x, model.start(2))
     p = {name: value.detach().numpy() for name, value in model.named_parameters()}
@@ -29,12 +30,12 @@ def test_logits_are_bengios_equation(direct):
 @pytest.mark.parametrize("direct", [False, True])
 def test_parameters_are_as_many_as_in_the_paper(direct):
     """Section 3 of the paper: |V|(1 + nm + h) + h(1 + (n-1)m) with features of its own, n - 1 = K words seen."""
-    model = FeedforwardLM(Symbols(V), K, m, h, direct)
+    model = FeedforwardLM(Symbols(V), Symbols(V), (), K, m, h, direct)
     assert model.count_parameters() == V * (1 + h + m) + h * (1 + K * m) + direct * V * K * m
 
 
 def test_windows_go_on_where_the_last_one_ended():
-    model = FeedforwardLM(Symbols(V), K, m, h, True).double()
+    model = FeedforwardLM(Symbols(V), Symbols(V), (), K, m, h, True).double()
     x = torch.randint(0, V, (7, 2))
     whole, _ = model(x, model.start(2))
     first, state = model(x[:2], model.start(2))
@@ -43,5 +44,13 @@ def test_windows_go_on_where_the_last_one_ended():
 
 
 def test_it_reads_no_numbers():
-    with pytest.raises(Refusal, match="model=feedforward_lm reads symbols"):
-        FeedforwardLM(Reals(1), K, m, h, True)
+    data = Series("numbers", np.arange(100.0)[:, None], np.empty((100, 0)), "80-10-10", False)
+    assert FeedforwardLM.fits(data) == "reads symbols, not numbers: take model=delay_taps, or data=shakespeare"
+
+
+@pytest.mark.parametrize("setting", ["taps", "embedding", "hidden"])
+def test_sizes_are_whole_numbers(setting):
+    for value in (0, 2.5):
+        with pytest.raises(Refusal, match=f"model.{setting}={value}: take a whole number from 1"):
+            sizes = {"taps": K, "embedding": m, "hidden": h, setting: value}
+            FeedforwardLM(Symbols(V), Symbols(V), (), **sizes, direct_connections=True)

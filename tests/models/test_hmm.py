@@ -12,27 +12,32 @@ import torch
 from torch import Tensor
 
 from pipeline.command.refusal import Refusal
+from pipeline.datasets.data import load_data
 from pipeline.datasets.space import Reals, Symbols
-from pipeline.datasets.streams import Streams
+from pipeline.datasets.text import TextWindows
 from pipeline.models import hmm
-from pipeline.models.build import build
 from pipeline.models.emissions import FLOOR
 from pipeline.models.hmm import HiddenMarkovModel
+from pipeline.runs.settling import build, refuse_misfits
 from tests.conftest import composed
 
 
 class Window(NamedTuple):
     inputs: Tensor
     targets: Tensor
-    reset: bool = True
+    carried: bool = False
+
+
+def fresh(space, *settings):
+    return HiddenMarkovModel(space, space, (), *settings)
 
 
 def model(space, states, smoothing=0.0, floor=1e-6, precision="float64", seed=0):
     torch.manual_seed(seed)
-    net = HiddenMarkovModel(space, states, smoothing, floor, precision)
+    net = fresh(space, states, smoothing, floor, precision)
     if isinstance(space, Reals):  # as if its units had been found
-        factor = torch.randn(states, space.observed, space.observed, dtype=torch.double)
-        net.emission.covariance.copy_(factor @ factor.mT + 0.1 * torch.eye(space.observed))
+        factor = torch.randn(states, space.width, space.width, dtype=torch.double)
+        net.emission.covariance.copy_(factor @ factor.mT + 0.1 * torch.eye(space.width))
         net.emission.placed.fill_(True)
     return net
 
@@ -42,21 +47,21 @@ def elements(space, length, streams, missing=False, seed=1):
     draw = torch.Generator().manual_seed(seed)
     if isinstance(space, Symbols):
         return torch.randint(space.count + missing, (length, streams), generator=draw)
-    x = torch.randn(length, streams, space.observed, dtype=torch.double, generator=draw)
+    x = torch.randn(length, streams, space.width, dtype=torch.double, generator=draw)
     if missing:
         x[torch.rand(length, streams, generator=draw) < 0.2] = math.nan
     return x
 
 
-def whole(x, reset=True):
-    return Window(x[:-1], x[1:], reset)
+def whole(x):
+    return Window(x[:-1], x[1:])
 
 
 def statistics_of(net, *windows):
     """One pass over streams -> statistics and loss."""
     sums, total = net.zero_statistics(0), 0.0
     for window in windows:
-        if window.reset:
+        if not window.carried:
             state = net.start(window.inputs.shape[1])
         state, loss = net.accumulate(sums, window, state)
         total += loss.item()
@@ -253,7 +258,7 @@ def test_windows_go_on_where_the_last_one_ended(space):
     state, training, parts, sums, losses = net.start(3), net.start(3), [], net.zero_statistics(0), 0.0
     for first, last in ((0, 4), (4, 5), (5, 10), (10, 13)):
         part, state = net(x[first:last], state)
-        training, loss = net.accumulate(sums, Window(x[first:last], x[first + 1 : last + 1], first == 0), training)
+        training, loss = net.accumulate(sums, Window(x[first:last], x[first + 1 : last + 1], first > 0), training)
         torch.testing.assert_close(training[0], state[0], rtol=1e-12, atol=1e-14)
         parts.append(part)
         losses += loss.item()
@@ -268,7 +273,7 @@ def test_a_window_is_smoothed_from_the_carried_state_to_its_own_end():
     sums = net.zero_statistics(0)
     state, _ = net.accumulate(sums, Window(x[:5], x[1:6]), net.start(1))
     before = {name: value.clone() for name, value in sums.items()}
-    net.accumulate(sums, Window(x[5:9], x[6:10], False), state)
+    net.accumulate(sums, Window(x[5:9], x[6:10], True), state)
     past = paths(net, x[:5, 0]).state[-1] @ numbers(net)["transition"]  # p(z_5 | x_0 .. x_4)
     every = paths(net, x[5:, 0], past)
     np.testing.assert_allclose(sums["moved"] - before["moved"], every.pair.sum(0), rtol=1e-10)
@@ -283,8 +288,8 @@ def test_a_window_is_smoothed_from_the_carried_state_to_its_own_end():
 def test_a_pass_counts_every_start_transition_and_emission_once(batch, length):
     """Streams that end at different steps, in windows: the counts' sums are those of the text."""
     V, symbols = 5, np.random.default_rng(0).integers(5, size=97).astype(np.uint8)
-    streams = Streams(symbols, V, batch, length)
-    windows = [streams.window(step) for step in range(len(streams))]
+    streams = TextWindows(symbols, V, batch, length)
+    windows = [streams.at(step) for step in range(len(streams))]
     net = model(Symbols(V), 3)
     sums, loss = statistics_of(net, *windows)
     assert sums["started"].sum().item() == pytest.approx(batch, rel=1e-12)
@@ -393,7 +398,7 @@ def test_one_state_is_the_unigram(smoothing):
 def test_one_gaussian_state_is_mean_and_covariance():
     x = 3 * elements(Reals(2), 50, 4) + torch.tensor([5.0, -2.0])
     torch.manual_seed(0)
-    net = HiddenMarkovModel(Reals(2), 1, 0.0, 1e-6, "float64")
+    net = fresh(Reals(2), 1, 0.0, 1e-6, "float64")
     assert passes(net, 3, whole(x))[0] == 0  # the first pass finds the units
     np.testing.assert_allclose(numbers(net)["emission.mean"][0], x.flatten(0, 1).mean(0), rtol=1e-12)
     np.testing.assert_allclose(
@@ -425,7 +430,7 @@ def test_a_known_model_is_found_again_from_its_samples(space):
         )
     x, _ = true.sample(true.start(600), 40, torch.Generator().manual_seed(3))
     torch.manual_seed(4)
-    net = HiddenMarkovModel(space, 3, 0.01, 1e-6, "float64")
+    net = fresh(space, 3, 0.01, 1e-6, "float64")
     passes(net, 120 if isinstance(space, Symbols) else 30, whole(x))
     ours, theirs = numbers(net), numbers(true)
     key = "emission.probability" if isinstance(space, Symbols) else "emission.mean"
@@ -447,7 +452,7 @@ def test_what_is_learned_does_not_depend_on_the_series_units():
     found = []
     for series in (x, scale * x + shift):
         torch.manual_seed(0)
-        net = HiddenMarkovModel(Reals(2), 3, 0.1, 1e-12, "float64")
+        net = fresh(Reals(2), 3, 0.1, 1e-12, "float64")
         passes(net, 6, whole(series))
         found.append(numbers(net))
     ours, theirs = found
@@ -668,7 +673,7 @@ def test_more_states_than_data(space, smoothing, precision):
 def test_a_constant_series_is_foretold_exactly(value, smoothing):
     x = torch.full((50, 2, 2), value, dtype=torch.double)
     torch.manual_seed(0)
-    net = HiddenMarkovModel(Reals(2), 3, smoothing, 1e-6, "float64")
+    net = fresh(Reals(2), 3, smoothing, 1e-6, "float64")
     passes(net, 5, whole(x))
     prediction, _ = net(x, net.start(2))
     torch.testing.assert_close(prediction, x, rtol=1e-9, atol=1e-2 if smoothing == 0 else 1e-9)
@@ -678,7 +683,7 @@ def test_a_constant_series_is_foretold_exactly(value, smoothing):
 def test_channels_that_are_copies_have_the_floor_as_least_eigenvalue():
     x = elements(Reals(1), 200, 2).repeat(1, 1, 2)
     torch.manual_seed(0)
-    net = HiddenMarkovModel(Reals(2), 2, 0.01, 1e-4, "float64")
+    net = fresh(Reals(2), 2, 0.01, 1e-4, "float64")
     passes(net, 10, whole(x))
     least = torch.linalg.eigvalsh(net.emission.covariance)[:, 0]
     torch.testing.assert_close(
@@ -760,11 +765,11 @@ def test_samples_are_drawn_from_the_model(space):
 @pytest.mark.parametrize("space", [Symbols(4), Reals(2)])
 def test_a_fresh_model_takes_a_saved_ones_place(space):
     torch.manual_seed(0)
-    net = HiddenMarkovModel(space, 3, 0.01, 1e-6, "float64")
+    net = fresh(space, 3, 0.01, 1e-6, "float64")
     x = elements(space, 20, 2)
     passes(net, 2, whole(x))
     torch.manual_seed(9)
-    other = HiddenMarkovModel(space, 3, 0.01, 1e-6, "float64")
+    other = fresh(space, 3, 0.01, 1e-6, "float64")
     assert not torch.equal(other.transition, net.transition)
     other.load_state_dict(net.state_dict())
     for _ in range(2):
@@ -804,10 +809,11 @@ def test_the_seed_draws_the_model_and_breaks_its_symmetry():
 
 
 def test_conf_makes_it():
-    net = build(composed("model=hmm", "model.states=7").model, Symbols(9))
+    cfg = composed("model=hmm", "model.states=7", "data=copying", "data.alphabet=6")
+    net = build(cfg.model, load_data(cfg.data))
     assert (
-        net.rule == "em"
-        and net.states == 7
+        net.learned_by == ("em",)
+        and net.states == net.discrete_states == 7
         and net.emission.probability.shape == (7, 9)
         and net.precision is torch.float64
     )
@@ -821,9 +827,17 @@ def test_conf_makes_it():
         (Symbols(3), {"smoothing": -1.0}, "model.smoothing=-1.0: take 0 or a small positive number"),
         (Reals(1), {"floor": 0.0}, "model.covariance_floor=0.0: take a small positive number"),
         (Symbols(3), {"precision": "float16"}, "model.precision=float16: take float32 or float64"),
-        (Reals(1, 2), {}, "model=hmm: knows no driving inputs, the series has 2: take model=lds"),
     ],
 )
 def test_what_does_not_fit_is_refused(space, options, message):
     with pytest.raises(Refusal, match=message):
         model(space, options.pop("states", 3), **options)
+
+
+def test_a_series_that_is_driven_is_refused():
+    cfg = composed("model=hmm", "data=sine")
+    message = "model=hmm, data=sine: the model knows no driving inputs, the series has 1: take model=lds"
+    with pytest.raises(Refusal, match=message):
+        refuse_misfits(cfg, load_data(cfg.data))
+    for name in ("sunspots", "copying"):
+        assert HiddenMarkovModel.fits(load_data(composed(f"data={name}").data)) is None

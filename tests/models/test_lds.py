@@ -9,10 +9,12 @@ import pytest
 import torch
 
 from pipeline.command.refusal import Refusal
-from pipeline.datasets.space import Reals, Symbols
+from pipeline.datasets.data import load_data
+from pipeline.datasets.series import Series
+from pipeline.datasets.space import Reals
 from pipeline.models import kalman
-from pipeline.models.build import build
 from pipeline.models.lds import LinearDynamicalSystem
+from pipeline.runs.settling import build, refuse_misfits
 from tests.conftest import composed
 from tests.oracles.dense_gaussian import DenseGaussian
 
@@ -20,10 +22,14 @@ SIZES = [(1, 1, 0), (2, 3, 1), (4, 2, 2), (3, 1, 0), (1, 3, 1)]  # N, D, U
 NAMES = ["A", "B", "C", "D", "d", "Q", "R", "m0", "P0"]
 
 
+def fresh(observed, driving=0, states=2, radius=0.9, floor=1e-6):
+    return LinearDynamicalSystem(Reals(observed + driving, driving), Reals(observed), (), states, radius, floor)
+
+
 def system_of(states, observed, driving=0, seed=0):
     """A model whose every parameter is drawn anew."""
     torch.manual_seed(seed)
-    model = LinearDynamicalSystem(space=Reals(observed, driving), states=states, radius=0.9, floor=1e-6)
+    model = fresh(observed, driving, states)
     draw = np.random.default_rng(seed + 1)
 
     def covariance(size):
@@ -60,10 +66,10 @@ def dense(model, u):
     return DenseGaussian(*(getattr(model, name).numpy() for name in NAMES), u.numpy())
 
 
-def window(y, u, reset=True):
+def window(y, u, carried=False):
     """The window of training whose targets are y_1 .. y_T."""
     return SimpleNamespace(
-        inputs=torch.cat([y[:-1], u[1:]], dim=-1), targets=y[1:], reset=reset, count=None, positions=None
+        inputs=torch.cat([y[:-1], u[1:]], dim=-1), targets=y[1:], carried=carried, count=None, positions=None
     )
 
 
@@ -241,7 +247,7 @@ def test_a_march_that_forgets_nothing_is_still_exact():
 
 
 def published():
-    model = LinearDynamicalSystem(space=Reals(3, 1), states=2, radius=0.9, floor=1e-6)
+    model = fresh(3, 1)
     numbers = {
         "A": [[0.8, -0.4], [0.3, 0.7]],
         "B": [[0.5], [-1.0]],
@@ -446,7 +452,7 @@ def test_em_never_lowers_the_likelihood(states, observed, driving, missing):
     truth = system_of(states, observed, driving, seed=3)
     y, u = data(truth, 40, 3, missing)
     torch.manual_seed(1)
-    model = LinearDynamicalSystem(space=Reals(observed, driving), states=states, radius=0.9, floor=1e-6)
+    model = fresh(observed, driving, states)
     history = [model.log_likelihood(y, u).sum().item()]
     for _ in range(12):
         model.update(sums(model, window(y, u))[0])
@@ -482,7 +488,7 @@ def test_em_learns_a_sine(seed):
     t = torch.arange(600, dtype=torch.double)
     y = (2 * math.pi * t / 50).sin()[:, None, None] * math.sqrt(2)
     torch.manual_seed(seed)
-    model = LinearDynamicalSystem(space=Reals(1), states=4, radius=0.9, floor=1e-6)
+    model = fresh(1, states=4)
     for _ in range(30):
         model.update(sums(model, window(y, y[..., :0]))[0])
     assert sums(model, window(y, y[..., :0]))[2] / 599 < 1e-6
@@ -501,7 +507,7 @@ def test_em_learns_an_autoregression(seed):
     taps = torch.stack([y[1:-1, 0, 0], y[:-2, 0, 0]], dim=1)
     least = (taps @ torch.linalg.lstsq(taps, y[2:, 0]).solution - y[2:, 0]).square().mean()
     torch.manual_seed(seed)
-    model = LinearDynamicalSystem(space=Reals(1), states=4, radius=0.9, floor=1e-6)
+    model = fresh(1, states=4)
     for _ in range(40):
         model.update(sums(model, window(y, y[..., :0]))[0])
     assert sums(model, window(y, y[..., :0]))[2] / 999 < 1.01 * least
@@ -526,7 +532,7 @@ def test_windows_hand_on_what_is_known():
     y, u = data(model, 40, 2, 0.1)
     whole, end, squares = sums(model, window(y, u))
     first, state, one = sums(model, window(y[:26], u[:26]))
-    second, after, two = sums(model, window(y[25:], u[25:], reset=False), state=state)
+    second, after, two = sums(model, window(y[25:], u[25:], carried=True), state=state)
     close(one + two, squares)
     for part, wanted in zip(after, end, strict=True):
         close(part, wanted)
@@ -569,7 +575,7 @@ def test_a_stream_that_has_ended_counts_no_more():
     apart = [sums(model, window(y[:stop, b : b + 1], u[:stop, b : b + 1]))[0] for b, stop in ((0, 30), (1, 29))]
     for name in together:
         close(apart[0][name] + apart[1][name], together[name])
-    nothing = SimpleNamespace(inputs=ragged.inputs[-1:, 1:], targets=ragged.targets[-1:, 1:], reset=False)
+    nothing = SimpleNamespace(inputs=ragged.inputs[-1:, 1:], targets=ragged.targets[-1:, 1:], carried=True)
     statistics, _, squares = sums(model, nothing, state=tuple(part[:, 1:] for part in state))
     assert squares == 0 and all((part == 0).all() for part in statistics.values())
 
@@ -580,7 +586,7 @@ def test_a_stream_that_has_ended_counts_no_more():
 def fit(y, states, steps=20, u=None, floor=1e-6):
     torch.manual_seed(0)
     u = y[..., :0] if u is None else u
-    model = LinearDynamicalSystem(space=Reals(y.shape[-1], u.shape[-1]), states=states, radius=0.9, floor=floor)
+    model = fresh(y.shape[-1], u.shape[-1], states, floor=floor)
     for _ in range(steps):
         model.update(sums(model, window(y, u))[0])
     for name in NAMES:
@@ -712,10 +718,11 @@ def test_samples_have_the_moments_of_the_forecast():
 
 def test_composed_built_saved_and_loaded_back():
     node = composed("model=lds").model
+    series = Series("drawn", np.random.default_rng(0).normal(size=(100, 2)), np.ones((100, 1)), "80-10-10", False)
     torch.manual_seed(3)
-    model = build(node, Reals(2, 1))
+    model = build(node, series)
     torch.manual_seed(3)
-    again = build(node, Reals(2, 1))
+    again = build(node, series)
     assert all(
         torch.equal(one, other)
         for one, other in zip(model.state_dict().values(), again.state_dict().values(), strict=True)
@@ -723,7 +730,7 @@ def test_composed_built_saved_and_loaded_back():
     close(torch.linalg.eigvals(model.A).abs(), [0.9] * 4)
     assert not any(parameter.requires_grad for parameter in model.parameters())
     model.update(sums(model, window(*data(model, 20)))[0])
-    other = build(node, Reals(2, 1))
+    other = build(node, series)
     other.load_state_dict(model.state_dict())
     y, u = data(model, 20)
     assert torch.equal(other.log_likelihood(y, u), model.log_likelihood(y, u))
@@ -733,7 +740,6 @@ def test_composed_built_saved_and_loaded_back():
 @pytest.mark.parametrize(
     "settings, message",
     [
-        ({"space": Symbols(5)}, "model=lds: models real-valued series, not symbols: take data=sine"),
         ({"states": 0}, "model.states=0: take 1 or more"),
         ({"radius": 1.0}, "model.radius=1.0: take a number between 0 and 1"),
         ({"floor": 0.0}, "model.floor=0.0: take a small positive number"),
@@ -741,7 +747,14 @@ def test_composed_built_saved_and_loaded_back():
 )
 def test_settings_that_make_no_sense_are_refused(settings, message):
     with pytest.raises(Refusal, match=message):
-        LinearDynamicalSystem(**{"space": Reals(1), "states": 2, "radius": 0.9, "floor": 1e-6, **settings})
+        fresh(1, **settings)
+
+
+def test_symbols_are_refused():
+    cfg = composed("model=lds", "data=copying")
+    message = "model=lds, data=copying: the model models real-valued series, not other sequences: take data=sine"
+    with pytest.raises(Refusal, match=message):
+        refuse_misfits(cfg, load_data(cfg.data))
 
 
 def test_bad_input_is_refused():

@@ -7,24 +7,29 @@ import pytest
 import torch
 
 from pipeline.command.refusal import Refusal
-from pipeline.datasets.space import Reals, Symbols
-from pipeline.datasets.streams import Streams
-from pipeline.models.build import build
+from pipeline.datasets.data import load_data
+from pipeline.datasets.space import Symbols
+from pipeline.datasets.text import TextWindows
 from pipeline.models.ngram import NGram
 from pipeline.models.suffixes import grow
+from pipeline.runs.settling import build
 from tests.conftest import SHARED, composed
 from tests.oracles.ngram import KneserNey
 
 
+def make(V, order):
+    return NGram(Symbols(V), Symbols(V), (), order)
+
+
 def model_of(text, V, order):
-    model = NGram(Symbols(V), order).double()
+    model = make(V, order).double()
     model.update({"text": torch.tensor([symbol + 1 if symbol < V else 0 for symbol in text])})
     return model
 
 
 def predicted(model, contexts):
     """p of every symbol after each context [Q, V]; unknown symbols fill the place before it."""
-    x = torch.full((max(map(len, contexts)) + 1, len(contexts)), model.space.count)
+    x = torch.full((max(map(len, contexts)) + 1, len(contexts)), model.reads.count)
     for query, context in enumerate(contexts):
         x[len(x) - len(context) :, query] = torch.tensor(context)
     logits, _ = model(x, model.start(len(contexts)))
@@ -115,13 +120,13 @@ def test_windows_side_by_side_are_the_whole_and_streams_are_independent():
     assert torch.equal(torch.stack([step(symbol) for symbol in x[:, 0].tolist()]), whole[:, 0])
 
 
-def counted(model, streams):
+def counted(model, windows):
     """What a rank counts in a pass, and the nats of its targets before anything is known."""
-    statistics, nats = model.zero_statistics(streams.elements), 0.0
-    for window in (streams.window(step) for step in range(len(streams))):
-        if window.reset:
-            state = model.start(window.inputs.shape[1])
-        state, loss = model.accumulate(statistics, window, state)
+    statistics, nats = model.zero_statistics(windows.elements), 0.0
+    for batch in (windows.at(step) for step in range(len(windows))):
+        if not batch.carried:
+            state = model.start(batch.inputs.shape[1])
+        state, loss = model.accumulate(statistics, batch, state)
         nats += loss.item()
     return statistics, nats
 
@@ -136,7 +141,7 @@ def test_the_shares_of_ranks_add_up_to_the_text(length, unknown):
         text[0] = V
     expected = torch.tensor(np.where(text < V, text + 1, 0), dtype=torch.long)
     for world in (1, 2, 3):
-        shares = [counted(NGram(Symbols(V), 5), Streams(text, V, 6, 25, rank, world)) for rank in range(world)]
+        shares = [counted(make(V, 5), TextWindows(text, V, 6, 25, rank, world)) for rank in range(world)]
         assert torch.equal(sum(statistics["text"] for statistics, _ in shares), expected)
         assert math.isclose(
             sum(nats for _, nats in shares), np.count_nonzero(text[1:] < V) * math.log(V), rel_tol=1e-12
@@ -146,7 +151,7 @@ def test_the_shares_of_ranks_add_up_to_the_text(length, unknown):
 def test_nats_of_a_second_pass_are_those_of_the_equations():
     text, V = random_text(120, 3, 0), 3
     model, oracle = model_of(text, V, 4), KneserNey(text, V, 4)
-    statistics, nats = counted(model, Streams(np.array(text, np.uint8), V, 1, 20))
+    statistics, nats = counted(model, TextWindows(np.array(text, np.uint8), V, 1, 20))
     assert torch.equal(statistics["text"], torch.tensor(text) + 1)
     assert math.isclose(nats, -sum(math.log(oracle.p(text[t], text[:t])) for t in range(1, len(text))), rel_tol=1e-10)
 
@@ -159,7 +164,7 @@ def test_saved_and_loaded_it_is_the_same_and_takes_the_place_of_its_text(dtype, 
     torch.save(model if pickled else model.state_dict(), tmp_path / "model.pt")
     assert (tmp_path / "model.pt").stat().st_size < 5000 + 6000
     loaded = torch.load(tmp_path / "model.pt", weights_only=not pickled)
-    again = loaded if pickled else NGram(Symbols(5), 8).to(dtype)
+    again = loaded if pickled else make(5, 8).to(dtype)
     if not pickled:
         again.load_state_dict(loaded)
     logits, _ = again(x, again.start(1))
@@ -168,7 +173,7 @@ def test_saved_and_loaded_it_is_the_same_and_takes_the_place_of_its_text(dtype, 
 
 
 def test_before_it_has_read_anything_all_symbols_are_alike():
-    model = NGram(Symbols(7), 20)
+    model = make(7, 20)
     logits, _ = model(torch.tensor([[0, 7], [3, 3]]), model.start(2))
     torch.testing.assert_close(logits, torch.full((2, 2, 7), -math.log(7)))
     assert not any(parameter.requires_grad for parameter in model.parameters()) and model.dtype == torch.float32
@@ -222,18 +227,28 @@ def test_the_tree_has_the_nodes_that_it_says(text, K):
 
 
 def test_what_does_not_fit_is_refused():
-    with pytest.raises(Refusal, match="model=ngram: models symbols, not real-valued series: take data=shakespeare"):
-        NGram(Reals(2), 20)
+    series = load_data(composed("data=sunspots").data)
+    assert NGram.fits(series).startswith("models symbols, each from those before it: take data=shakespeare")
+    text = load_data(composed("data=copying").data)
+    assert NGram.fits(text) is None
+    text.contiguous = False
+    assert "separate sequences: take model=lstm or hmm" in NGram.fits(text)
     for order in (0, 256):
         with pytest.raises(Refusal, match=f"model.order={order}: take 1 .* to 255"):
-            NGram(Symbols(5), order)
+            make(5, order)
     with pytest.raises(Refusal, match="the training part has 600,000,000 symbols: take one of at most 536,870,912"):
-        NGram(Symbols(5), 3).zero_statistics(600_000_000)
+        make(5, 3).zero_statistics(600_000_000)
 
 
 def test_the_configuration_is_an_order_of_20():
-    model = build(composed("model=ngram").model, Symbols(9))
-    assert isinstance(model, NGram) and model.order == 20 and model.start(2)[0].shape == (1, 2, 19)
+    cfg = composed("model=ngram", "data=copying")
+    model = build(cfg.model, load_data(cfg.data))
+    assert (
+        isinstance(model, NGram)
+        and model.order == 20
+        and model.learned_by == ("count",)
+        and model.start(2)[0].shape == (1, 2, 19)
+    )
 
 
 @pytest.mark.skipif(not SHARED.exists(), reason=f"no real text in {SHARED}")

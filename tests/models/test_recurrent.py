@@ -7,8 +7,8 @@ from torch.nn import functional as F
 from pipeline.command.verb import CONF
 from pipeline.datasets.space import Symbols
 from pipeline.models.recurrent import RecurrentNetwork
-from pipeline.models.stepping import Line, Stepper
 from pipeline.recurrence import native
+from pipeline.recurrence.stepping import Line
 from tests.conftest import composed, needs_steps
 from tests.oracles import cells as oracle
 
@@ -30,7 +30,17 @@ def network(
     torch.manual_seed(0)
     make = instantiate(composed(f"model={name}").model.cell, **cell)
     return RecurrentNetwork(
-        Symbols(symbols), make, layers, hidden, embedding, dropout, skip, initial_state, learned
+        Symbols(symbols),
+        Symbols(symbols),
+        (),
+        cell=make,
+        layers=layers,
+        hidden=hidden,
+        embedding=embedding,
+        dropout=dropout,
+        skip_connections=skip,
+        initial_state=initial_state,
+        learned_initial_state=learned,
     ).double()
 
 
@@ -69,7 +79,7 @@ def test_logits_and_state_are_those_of_the_equations(name, embedding, skip, init
                 ]
             )
         layers, ends = [], []
-        for cell in net.cells:
+        for cell in net.stack.cells:
             parameters = {key: value.detach().numpy() for key, value in cell.named_parameters()}
             x, end = oracle.run(
                 name, parameters, x, tuple(np.full(width, initial_state) for width in cell.state.values())
@@ -92,7 +102,7 @@ def test_stepping_reads_what_the_whole_network_reads(name, compiled, monkeypatch
         symbols = torch.tensor([3, 5, 0, 1, 1, 4])  # 5: unknown
         with torch.no_grad():
             logits, _ = net(symbols[:, None], net.start(1))
-            step, other = Stepper(net, net.start(1)), Stepper(net, net.start(1))
+            step, other = net.stepper(net.start(1)), net.stepper(net.start(1))
             assert isinstance(step.line, Line) == (not compiled or name == "mrnn_full")
             other(2)  # whose state is its own
             torch.testing.assert_close(
@@ -105,7 +115,7 @@ def test_learned_initial_states_start_at_their_constant_and_learn():
     assert all(torch.equal(part, torch.full((2, 3, 4), 0.5, dtype=torch.double)) for part in net.start(3))
     logits, _ = net(torch.randint(0, 5, (6, 3)), net.start(3))
     logits.square().sum().backward()
-    assert all(part.grad.abs().min() > 0 for part in net.initial)
+    assert all(part.grad.abs().min() > 0 for part in net.stack.initial)
     fixed = network("lstm", initial_state=0.5)
     assert not any(part.requires_grad for part in fixed.start(3))
 

@@ -4,12 +4,8 @@ import pytest
 import torch
 
 from pipeline.cells.cell import Cell
-from pipeline.cells.mrnn import FullMultiplicativeRNN
 from pipeline.command.refusal import Refusal
-from pipeline.datasets.space import Symbols
-from pipeline.models.recurrent import RecurrentNetwork
-from pipeline.models.stepping import Line, Stepper
-from pipeline.recurrence import engines, native
+from pipeline.recurrence import engines
 from tests.conftest import needs_steps
 
 pytestmark = needs_steps
@@ -94,7 +90,7 @@ def passes(cell, engine, x):
 def test_written_cells_run_fused_like_the_plain_loop(name, hidden):
     torch.manual_seed(0)
     cell = Written(5, hidden, FORMULAS[name], states=STATES.get(name, 1)).double()
-    assert engines.choose("auto", [cell], "cpu") == "fused"
+    assert engines.choose_engine("auto", [cell], "cpu") == "fused"
     x = torch.randn(7, 3, 5, dtype=torch.double)
     for ours, theirs in zip(passes(cell, "fused", x), passes(cell, "reference", x), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-11)
@@ -115,11 +111,6 @@ def changed_in_place(cell, x, state, product):
     return (torch.cat([v, b[:, 2:]], dim=1),)
 
 
-class Doubled(FullMultiplicativeRNN):
-    def multiplier(self, weight, batch):
-        return super().multiplier(2 * weight, batch)
-
-
 @pytest.mark.parametrize(
     "cell, message",
     [
@@ -128,7 +119,6 @@ class Doubled(FullMultiplicativeRNN):
             Written(5, 128, lambda cell, x, state, product: (torch.sigmoid(product("a", state[0]))[:, :1] * state[0],)),
             "parts of 1 columns among many in a step",
         ),
-        (Doubled(5, 6), "Doubled multiplies in its own way"),
         (
             Written(5, 6, lambda cell, x, state, product: (product("a", state[0]) / state[0],)),
             "a division by other than a number in a step",
@@ -136,65 +126,19 @@ class Doubled(FullMultiplicativeRNN):
     ],
 )
 def test_what_would_go_wrong_or_slowly_is_refused(cell, message):
-    assert engines.choose("auto", [cell], "cpu") == "deferred"
+    assert engines.choose_engine("auto", [cell], "cpu") == "deferred"
     with pytest.raises(Refusal, match=f"trainer.engine=fused: {message}"):
-        engines.choose("fused", [cell], "cpu")
+        engines.choose_engine("fused", [cell], "cpu")
 
 
-def test_a_step_that_cannot_be_recorded_runs_by_the_reference_alone():
+def test_a_step_that_cannot_be_traced_runs_by_the_reference_alone():
     cell = Written(5, 6, lambda cell, x, state, product: (torch.tanh(product("a", state[0])) * cell.input_bias,))
-    assert engines.choose("reference", [cell], "cpu") == "reference"
-    with pytest.raises(Refusal, match="the step of Written cannot be recorded .*: take trainer.engine=reference"):
-        engines.choose("auto", [cell], "cpu")
+    assert engines.choose_engine("reference", [cell], "cpu") == "reference"
+    with pytest.raises(Refusal, match="the step of Written cannot be traced .*: take trainer.engine=reference"):
+        engines.choose_engine("auto", [cell], "cpu")
 
 
-@pytest.mark.parametrize("name", ["a delay", "shifted"])
-@pytest.mark.parametrize("compiled", [True, False])
-def test_stepping_keeps_what_other_states_still_need(name, compiled, monkeypatch):
-    if not compiled:
-        monkeypatch.setattr(native, "library", lambda: None)
-    torch.manual_seed(0)
-    net = RecurrentNetwork(
-        Symbols(5),
-        lambda inputs, hidden: Written(inputs, hidden, FORMULAS[name], states=2),
-        2,
-        6,
-        None,
-        0.0,
-        False,
-        0.2,
-        False,
-    ).double()
-    symbols = torch.tensor([3, 5, 0, 1, 1, 4])
-    with torch.no_grad():
-        net.engine = "reference"
-        logits, _ = net(symbols[:, None], net.start(1))
-        step = Stepper(net, net.start(1))
-        assert isinstance(step.line, Line)
-        torch.testing.assert_close(
-            torch.stack([step(symbol) for symbol in symbols.tolist()]), logits[:, 0], rtol=1e-11, atol=1e-12
-        )
-
-
-def test_a_symbol_that_is_none_is_refused():
-    net = RecurrentNetwork(
-        Symbols(5),
-        lambda inputs, hidden: Written(inputs, hidden, FORMULAS["numbers"]),
-        1,
-        6,
-        None,
-        0.0,
-        False,
-        0.0,
-        False,
-    )
-    step = Stepper(net, net.start(1))
-    for symbol in (-1, 6):
-        with pytest.raises(IndexError, match=f"symbol {symbol}: there are 0 to 5"):
-            step(symbol)
-
-
-def test_training_and_evaluation_are_recorded_apart():
+def test_training_and_evaluation_are_traced_apart():
     cell = Written(
         5, 6, lambda cell, x, state, product: (torch.tanh(product("a", state[0])) * (1.0 if cell.training else 0.5),)
     ).double()

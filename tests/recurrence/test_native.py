@@ -186,7 +186,7 @@ def test_registers_are_used_again_only_when_free():
         ),
     ],
 )
-def test_recorded_operators_do_what_they_did(function):
+def test_traced_operators_do_what_they_did(function):
     operands = [random(1, 12, dtype=torch.float64, seed=seed) for seed in range(2)]
     torch.testing.assert_close(by_tape(function, operands)[0], function(*operands), rtol=1e-13, atol=1e-13)
 

@@ -6,10 +6,23 @@ import pytest
 
 from pipeline.datasets.space import Symbols
 from pipeline.runs.identity import code_version, identify
+from pipeline.runs.settling import settle
 from tests.conftest import composed
 
-BASE = composed("model=lstm")
-DATA = SimpleNamespace(card={"fingerprint": "f"}, space=Symbols(65))
+
+def data(fingerprint: str = "f") -> SimpleNamespace:
+    """What identity and settling ask of data."""
+    symbols = Symbols(65)
+    return SimpleNamespace(
+        card={"fingerprint": fingerprint}, reads=symbols, answers=symbols, given=(), shape=lambda *asked: asked
+    )
+
+
+def identity(*overrides: str, fingerprint: str = "f"):
+    return identify(settle(composed(*overrides), data(fingerprint)), data(fingerprint))
+
+
+BASE = identity("model=lstm")
 SAME = [
     "paths.runs=elsewhere",
     "paths.prepared=else",
@@ -24,6 +37,10 @@ SAME = [
     "trainer.engine=reference",
     "tracking.uri=null",
     "evaluation.length=9",
+    "data.probes.completions.length=7",
+    "~data.probes.completions",
+    "+data.probes.other={_target_: pipeline.probes.memory.Memory}",
+    "+study.probes={other: {_target_: pipeline.probes.memory.Memory}}",
     "trainer.clip_value=5",
     "fresh=true",
     "optimizer.lr=2e-3",
@@ -48,37 +65,34 @@ OTHER = [
     "model.learned_initial_state=true",
     "model.initial_state=0.1",
     "model.cell.recurrent_bias=true",
+    "trainer.stop_at={measure: right, value: 0.9}",
+    "readout=sampled",
 ]
 
 
 @pytest.mark.parametrize("override", SAME)
 def test_what_does_not_change_the_result_does_not_change_the_identity(override):
-    ours, base = identify(composed("model=lstm", override), DATA), identify(BASE, DATA)
-    assert (ours.name, ours.hash) == (base.name, base.hash)
+    ours = identity("model=lstm", override)
+    assert (ours.name, ours.hash) == (BASE.name, BASE.hash)
 
 
 @pytest.mark.parametrize("override", OTHER)
 def test_what_changes_the_result_changes_the_hash(override):
-    assert identify(composed("model=lstm", override), DATA).hash != identify(BASE, DATA).hash
+    assert identity("model=lstm", override).hash != BASE.hash
 
 
 def test_other_data_are_another_run_and_another_seed_another_directory_of_one_hash():
-    base = identify(BASE, DATA)
-    assert identify(BASE, SimpleNamespace(card={"fingerprint": "g"}, space=Symbols(65))).hash != base.hash
-    seeded = identify(composed("model=lstm", "seed=5"), DATA)
+    base = BASE
+    assert identity("model=lstm", fingerprint="g").hash != base.hash
+    seeded = identity("model=lstm", "seed=5")
     assert seeded.hash == base.hash and seeded.name == base.name.removesuffix("-s0") + "-s5"
     assert base.directory == Path("runs/single") / f"shakespeare-lstm-1x128-rmsprop-{base.hash}-s0"
 
 
 def test_the_hash_is_pinned():
     """A change here makes every run that people have start over: change it knowingly."""
-    assert (
-        identify(
-            composed("model=gru", "data=linux", "scale=smoke"),
-            SimpleNamespace(card={"fingerprint": "0" * 64}, space=Symbols(65)),
-        ).name
-        == "linux-gru-1x16-rmsprop-41a74813-s0"
-    )
+    found = identity("model=gru", "data=linux", "scale=smoke", fingerprint="0" * 64)
+    assert found.name == "linux-gru-1x16-rmsprop-06f03b4f-s0"
 
 
 def test_code_version_is_gits():
@@ -90,10 +104,11 @@ def test_code_version_is_gits():
 
 def test_a_parameter_budget_settles_the_width():
     for model, width in (("rnn", 105), ("lstm", 47)):
-        cfg = composed(f"model={model}", "model.parameter_budget=25000")
-        name = identify(cfg, DATA).name
-        assert cfg.model.hidden == width and f"-{model}-1x{width}-" in name
+        composition = composed(f"model={model}", "model.parameter_budget=25000")
+        settled = settle(composition, data())
+        name = identify(settled, data()).name
+        assert settled.model.hidden == width and composition.model.hidden == 128 and f"-{model}-1x{width}-" in name
         counts = [H * (65 + H + 1) * (4 if model == "lstm" else 1) + 65 * (H + 1) for H in (width, width + 1)]
         assert counts[0] <= 25000 < counts[1]
     with pytest.raises(ValueError, match="model.parameter_budget=50: lstm has 398 parameters with one unit"):
-        identify(composed("model=lstm", "model.parameter_budget=50"), DATA)
+        identity("model=lstm", "model.parameter_budget=50")

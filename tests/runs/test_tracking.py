@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from pipeline.command.refusal import Refusal
-from pipeline.corpora.prepared import load
+from pipeline.datasets.data import load_data
 from pipeline.files.whole import read_lines
-from pipeline.models.load import load_network
+from pipeline.runs.building import load_network
 from pipeline.runs.tracking import database
 from tests.conftest import composed, trained
 
@@ -45,15 +45,20 @@ def test_eight_processes_make_one_database_and_write_at_once(small, store):
 def test_the_runs_page_holds_everything(small, store):
     tracking, folder = store
     overrides = [*small[:-1], *tracking, "seed=100"]
-    directory = trained(*overrides)
+    cfg, directory = composed(*overrides), trained(*overrides)
     run = client(folder).get_run(directory.facts["mlflow_run_id"])
     assert run.info.run_name == directory.path.name and run.info.status == "FINISHED"
     assert run.data.params["model.hidden"] == "16" and run.data.params["optimizer.lr"] == "0.002"
     assert run.data.params["trainer.sample.temperature"] == "1.0"
-    assert run.data.metrics["validation_bits"] == pytest.approx(run.data.metrics["validation"] / 0.693147180559945)
+    assert directory.facts["units"]["also"] == {"bits": pytest.approx(1 / 0.693147180559945)}
+    for loss in ("train", "smoothed", "validation"):
+        assert run.data.metrics[f"{loss}_bits"] == pytest.approx(run.data.metrics[loss] / 0.693147180559945)
+    last = read_lines(directory.metrics)[-1]
+    assert run.data.metrics["right"] == last["right"] and 0 < last["right"] < 1
+    assert run.data.metrics["targets"] == last["targets"] == 20 * cfg.trainer.batch * cfg.trainer.length
     [data] = run.inputs.dataset_inputs
-    prepared = load(composed(*overrides).data.prepared)
-    assert data.dataset.name == "text" and prepared.card["fingerprint"].startswith(data.dataset.digest)
+    card = load_data(cfg.data).card
+    assert data.dataset.name == "text" and card["fingerprint"].startswith(data.dataset.digest)
     assert run.data.tags["mlflow.source.git.commit"] == directory.facts["code"]["commit"]
     files = {file.path for file in client(folder).list_artifacts(run.info.run_id)}
     assert files >= {"loss.png", "config.yaml", "samples"}
@@ -61,6 +66,21 @@ def test_the_runs_page_holds_everything(small, store):
     story = run.data.tags["mlflow.note.content"]
     assert story.startswith("### at first (step 10)") and "### at last (step 20)" in story
     assert samples[0]["text"] in story and samples[-1]["text"] in story
+
+
+def test_a_series_has_its_page_too(store, tmp_path):
+    """Losses in one unit, nothing that says what is right, forecasts as samples."""
+    tracking, folder = store
+    directory = trained(
+        "data=sine", "data.length=2000", "scale=smoke", "model=rnn", f"paths.runs={tmp_path}/runs", *tracking
+    )
+    run = client(folder).get_run(directory.facts["mlflow_run_id"])
+    assert {"train", "smoothed", "validation", "targets", "seconds", "rate"} <= set(run.data.metrics)
+    assert not {"right", "train_bits", "validation_bits"} & set(run.data.metrics)
+    assert directory.facts["units"]["loss"] == "squared error" and directory.facts["units"]["also"] == {}
+    samples = read_lines(directory.samples)
+    story = run.data.tags["mlflow.note.content"]
+    assert samples[-1]["text"].startswith("observed ") and samples[-1]["text"] in story
 
 
 def test_the_model_loads_back_from_mlflow(small, store, monkeypatch):
@@ -72,7 +92,7 @@ def test_the_model_loads_back_from_mlflow(small, store, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
     mlflow.set_tracking_uri(f"sqlite:///{folder}/mlflow.db")
     network = mlflow.pytorch.load_model(f"runs:/{directory.facts['mlflow_run_id']}/model")
-    expected = load_network(directory, load(composed(*overrides).data.prepared))
+    expected = load_network(directory, load_data(composed(*overrides).data))
     symbols = torch.tensor([[1], [2], [3]])
     assert torch.equal(network(symbols, network.start(1))[0], expected(symbols, expected.start(1))[0])
 

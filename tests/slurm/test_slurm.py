@@ -9,10 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from pipeline.datasets.data import load_data
 from pipeline.files.whole import read_lines
 from pipeline.runs.directory import RunDirectory
-from pipeline.runs.identity import identify
+from pipeline.runs.identity import directory_of
 from tests.conftest import composed, trained
 from tests.runs.test_resume import records, same
 
@@ -32,8 +31,7 @@ LONG = [
 
 
 def directory(*overrides: str) -> RunDirectory:
-    cfg = composed(*overrides)
-    return RunDirectory(identify(cfg, load_data(cfg.data)).directory)
+    return RunDirectory(directory_of(composed(*overrides)))
 
 
 def reached(run: RunDirectory, step: int):

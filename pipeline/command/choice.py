@@ -1,0 +1,12 @@
+"""From a choice of a configuration group to the object that it names."""
+
+from collections.abc import Mapping
+
+from hydra.utils import instantiate
+
+FOR_PEOPLE = ("name", "probes")  # what a choice says to people and to evaluation; its class need not know
+
+
+def make(choice: Mapping, **more: object) -> object:
+    """What the `_target_` of a choice makes from its settings, and from `more` of them."""
+    return instantiate({key: value for key, value in choice.items() if key not in FOR_PEOPLE} | more)

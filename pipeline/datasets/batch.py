@@ -1,0 +1,81 @@
+"""What a model reads at once, and the order in which it reads the training part.
+
+Shapes: T time, B sequences, D width of what is read, O width of what is answered.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from pipeline.command.refusal import Refusal
+
+
+class Batch(NamedTuple):
+    """Sequences that are read side by side. Steps may be read and not asked: their targets are blank.
+
+    inputs     [T, B] symbols, int64, or [T, B, D] numbers, float64
+    targets    [T, B] or [T, B, O]; blank where nothing is asked
+    count      numbers that are asked, over all ranks: what the sum of the losses is divided by
+    carried    whether the sequences go on from the batch before, with its last state
+    given      what is known before the first step, [B, ...] each
+    positions  [T, B] int64: where in the training part each input stands, the same in every pass
+    """
+
+    inputs: Tensor
+    targets: Tensor
+    count: int
+    carried: bool = False
+    given: tuple[Tensor, ...] = ()
+    positions: Tensor | None = None
+
+    def to(self, device: torch.device, dtype: torch.dtype) -> "Batch":
+        """On a device, with real numbers of this type."""
+
+        def moved(part: Tensor) -> Tensor:
+            return part.to(device, dtype if part.is_floating_point() else None)
+
+        positions = None if self.positions is None else self.positions.to(device)
+        given = tuple(map(moved, self.given))
+        return self._replace(inputs=moved(self.inputs), targets=moved(self.targets), given=given, positions=positions)
+
+
+class Batches(ABC):
+    """The training part in batches; this rank's share of each.
+
+    batch    B sequences, over all ranks together;  longest  T of the longest batch
+    rank, world  rank r reads sequences r B / world .. (r + 1) B / world - 1 of each batch, `own`: what is read does not
+             depend on the number of ranks
+    nothing  the loss of an element, for one who knows nothing
+    Raises Refusal when world does not divide batch.
+    """
+
+    nothing: float
+    longest: int
+
+    def __init__(self, batch: int, rank: int, world: int):
+        if batch % world:
+            raise Refusal(f"trainer.batch={batch} cannot be shared by {world} devices: take a multiple of {world}")
+        self.batch = batch
+        self.own = slice(rank * batch // world, (rank + 1) * batch // world)
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Batches in a pass over the training part."""
+
+    @property
+    @abstractmethod
+    def elements(self) -> int:
+        """Positions are below this."""
+
+    @abstractmethod
+    def at(self, step: int) -> Batch:
+        """The batch of training step `step` = 0, 1, ...; a pure function of it."""
+
+    def from_step(self, step: int) -> Iterator[Batch]:
+        """Batches from training step `step` on, pass after pass, without end."""
+        while True:
+            yield self.at(step)
+            step += 1

@@ -1,0 +1,311 @@
+"""Episodes drawn on the fly: problems of which there is no end of examples.
+
+Shapes: T time, B episodes, D width of what is read, O width of what is answered.
+"""
+
+import hashlib
+import json
+from abc import abstractmethod
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from omegaconf import ListConfig
+from torch import Generator, Tensor
+
+from pipeline.command.refusal import Refusal
+from pipeline.datasets.batch import Batch, Batches
+from pipeline.datasets.data import Data
+from pipeline.datasets.space import Bits, Space, Symbols
+from pipeline.decoding.network import Network
+
+PASS_EPISODES = 512  # of a batch of a pass, where the trainer does not say
+AT_ONCE = 500  # held-out episodes that are read side by side
+SHOWN = 8  # episodes that `write` answers
+LINE = 110  # characters of a line that `write` writes
+STREAMS = {"train": 0, "validation": 1, "test": 2}  # of random numbers
+
+
+class Sequence(NamedTuple):
+    """inputs  [T] symbols, int64, or [T, D] numbers, float64;  targets  [T] or [T, O], blank where nothing is asked;
+    given  what is known before the first step: a symbol [], numbers [D], or a sequence of either [S, ...]"""
+
+    inputs: np.ndarray
+    targets: np.ndarray
+    given: tuple[np.ndarray, ...]
+
+
+class Episodes(Data):
+    """A problem. A new one is a subclass in a file of its own that says `reads`, `answers`, `longest` and `draw`.
+
+    seed      of all episodes;  episodes  of a pass over the training part, fresh ones in each pass
+    held      episodes of the validation part, and of the test part
+    Every episode is a function of (seed, part, its number): what is read does not depend on the batch's share that a
+    rank has, and a continuation reads on where it was stopped.
+    """
+
+    name = "episodes"
+    longest: int  # steps of the longest episode
+
+    def __init__(self, seed: int, episodes: int, held: int):
+        for key, value, least in (("seed", seed, 0), ("episodes", episodes, 1), ("held", held, 1)):
+            if not isinstance(value, int) or isinstance(value, bool) or value < least:
+                raise Refusal(f"data.{key}={value}: take a whole number from {least}")
+        self.seed, self.episodes, self.held = seed, episodes, held
+
+    @abstractmethod
+    def draw(self, rng: np.random.Generator) -> tuple:
+        """One episode: inputs [T] or [T, D], targets [T] or [T, O], blank where nothing is asked, 1 <= T <= longest;
+        and what is given before the first step, if anything is. Arrays or tensors; nothing but `rng` is random."""
+
+    def spell(self, space: Space, elements: np.ndarray) -> list[str]:
+        """Each of the elements [T] or [T, D] that are read, answered or given as a short word, for people."""
+        return spelled(space, elements)
+
+    def settings(self) -> dict:
+        """All that decides what is drawn, part of the data's fingerprint: the attributes, but for names that begin with
+        an underscore and for what is cached."""
+        return {
+            key: value
+            for key, value in vars(self).items()
+            if not (key.startswith("_") or isinstance(getattr(type(self), key, None), cached_property))
+        }
+
+    @property
+    def card(self) -> dict:
+        counts = {"train": self.episodes, "validation": self.held, "test": self.held}
+        drawn_by = f"{type(self).__module__}.{type(self).__qualname__}"
+        spaces = (self.reads, self.answers, tuple(self.given))
+        text = json.dumps([drawn_by, _plain("its spaces", spaces), _plain("settings", self.settings())], sort_keys=True)
+        return {
+            "corpus": self.name,
+            "split": "drawn",
+            "counts": {part: count * self.longest for part, count in counts.items()},
+            "fingerprint": hashlib.sha256(text.encode()).hexdigest(),
+        }
+
+    def drawn(self, part: str, number: int) -> Sequence:
+        """Episode `number` = 0, 1, .. of a part."""
+        key = np.random.SeedSequence(self.seed, spawn_key=(STREAMS[part], number))
+        sequence = as_sequence(self, *self.draw(np.random.Generator(np.random.PCG64(key))))
+        if len(sequence.inputs) > self.longest:
+            raise ValueError(f"{self.name} draws {len(sequence.inputs)} steps, more than its longest={self.longest}")
+        return sequence
+
+    def shape(self, batch: int | None, length: int | None) -> tuple[int, None]:
+        return min(PASS_EPISODES, self.episodes) if batch is None else batch, None
+
+    def training(self, batch: int, length: None = None, rank: int = 0, world: int = 1) -> "EpisodeBatches":
+        return EpisodeBatches(self, batch, rank, world)
+
+    def held_out(self, part: str, most: int | None = None) -> Iterator[Batch]:
+        """The part's episodes, whole; `most` counts elements and holds one episode at least."""
+        count = self.held if most is None else max(1, min(self.held, most // self.longest))
+        for first in range(0, count, AT_ONCE):
+            yield side_by_side(self, [self.drawn(part, k) for k in range(first, min(first + AT_ONCE, count))])
+
+    def write(
+        self, network: Network, prompt: str, temperature: float, length: int, generator: Generator
+    ) -> Iterator[str]:
+        """Test episodes with the answers that the model gives, likeliest ones, and those that are right."""
+        yield from answered(self, network, (self.drawn("test", k) for k in range(min(SHOWN, self.held))), length)
+
+
+class EpisodeBatches(Batches):
+    """B episodes at each step, every one new. A pass is the least whole number of batches that holds the problem's
+    `episodes`."""
+
+    def __init__(self, problem: Episodes, batch: int, rank: int, world: int):
+        super().__init__(batch, rank, world)
+        self.problem, self.longest = problem, problem.longest
+        self.nothing = knowing_nothing(
+            problem.answers, (problem.drawn("train", k).targets for k in range(PASS_EPISODES))
+        )
+
+    def __len__(self) -> int:
+        return -(-self.problem.episodes // self.batch)
+
+    @property
+    def elements(self) -> int:
+        return len(self) * self.batch * self.longest
+
+    def at(self, step: int) -> Batch:
+        whole = [self.problem.drawn("train", step * self.batch + k) for k in range(self.batch)]
+        within = step % len(self) * self.batch  # in every pass the same places
+        return side_by_side(self.problem, whole, self.own, [(within + k) * self.longest for k in range(self.batch)])
+
+
+def as_sequence(data: Data, inputs, targets, *given) -> Sequence:
+    """From arrays, tensors or lists. ValueError: they are not what the data's spaces say."""
+    inputs, targets = as_elements(data.reads, inputs), as_elements(data.answers, targets)
+    sequence = inputs.ndim == dimensions(data.reads) + 1 and targets.ndim == dimensions(data.answers) + 1
+    if not (sequence and len(inputs) == len(targets) > 0):
+        raise ValueError(
+            f"inputs {inputs.shape} and targets {targets.shape} are no sequences of one length, above 0, of "
+            f"{data.reads} and {data.answers}"
+        )
+    return Sequence(inputs, targets, tuple(as_elements(*one) for one in zip(data.given, given, strict=True)))
+
+
+def as_elements(space: Space, array) -> np.ndarray:
+    """Symbols as int64, numbers as float64; a copy. ValueError: symbols that are not whole, numbers whose last
+    dimension is not the space's width."""
+    array = array.numpy() if isinstance(array, Tensor) else np.asarray(array)
+    if isinstance(space, Symbols):
+        if array.dtype.kind not in "iu":
+            raise ValueError(f"{space}: symbols are whole numbers, not {array.dtype}")
+        return array.astype(np.int64)
+    if array.shape[-1:] != (space.width,):
+        raise ValueError(f"{space}: {array.shape} does not end with the width {space.width}")
+    return array.astype(np.float64)
+
+
+def dimensions(space: Space) -> int:
+    """Of one element: 0 of a symbol, 1 of numbers."""
+    return 0 if isinstance(space, Symbols) else 1
+
+
+def side_by_side(
+    data: Data, sequences: list[Sequence], own: slice = slice(None), firsts: list[int] | None = None
+) -> Batch:
+    """Sequences of any lengths as one batch: zeros are read after a sequence's end, and not asked.
+
+    own     the share that is kept: its T is that of all
+    firsts  positions of the first elements; 0 where a sequence has ended
+    Raises ValueError for a symbol that is none of its space.
+    """
+    every_inputs, every_targets, every_given = zip(*sequences)
+    lengths = [len(inputs) for inputs in every_inputs]
+    steps = max(lengths)
+    inside_BT = np.arange(steps) < np.array(lengths)[:, None]
+
+    def filled(space: Space, filling: Tensor, parts: tuple[np.ndarray, ...], which: slice) -> Tensor:
+        filling.numpy().swapaxes(0, 1)[inside_BT[which]] = checked(space, np.concatenate(parts[which]))
+        return filling
+
+    targets = filled(data.answers, data.answers.blank(steps, len(sequences)), every_targets, slice(None))
+    kept = len(sequences[own])
+    positions = None
+    if firsts is not None:
+        positions = torch.from_numpy(
+            np.where(inside_BT[own], np.array(firsts[own])[:, None] + np.arange(steps), 0).T.copy()
+        )
+    return Batch(
+        filled(data.reads, data.reads.zero(steps, kept), every_inputs, own),
+        targets[:, own].contiguous(),
+        int(data.answers.entries(targets).sum()),
+        given=tuple(_given(space, parts, own) for space, parts in zip(data.given, zip(*every_given))),
+        positions=positions,
+    )
+
+
+def _given(space: Space, parts: tuple[np.ndarray, ...], own: slice) -> Tensor:
+    """What sequences are given, [B, ...]: sequences among it, such as source sentences, are filled up with zeros."""
+    if parts[0].ndim != dimensions(space) + 1:
+        return torch.from_numpy(checked(space, np.stack(parts[own])))
+    filled = space.zero(len(parts[own]), max(map(len, parts)))
+    for row, part in zip(filled.numpy(), parts[own]):
+        row[: len(part)] = checked(space, part)
+    return filled
+
+
+def checked(space: Space, elements: np.ndarray) -> np.ndarray:
+    """As they are. ValueError: a symbol beyond 0..V."""
+    if isinstance(space, Symbols) and elements.size and not 0 <= elements.min() <= elements.max() <= space.count:
+        raise ValueError(f"{space}: symbols from {elements.min()} to {elements.max()}")
+    return elements
+
+
+def knowing_nothing(answers: Space, targets: Iterable[np.ndarray]) -> float:
+    """The loss of an element for one who takes all symbols, or both bits, to be as likely, and answers numbers with 0,
+    as networks do at first; 1 where all numbers are 0."""
+    if isinstance(answers, (Symbols, Bits)):
+        return float(np.log(answers.count if isinstance(answers, Symbols) else 2))
+    every_1 = torch.from_numpy(np.concatenate(list(targets)))[None]
+    asked = answers.entries(every_1).sum().clamp(min=1)
+    return float(answers.loss(torch.zeros_like(every_1), every_1) / asked) or 1.0
+
+
+@torch.no_grad()
+def answered(data, network: Network, sequences: Iterable[Sequence], length: int) -> Iterator[str]:
+    """Of each sequence what is given and read, what the model answers where it is asked, and what is right, one under
+    the other: `length` steps at most, the last ones before the last that is asked.
+
+    data  Episodes or Sequences
+    """
+    training = network.training
+    network.eval()
+    try:
+        for sequence in sequences if length else ():
+            batch = side_by_side(data, [sequence]).to(network.device, network.dtype)
+            z, _ = network(batch.inputs, network.start(1, *batch.given))
+            asked = data.answers.asked(batch.targets)[:, 0].tolist()
+            guesses = data.spell(data.answers, guessed(data.answers, z[:, 0]).cpu().numpy())
+            rows = {
+                "read": data.spell(data.reads, sequence.inputs),
+                "answer": [word if one else "·" for word, one in zip(guesses, asked)],
+                "right": data.spell(data.answers, sequence.targets),
+            }
+            last = max((t for t, one in enumerate(asked) if one), default=len(asked) - 1)
+            shown = slice(max(0, last + 1 - length), last + 1)
+            for space, part in zip(data.given, sequence.given):
+                words = data.spell(space, part if part.ndim > dimensions(space) else part[None])
+                line = f"{'given':8}{' '.join(words)}"
+                yield f"{line if len(line) <= LINE else line[: LINE - 1] + '…'}\n"
+            yield "\n".join(_under_one_another({name: row[shown] for name, row in rows.items()})) + "\n\n"
+    finally:
+        network.train(training)
+
+
+def _under_one_another(rows: dict[str, list[str]]) -> Iterator[str]:
+    """Lines, each with the row's name, in which words at one step stand at one place."""
+    width = max(map(len, sum(rows.values(), [])))
+    fitting = max(1, (LINE - 8) // (width + 1))
+    for first in range(0, len(next(iter(rows.values()))), fitting):
+        for name, row in rows.items():
+            yield f"{name:8}{' '.join(word.rjust(width) for word in row[first : first + fitting])}"
+
+
+def guessed(answers: Space, z: Tensor) -> Tensor:
+    """The likeliest elements: predictions [T, O] -> [T] or [T, O]."""
+    if isinstance(answers, Symbols):
+        return z.argmax(-1)
+    return (z > 0).double() if isinstance(answers, Bits) else z
+
+
+def spelled(space: Space, elements: np.ndarray) -> list[str]:
+    """Each element [T] or [T, D] as a short word: a symbol as its number, numbers to three digits, · for a blank."""
+    if isinstance(space, Symbols):
+        return ["·" if one == space.count else str(one) for one in elements.tolist()]
+    each, between = ("{:.0f}", "") if isinstance(space, Bits) else ("{:.3g}", ",")
+
+    def word(numbers: list[float]) -> str:
+        if not numbers:
+            return "-"
+        if all(number != number for number in numbers):
+            return "·"
+        return between.join("·" if number != number else each.format(number) for number in numbers)
+
+    return list(map(word, elements.tolist()))
+
+
+def _plain(name: str, value):
+    """For a fingerprint. Whole floats count as integers, as in a run's hash. TypeError: who knows what a value is."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(f"{name}.{key}", part) for key, part in value.items()}
+    if isinstance(value, (list, tuple, ListConfig)):
+        return [_plain(name, part) for part in value]
+    if isinstance(value, (Tensor, np.ndarray)):
+        array = np.ascontiguousarray(value.numpy() if isinstance(value, Tensor) else value)
+        return [str(array.dtype), array.shape, hashlib.sha256(array.tobytes()).hexdigest()]
+    if isinstance(value, Space):
+        return repr(value)
+    value = value.item() if isinstance(value, np.generic) else value
+    if not isinstance(value, (int, float, str, type(None))):
+        raise TypeError(
+            f"{name} is a {type(value).__name__}, which a fingerprint cannot tell from another: let its name begin "
+            "with an underscore, or override Episodes.settings"
+        )
+    return int(value) if isinstance(value, float) and value.is_integer() else value

@@ -1,0 +1,159 @@
+"""Sequences of unlike lengths, each read from its own start, in batches of like lengths."""
+
+import hashlib
+from collections.abc import Iterator
+
+import numpy as np
+from torch import Generator
+
+from pipeline.command.refusal import Refusal
+from pipeline.datasets.batch import Batch, Batches
+from pipeline.datasets.data import Data
+from pipeline.datasets.episodes import (
+    AT_ONCE,
+    SHOWN,
+    Sequence,
+    answered,
+    as_sequence,
+    dimensions,
+    knowing_nothing,
+    side_by_side,
+    spelled,
+)
+from pipeline.datasets.space import Space
+from pipeline.decoding.network import Network
+
+PASS_SEQUENCES = 256  # of a batch of a pass, where the trainer does not say
+BUCKETS = 16  # batches whose sequences are sorted by length together
+
+
+class Sequences(Data):
+    """Sequences in parts, each with its targets and with what is given before its first step.
+
+    parts   "train", "validation", and "test" if there is one -> sequences (inputs [T, ...], targets [T, ...], *given),
+            arrays, tensors or lists; T >= 1 differs from one to the other
+    seed    of the order in which a pass reads them, a whole number from 0
+    Raises Refusal for a part without a sequence, ValueError for sequences that are not what the spaces say.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        reads: Space,
+        answers: Space,
+        parts: dict[str, list[tuple]],
+        seed: int,
+        given: tuple[Space, ...] = (),
+        foretells: bool = False,
+    ):
+        self.name, self.reads, self.answers, self.given, self.seed = name, reads, answers, given, seed
+        self.foretells = foretells
+        if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
+            raise Refusal(f"data.seed={seed}: take a whole number from 0")
+        for part, sequences in parts.items():
+            if not sequences:
+                raise Refusal(f"data={name}: the {part} part has no sequence: take more data or another split")
+        self.parts: dict[str, list[Sequence]] = {
+            part: [as_sequence(self, *sequence) for sequence in sequences] for part, sequences in parts.items()
+        }
+        checksum = hashlib.sha256(repr((reads, answers, given, seed)).encode())
+        for part, sequences in self.parts.items():
+            checksum.update(f"{part} {len(sequences)}".encode())
+            for inputs, targets, more in sequences:
+                for one in (inputs, targets, *more):
+                    checksum.update(repr(one.shape).encode() + one.tobytes())
+        self.card = {
+            "corpus": name,
+            "split": "-".join(str(len(sequences)) for sequences in self.parts.values()),
+            "counts": {part: sum(len(inputs) for inputs, *_ in some) for part, some in self.parts.items()},
+            "fingerprint": checksum.hexdigest(),
+        }
+
+    def spell(self, space: Space, elements: np.ndarray) -> list[str]:
+        """Each of the elements [T] or [T, D] that are read, answered or given as a short word, for people."""
+        return spelled(space, elements)
+
+    def shape(self, batch: int | None, length: int | None) -> tuple[int, None]:
+        return min(PASS_SEQUENCES, len(self.parts["train"])) if batch is None else batch, None
+
+    def training(self, batch: int, length: None = None, rank: int = 0, world: int = 1) -> "Bucketed":
+        return Bucketed(self, batch, rank, world)
+
+    def held_out(self, part: str, most: int | None = None) -> Iterator[Batch]:
+        """The part's sequences, like lengths together; `most` counts elements and holds one sequence at least."""
+        kept, read = [], 0
+        for sequence in self.parts[part]:
+            read += len(sequence[0])
+            if most is not None and kept and read > most:
+                break
+            kept.append(sequence)
+        kept.sort(key=lambda sequence: len(sequence[0]))
+        for first in range(0, len(kept), AT_ONCE):
+            yield side_by_side(self, kept[first : first + AT_ONCE])
+
+    def write(
+        self, network: Network, prompt: str, temperature: float, length: int, generator: Generator
+    ) -> Iterator[str]:
+        """Sequences of the part that models are judged on, with the likeliest answers and the right ones."""
+        yield from answered(self, network, iter(self.parts[self.judged_on][:SHOWN]), length)
+
+
+class Bucketed(Batches):
+    """B sequences at each step. A pass reads every sequence once, in an order of its own: shuffled, then sorted by
+    length within every BUCKETS batches, and the batches shuffled. The last batch of all is filled up with sequences of
+    one step at which nothing is asked.
+
+    Raises Refusal for a batch of more sequences than there are.
+    """
+
+    def __init__(self, data: Sequences, batch: int, rank: int, world: int):
+        super().__init__(batch, rank, world)
+        if batch > len(data.parts["train"]):
+            raise Refusal(
+                f"trainer.batch={batch}: the training part of data={data.name} has {len(data.parts['train']):,} "
+                "sequences: take so many at most"
+            )
+        self.data, self.sequences = data, data.parts["train"]
+        lengths = np.array([len(inputs) for inputs, *_ in self.sequences])
+        self.lengths, self.firsts = lengths, np.concatenate([[0], np.cumsum(lengths)])
+        self.longest = int(lengths.max())
+        self.nothing = knowing_nothing(data.answers, (sequence.targets for sequence in self.sequences))
+        self._pass: tuple[int, list[np.ndarray]] = (-1, [])
+
+    def __len__(self) -> int:
+        return -(-len(self.sequences) // self.batch)
+
+    @property
+    def elements(self) -> int:
+        return int(self.firsts[-1])
+
+    def at(self, step: int) -> Batch:
+        number, within = divmod(step, len(self))
+        if self._pass[0] != number:
+            self._pass = number, self._order(number)
+        chosen = self._pass[1][within]
+        filling = [self._empty()] * (self.batch - len(chosen))
+        firsts = [int(self.firsts[k]) for k in chosen] + [0] * len(filling)
+        return side_by_side(self.data, [self.sequences[k] for k in chosen] + filling, self.own, firsts)
+
+    def _empty(self) -> Sequence:
+        data = self.data
+        given = [
+            space.zero(*part.shape[: part.ndim - dimensions(space)])
+            for space, part in zip(data.given, self.sequences[0].given)
+        ]
+        return as_sequence(data, data.reads.zero(1), data.answers.blank(1), *given)
+
+    def _order(self, number: int) -> list[np.ndarray]:
+        """The sequences of each batch of a pass."""
+        rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence(self.data.seed, spawn_key=(number,))))
+        order = rng.permutation(len(self.sequences))
+        size = BUCKETS * self.batch
+        order = np.concatenate(
+            [
+                order[first : first + size][np.argsort(self.lengths[order[first : first + size]], kind="stable")]
+                for first in range(0, len(order), size)
+            ]
+        )
+        batches = [order[first : first + self.batch] for first in range(0, len(order), self.batch)]
+        return [batches[k] for k in rng.permutation(len(batches))]

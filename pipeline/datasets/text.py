@@ -1,0 +1,109 @@
+"""Contiguous text: symbols read, the next one guessed at every step."""
+
+import codecs
+import math
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Generator
+
+from pipeline.corpora.prepared import Prepared
+from pipeline.corpora.vocabulary import Vocabulary
+from pipeline.datasets.batch import Batch
+from pipeline.datasets.contiguous import Windows, held_out_places
+from pipeline.datasets.data import Data
+from pipeline.datasets.space import Symbols
+from pipeline.decoding.network import Network
+from pipeline.decoding.sampling import draw_symbols
+
+ELEMENTS = {"characters": "char", "bytes": "byte"}
+STREAMS, BURN_IN, LENGTH = 32, 500, 250  # of the held-out parts, as they are read
+PASS_STREAMS, PASS_LENGTH = 512, 200  # of a pass over the training part, where the trainer does not say
+
+
+class Text(Data):
+    """Symbols in three parts (two where `judged_on` is "validation"), memory-mapped arrays (n,) of indices 0..V.
+
+    reads, answers  Symbols(V); V, "unknown", is read as a zero input and not asked
+    prompts         beginnings that finished models are asked to complete
+    """
+
+    foretells = contiguous = True
+
+    def __init__(self, prepared: Prepared):
+        self.parts, self.vocabulary, self.card = prepared.parts, prepared.vocabulary, prepared.card
+        self.prompts = prepared.prompts
+        self.reads = self.answers = Symbols(len(self.vocabulary), ELEMENTS[self.vocabulary.symbols])
+
+    def shape(self, batch: int | None, length: int | None) -> tuple[int, int]:
+        elements = len(self.parts["train"])
+        if length is None:
+            length = min(PASS_LENGTH, elements - 1)
+        if batch is None:
+            batch = 2 ** int(math.log2(min(PASS_STREAMS, max(1, elements // (5 * length)))))
+        return batch, length
+
+    def training(self, batch: int, length: int, rank: int = 0, world: int = 1) -> "TextWindows":
+        return TextWindows(self.parts["train"], self.reads.count, batch, length, rank, world)
+
+    def held_out(self, part: str, most: int | None = None) -> Iterator[Batch]:
+        """Read in up to STREAMS streams side by side; each but the first reads the BURN_IN symbols before its own
+        first."""
+        symbols, V = self.parts[part][:most], self.reads.count
+        for at_TB, asked_TB, carried in held_out_places(len(symbols) - 1, STREAMS, BURN_IN, LENGTH):
+            targets = np.where(asked_TB, symbols[at_TB + 1], V).astype(np.int64)
+            inputs = torch.from_numpy(symbols[at_TB].astype(np.int64))
+            yield Batch(inputs, torch.from_numpy(targets), int((targets != V).sum()), carried)
+
+    def check_prompt(self, prompt: str) -> str | None:
+        V = self.reads.count
+        unknown = "".join(dict.fromkeys(one for one in prompt if (self.vocabulary.encode(one) == V).any()))
+        return f"{self.card['corpus']} has never seen {unknown!r}: read as unknown" if unknown else None
+
+    def write(
+        self, network: Network, prompt: str, temperature: float, length: int, generator: Generator
+    ) -> Iterator[str]:
+        """x_{t+1} ~ softmax(logits_t / temperature), `length` symbols, a piece of text each; where a symbol is a byte,
+        an empty piece until a character is whole.
+
+        prompt  symbols outside the vocabulary are read as unknown (a zero input); an empty one stands for a line break,
+                or for the first symbol of a vocabulary without one
+        """
+        read = self.vocabulary.encode(prompt or "\n")
+        if not prompt and read[0] == self.reads.count:
+            read = np.zeros(1, dtype=np.int64)
+        spell = speller(self.vocabulary)
+        for symbol in draw_symbols(network, read.astype(np.int64).tolist(), temperature, length, generator):
+            yield spell(symbol)
+
+
+class TextWindows(Windows):
+    """Windows of B streams over `symbols` (n,), values 0..V: inputs, targets [T, B], V where a stream has ended."""
+
+    def __init__(self, symbols: np.ndarray, vocabulary: int, batch: int, length: int, rank: int = 0, world: int = 1):
+        super().__init__(len(symbols), "symbols", "text", batch, length, rank, world)
+        self.symbols, self.vocabulary = symbols, vocabulary
+        self.nothing = math.log(vocabulary)
+
+    def at(self, step: int) -> Batch:
+        at_TB, inside_TB, carried = self.places(step)
+        own_TB = at_TB[:, self.own]
+        inputs = self.symbols[own_TB].astype(np.int64)
+        targets = np.where(inside_TB[:, self.own], self.symbols[own_TB + 1], self.vocabulary).astype(np.int64)
+        return Batch(
+            torch.from_numpy(inputs),
+            torch.from_numpy(targets),
+            int(inside_TB.sum()),
+            carried,
+            positions=torch.from_numpy(own_TB),
+        )
+
+
+def speller(vocabulary: Vocabulary):
+    """Symbol after symbol -> the text that it adds."""
+    if vocabulary.symbols != "bytes":
+        return [vocabulary.decode([symbol]) for symbol in range(len(vocabulary))].__getitem__
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    pieces = [bytes([code]) for code in vocabulary.codes]
+    return lambda symbol: decoder.decode(pieces[symbol])

@@ -1,0 +1,1 @@
+"""From a trained network's predictions to what it writes."""

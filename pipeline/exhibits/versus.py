@@ -1,0 +1,47 @@
+"""What ranks a section's models, drawn against what a study varies."""
+
+from collections.abc import Mapping
+
+from pipeline.exhibits.exhibit import Exhibit, Measure
+from pipeline.exhibits.figures import against_parameters, against_settings, svg
+from pipeline.exhibits.numbers import known
+
+
+def by_parameters(section: dict, measures: Mapping[str, Measure], study: str) -> Exhibit | None:
+    """A point a group, its mean over seeds; None where there are none."""
+    name = section["ranked_by"]
+    found = [(row["name"], row["parameters"], row["measured"].get(name, {}).get("mean")) for row in section["rows"]]
+    points = [point for point in found if known(point[-1])]
+    if not points:
+        return None
+    axis = measures[name].axis(name, section["units"])
+    title = f"{axis} by parameters, {section['data']}"
+    return Exhibit(title, "Mean over seeds.", svg(against_parameters(points, axis), full(title, section, study)))
+
+
+def by_settings(section: dict, measures: Mapping[str, Measure], study: str) -> Exhibit | None:
+    """A point a run, a panel a setting; None where there are none, or nothing that they differ in."""
+    name = section["ranked_by"]
+    found = [(settings(row["name"]), run["measured"].get(name)) for row in section["rows"] for run in row["runs"]]
+    points = [point for point in found if known(point[-1])]
+    if not any(names for names, _ in points):
+        return None
+    measure = measures[name]
+    axis = measure.axis(name, section["units"])
+    title = f"{axis} by settings, {section['data']}"
+    about = "A point a run; the line joins the best of each value, whatever the other settings."
+    figure = against_settings(points, axis, measure.better)
+    return Exhibit(title, about, svg(figure, full(title, section, study)))
+
+
+VERSUS = {"parameters": by_parameters, "settings": by_settings}
+
+
+def full(title: str, section: dict, study: str) -> str:
+    """The title that no other figure of the page has."""
+    return f"{title}, split {section['split']}: {study}"
+
+
+def settings(name: str) -> dict[str, str]:
+    """What a label says that differs within its study: setting -> value."""
+    return dict(word.split("=", 1) for word in name.split() if "=" in word)

@@ -1,0 +1,46 @@
+"""How a model goes on from the beginnings that its data name."""
+
+from pipeline.exhibits.exhibit import Exhibit
+from pipeline.exhibits.gallery import cards, folded, temperatures, written_text
+from pipeline.probes.probe import Probe
+
+
+class Completions(Probe):
+    """What the model writes after each of the data's prompts.
+
+    length       elements of a completion, >= 0
+    temperature  >= 0; 0 takes the likeliest, 1 draws from the model's own distribution, more flattens it
+    """
+
+    def __init__(self, length: int, temperature: float):
+        self.length, self.temperature = length, temperature
+
+    def fits(self, network, data) -> bool:
+        return bool(data.prompts)
+
+    def measure(self, network, data, seed: int) -> dict:
+        """{"completions": [{"prompt", "temperature", "text"}]}, the same for the same seed."""
+        from torch import Generator
+
+        def complete(prompt: str) -> str:
+            generator = Generator().manual_seed(seed)
+            return "".join(data.write(network, prompt, self.temperature, self.length, generator))
+
+        return {
+            "completions": [
+                {"prompt": prompt, "temperature": self.temperature, "text": complete(prompt)} for prompt in data.prompts
+            ]
+        }
+
+    def show(self, rows: list[dict]) -> list[Exhibit]:
+        parts = [
+            folded(
+                f"{row['label']}, seed {run['seed']}",
+                temperatures(run["found"]["completions"]),
+                cards([("", "", [written_text(one)]) for one in run["found"]["completions"]]),
+                unfolded=run["open"],
+            )
+            for row in rows
+            for run in row["runs"]
+        ]
+        return [Exhibit("Completions", "How each model goes on from the prompts in bold.", "".join(parts), long=True)]

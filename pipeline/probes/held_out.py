@@ -1,0 +1,56 @@
+"""How well a model answers what it was not trained on."""
+
+from typing import NamedTuple
+
+import torch
+
+from pipeline.command.refusal import Refusal
+from pipeline.datasets.data import Data
+from pipeline.models.model import SequenceModel
+
+
+class HeldOut(NamedTuple):
+    """loss   mean over all numbers that are asked, in data.answers.units.loss
+    right  share of the steps at which anything is asked that are answered right, 0..1; None where nothing says what is
+           right
+    asked  numbers that are asked, > 0
+    """
+
+    loss: float
+    right: float | None
+    asked: int
+
+
+@torch.no_grad()
+def held_out(network: SequenceModel, data: Data, part: str, most: int | None = None) -> HeldOut:
+    """1/n sum of the losses of the n numbers that are asked in "validation" or "test", or in its first `most` elements.
+
+    Raises Refusal where nothing is asked.
+    """
+    answers = data.answers
+    loss, right, steps = (torch.zeros((), dtype=torch.float64, device=network.device) for _ in range(3))
+    judged, asked, state = True, 0, None
+    training = network.training
+    network.eval()
+    try:
+        for batch in data.held_out(part, most):
+            batch = batch.to(network.device, network.dtype)
+            if not batch.carried:
+                state = network.start(batch.inputs.shape[1], *batch.given)
+            z, state = network(batch.inputs, state)
+            loss += answers.loss(z, batch.targets)
+            found = answers.right(z, batch.targets)
+            if found is None:
+                judged = False
+            else:
+                right += found.sum()
+                steps += answers.asked(batch.targets).sum()
+            asked += batch.count
+    finally:
+        network.train(training)
+    if not asked:
+        raise Refusal(
+            f"data={data.card['corpus']}: nothing is asked in its {part} part, so no model can be judged on it: "
+            "take more data or another split"
+        )
+    return HeldOut(loss.item() / asked, (right / steps).item() if judged else None, asked)

@@ -1,0 +1,80 @@
+"""What a probe is: it measures a run, and shows a study what it found."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from pipeline.command.refusal import Refusal
+from pipeline.exhibits.exhibit import Exhibit, Measure
+
+if TYPE_CHECKING:
+    from pipeline.datasets.data import Data
+    from pipeline.models.model import SequenceModel
+
+
+class Probe(ABC):
+    """What a trained model knows or does. A new one is a subclass in a file of its own, and conf/probe/NAME.yaml with
+    `NAME: {_target_: pipeline.probes.NAME.CLASS, ...}`, where plain values are the settings of its constructor; data
+    files and studies list it.
+
+    measures  name -> how the number is read, in the order of the columns. Of a run's probes, in their order, the first
+              measure that the run has ranks it.
+    The page is made without torch: what needs it is imported in `fits` and `measure`.
+    """
+
+    measures: Mapping[str, Measure] = {}
+
+    def fits(self, network: "SequenceModel", data: "Data") -> bool:
+        """Whether it can measure this model on these data."""
+        return True
+
+    @abstractmethod
+    def measure(self, network: "SequenceModel", data: "Data", seed: int) -> dict:
+        """What is found, for JSON: numbers by the names of `measures`, those that these data have, and whatever `show`
+        needs.
+
+        seed  of random numbers
+        """
+
+    def show(self, rows: list[dict]) -> list[Exhibit]:
+        """What there is to be seen in a study beside the measures.
+
+        rows  groups as pipeline.evaluate writes them (label, data, model, size, parameters, units, measured, ...), best
+              first within each data set, at least one; besides, each has "name", its label without its data where
+              several data are shown, the "study", and "runs", by seed: those in which the probe found something, each
+              with that, "found", and whether what it shows of the run is "open" at first, where that folds. Settings of
+              the probe that differ between data are here those of the first.
+        """
+        return []
+
+
+def make_probe(name: str, choice: Mapping) -> Probe:
+    """The probe that a choice of the group `probe` names. Raises Refusal where it is none."""
+    settings = dict(choice)
+    target = settings.pop("_target_", None)
+    module, _, kind = str(target).rpartition(".")
+    try:
+        found = getattr(import_module(module), kind)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise Refusal(f"probe {name}: there is no {target} ({error})") from None
+    if not (isinstance(found, type) and issubclass(found, Probe)):
+        raise Refusal(f"probe {name}: {target} is no subclass of pipeline.probes.probe.Probe")
+    try:
+        return found(**settings)
+    except TypeError as error:
+        raise Refusal(f"probe {name}: {target} cannot be made with {settings}: {error}") from None
+
+
+def measures_of(probes: Iterable[tuple[str, Probe]]) -> dict[str, Measure]:
+    """All that these probes measure, in order. Raises Refusal where two have one name for what they measure."""
+    measures, owner = {}, {}
+    for name, probe in probes:
+        for measure in probe.measures:
+            if owner.setdefault(measure, name) != name:
+                raise Refusal(
+                    f"probes {owner[measure]} and {name} both measure {measure!r}: leave out one of them, "
+                    "or give its measure another name"
+                )
+        measures |= probe.measures
+    return measures

@@ -1,0 +1,32 @@
+"""PyTorch's own kernels (oneDNN, cuDNN), for the cells that it ships."""
+
+import torch
+from torch import Tensor
+
+from pipeline.cells.cell import Cell, State
+from pipeline.cells.gru import ResetAfterGRU
+from pipeline.cells.lstm import LSTM
+from pipeline.cells.rnn import ReluRNN, TanhRNN
+
+# Exactly these: a class that is made from one of them has equations of its own.
+IN_TORCH = {LSTM: "lstm", ResetAfterGRU: "gru", TanhRNN: "rnn_tanh", ReluRNN: "rnn_relu"}
+
+
+def in_torch(cell: Cell) -> str | None:
+    """What computes such a cell, of torch, if anything does."""
+    return IN_TORCH.get(type(cell))
+
+
+def by_library(cell: Cell, x: Tensor, state: State) -> tuple[Tensor, State]:
+    """Inputs [T, B, D] or symbols [T, B] and the state before them -> outputs [T, B, H] and the state after."""
+    if not x.is_floating_point():
+        x = torch.eye(cell.inputs + 1, cell.inputs, dtype=cell.input_weight.dtype, device=x.device)[x]
+    name = in_torch(cell)
+    [(product, weight)] = cell.recurrent.items()
+    bias = cell.recurrent_bias[product] if product in cell.recurrent_bias else torch.zeros_like(cell.input_bias)
+    flat = [cell.input_weight, weight, cell.input_bias, bias]
+    state = tuple(part.unsqueeze(0).contiguous() for part in state)
+    outputs, *after = getattr(torch, name)(
+        x, state if name == "lstm" else state[0], flat, True, 1, 0.0, cell.training, False, False
+    )
+    return outputs, tuple(part.squeeze(0) for part in after)

@@ -1,0 +1,79 @@
+"""Layers of cells: what recurrent networks, captioners and encoder-decoders share.
+
+Shapes: T time, B batch, D width of the input, H hidden, L layers.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from pipeline.cells.cell import Cell, State
+from pipeline.recurrence import engines
+
+
+class Stack(nn.Module):
+    """h^l_t = cell(h^{l-1}_t, h^l_{t-1}) for l = 1..L, h^0_t = x_t.
+
+    cell     (D, H) -> a cell of pipeline.cells
+    inputs   D of the first layer; x_t may be symbols 0..D too, D read as a zero input
+    layers   L >= 1
+    hidden   H >= 1
+    dropout  probability in [0, 1), on the output of every layer (Zaremba et al. 2014: never on the recurrent product)
+    initial_state, learned_initial_state  every number of the state before the first step is `initial_state`,
+             or starts there and is learned by backpropagation to t = 0
+
+    `engine` says how the recurrence is run, one of pipeline.recurrence.engines.ENGINES; it changes rounding and speed
+    alone. `run_on` settles it.
+    """
+
+    engine = "deferred"
+    roles = {"initial": "state"}
+
+    def __init__(
+        self,
+        cell: Callable[[int, int], Cell],
+        inputs: int,
+        layers: int,
+        hidden: int,
+        dropout: float = 0.0,
+        initial_state: float = 0.0,
+        learned_initial_state: bool = False,
+    ):
+        super().__init__()
+        self.width = hidden
+        self.cells = nn.ModuleList(cell(inputs if layer == 0 else hidden, hidden) for layer in range(layers))
+        self.dropout = nn.Dropout(dropout)
+        self.initial_state = initial_state
+        self.initial = nn.ParameterList(torch.empty(layers, width) for width in self.cells[0].state.values())
+        self.initial.requires_grad_(learned_initial_state)
+        self._fill_initial()
+
+    def start(self, batch: int) -> State:
+        """The state before the first step, each part [L, B, width]."""
+        return tuple(part.unsqueeze(1).expand(-1, batch, -1) for part in self.initial)
+
+    def forward(self, x: Tensor, state: State) -> tuple[list[Tensor], State]:
+        """Inputs [T, B, D] or symbols [T, B], and the state before them
+        -> what each layer gives, [T, B, H] after dropout, and the state after."""
+        outputs, after = [], []
+        for cell, *before in zip(self.cells, *state, strict=True):
+            x, end = engines.run(cell, x, tuple(before), self.engine)
+            after.append(end)
+            x = self.dropout(x)
+            outputs.append(x)
+        return outputs, tuple(map(torch.stack, zip(*after)))
+
+    def run_on(self, device: str, engine: str = "auto", operations: float = 0.0, seconds: float | None = None) -> None:
+        """Settles `engine`: pipeline.recurrence.engines.choose_engine."""
+        self.engine = engines.choose_engine(engine, self.cells, device, operations, seconds)
+
+    def finish_initialization(self) -> None:
+        """What no draw changes: the initial state, and what the cells' papers set, such as a forget bias."""
+        for cell in self.cells:
+            cell.finish_initialization()
+        self._fill_initial()
+
+    def _fill_initial(self) -> None:
+        for part in self.initial:
+            nn.init.constant_(part, self.initial_state)

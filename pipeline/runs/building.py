@@ -1,0 +1,55 @@
+"""From a settled configuration to a network that learns, and from a run to the network that it has learned."""
+
+from typing import TYPE_CHECKING
+
+import torch
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+
+from pipeline.command.refusal import Refusal
+from pipeline.datasets.data import Data
+from pipeline.models.model import SequenceModel
+from pipeline.runs.directory import RunDirectory
+from pipeline.runs.settling import build, rule_of
+
+if TYPE_CHECKING:
+    from pipeline.learning.learning import Learning
+
+
+def initial_network(cfg: DictConfig, data: Data) -> SequenceModel:
+    """The model at step 0, a function of cfg.seed."""
+    torch.manual_seed(cfg.seed)
+    network = build(cfg.model, data)
+    instantiate(cfg.initialization)(network)
+    network.finish_initialization()
+    return network.to(getattr(torch, cfg.trainer.dtype))
+
+
+def initial_learning(cfg: DictConfig, data: Data, rank: int) -> "tuple[Learning, str]":
+    """What learns at step 0, with this rank's share of the batches; and how its recurrence is run, in words."""
+    trainer = cfg.trainer
+    network = initial_network(cfg, data)
+    batches = data.training(trainer.batch, trainer.length, rank, trainer.devices * trainer.nodes)
+    gpu = trainer.accelerator != "cpu" and torch.cuda.is_available()
+    operations = 6 * network.count_parameters() * trainer.steps * trainer.batch * batches.longest
+    engine = network.run_on("cuda" if gpu else "cpu", trainer.engine, operations, trainer.seconds)
+    return rule_of(cfg).learning(cfg, network, batches), engine
+
+
+def load_network(run: RunDirectory, data: Data) -> SequenceModel:
+    """The network with the weights of the run's best validation, on the CPU, in evaluation mode.
+
+    Raises Refusal when the run has validated nothing yet, or when the data are not those it was trained on.
+    """
+    if not run.best.exists():
+        raise Refusal(f"{run.path} has no weights yet: it writes them at its first validation (trainer.validate_every)")
+    if run.facts["data"] != data.card["fingerprint"]:
+        raise Refusal(
+            f"{run.path} was trained on other data than {data.card['corpus']} now holds (fingerprint "
+            f"{run.facts['data'][:12]}, not {data.card['fingerprint'][:12]}): train again"
+        )
+    cfg = run.config()
+    network = build(cfg.model, data).to(getattr(torch, cfg.trainer.dtype))
+    network.load_state_dict(torch.load(run.best, map_location="cpu", weights_only=True)["network"])
+    network.run_on("cpu")
+    return network.eval()

@@ -1,0 +1,100 @@
+"""From a composed configuration to one in which every number stands: what it leaves to the data, and what fits what."""
+
+import copy
+from functools import cache
+from pathlib import Path
+
+import torch
+import yaml
+from hydra.utils import get_class
+from omegaconf import DictConfig, OmegaConf
+
+from pipeline.command.choice import make
+from pipeline.command.refusal import Refusal, whole_number
+from pipeline.command.verb import CONF
+from pipeline.datasets.data import Data
+from pipeline.learning.rule import Rule, whole
+from pipeline.models.model import SequenceModel
+
+
+def settle(cfg: DictConfig, data: Data) -> DictConfig:
+    """A copy of the composed `cfg` with numbers in place of what it leaves to the data: a width from a budget of
+    parameters, the batches of passes over the data.
+
+    Raises Refusal where model, data and optimizer do not fit one another, or a setting has a value that no run can
+    have.
+    """
+    refuse_misfits(cfg, data)
+    whole_number("seed", cfg.seed, least=0)
+    settled = copy.deepcopy(cfg)
+    whole(settled, "trainer.record_every", "trainer.threads")
+    _settle_width(settled.model, data)
+    rule_of(settled).settle(settled, data)
+    whole(settled, "trainer.batch", "trainer.steps", "trainer.validate_every", "trainer.checkpoint_every")
+    if settled.trainer.length is not None:
+        whole(settled, "trainer.length")
+    if settled.trainer.dtype not in ("float32", "float64"):
+        raise Refusal(f"trainer.dtype={settled.trainer.dtype}: take float32 or float64")
+    return settled
+
+
+def rule_of(cfg: DictConfig) -> type[Rule]:
+    """The learning rule that the choice of `optimizer` names."""
+    return get_class(cfg.optimizer.rule)
+
+
+def model_of(cfg: DictConfig) -> type[SequenceModel]:
+    return get_class(cfg.model._target_)
+
+
+def refuse_misfits(cfg: DictConfig, data: Data) -> None:
+    """Raises Refusal when the model does not learn by what `optimizer` names, or cannot be had on these data."""
+    model, rule = model_of(cfg), rule_of(cfg).name
+    if rule not in model.learned_by:
+        fitting = [name for name, of in _rules().items() if of in model.learned_by]
+        raise Refusal(
+            f"optimizer={cfg.optimizer.name}: model={cfg.model.name} does not learn by it: "
+            f"take optimizer={', '.join(fitting)}, or leave it out"
+        )
+    why = model.fits(data)
+    if why is not None:
+        raise Refusal(f"model={cfg.model.name}, data={cfg.data.name}: the model {why}")
+
+
+@cache
+def _rules() -> dict[str, str]:
+    """The learning rule of each choice of `optimizer`."""
+    files = {file.stem: yaml.safe_load(file.read_text()) for file in sorted(Path(CONF, "optimizer").glob("*.yaml"))}
+    return {name: get_class(choice["rule"]).name for name, choice in files.items()}
+
+
+def _settle_width(model: DictConfig, data: Data) -> None:
+    """Sets model.hidden to the largest width whose network has at most model.parameter_budget parameters, where one is
+    given."""
+    budget = model.get("parameter_budget")
+    if budget is None:
+        return
+    if isinstance(budget, bool) or not isinstance(budget, (int, float)) or not 1 <= budget < 2**40:
+        raise Refusal(f"model.parameter_budget={budget}: take a whole number from 1 to {2**40:,}")
+
+    def parameters(hidden: int) -> int:
+        with torch.device("meta"):
+            return build(OmegaConf.merge(model, {"hidden": hidden}), data).count_parameters()
+
+    low, high = 0, 1
+    while parameters(high) <= budget:
+        low, high = high, 2 * high
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if parameters(middle) <= budget else (low, middle)
+    if low == 0:
+        raise Refusal(
+            f"model.parameter_budget={budget}: {model.name} has {parameters(1)} parameters with one unit: take more"
+        )
+    model.hidden = low
+
+
+def build(model: DictConfig, data: Data) -> SequenceModel:
+    """The model that `model` describes on these data, freshly drawn from torch's global generator."""
+    settings = {key: value for key, value in model.items() if key != "parameter_budget"}
+    return make({**settings, "_partial_": True})(data.reads, data.answers, data.given)

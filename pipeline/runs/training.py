@@ -1,0 +1,33 @@
+"""A run's training by Lightning: from its last checkpoint to its last step, or to where it is asked to stop."""
+
+from datetime import timedelta
+
+import pytorch_lightning as lightning
+from omegaconf import DictConfig
+
+from pipeline.learning.learning import Learning
+from pipeline.runs import scheduler
+from pipeline.runs.checkpoints import AtomicCheckpointIO
+from pipeline.runs.directory import RunDirectory
+from pipeline.runs.recorder import Recorder
+
+
+def fit(cfg: DictConfig, run: RunDirectory, learning: Learning, recorder: Recorder) -> None:
+    """Trains from the last checkpoint, or from step 0. Raises Diverged."""
+    settings = cfg.trainer
+    several = settings.devices * settings.nodes > 1
+    trainer = lightning.Trainer(
+        accelerator=settings.accelerator,
+        devices=settings.devices,
+        num_nodes=settings.nodes,
+        strategy=learning.strategy(timedelta(seconds=scheduler.WAIT)) if several else "auto",
+        max_steps=settings.steps,
+        plugins=[AtomicCheckpointIO(), *scheduler.plugins()],
+        callbacks=[recorder],
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+    )
+    trainer.fit(learning, ckpt_path=run.last if run.last.exists() else None)

@@ -1,0 +1,224 @@
+"""Episodes are functions of the seed, the part and their number, whatever batch, rank or call they are read in."""
+
+import math
+from functools import cached_property
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline.command.refusal import Refusal
+from pipeline.datasets.batch import Batch
+from pipeline.datasets.episodes import Episodes, as_sequence, knowing_nothing, side_by_side
+from pipeline.datasets.space import Bits, Reals, Symbols
+from tests.datasets.problems import Adding, Latch, Quadrant, Shift, Sum
+
+PROBLEMS = {
+    "adding": lambda **more: Adding(longest=7, tolerance=0.1, **{"seed": 3, "episodes": 20, "held": 9, **more}),
+    **{
+        problem.name: lambda problem=problem, **more: problem(**{"seed": 3, "episodes": 20, "held": 9, **more})
+        for problem in (Latch, Sum, Quadrant, Shift)
+    },
+}
+B = 4
+
+
+@pytest.fixture(params=PROBLEMS)
+def problem(request):
+    return PROBLEMS[request.param]()
+
+
+def equal(one: Batch, other: Batch) -> bool:
+    def tensors(batch):
+        return [batch.inputs, batch.targets, *batch.given, *([] if batch.positions is None else [batch.positions])]
+
+    return (one.count, one.carried) == (other.count, other.carried) and all(
+        a.shape == b.shape and torch.equal(a.nan_to_num(-9.0), b.nan_to_num(-9.0))
+        for a, b in zip(tensors(one), tensors(other), strict=True)
+    )
+
+
+def shown(data, batch: Batch) -> set[str]:
+    """Each sequence of a batch, without what follows its end."""
+    found = set()
+    for b in range(batch.inputs.shape[1]):
+        last = int(data.answers.asked(batch.targets)[:, b].nonzero().max()) + 1
+        found.add(repr([part[:last, b].tolist() for part in batch[:2]] + [part[b].tolist() for part in batch.given]))
+    return found
+
+
+def test_a_step_always_reads_the_same_and_no_two_steps_do(problem):
+    batches, again = problem.training(B, None), problem.training(B, None)
+    there, back = [batches.at(step) for step in range(12)], [again.at(step) for step in reversed(range(12))]
+    assert all(map(equal, there, reversed(back)))
+    assert all(map(equal, there[7:], batches.from_step(7)))  # a continuation
+    if isinstance(problem.reads, Reals):  # of few symbols an episode may come twice
+        assert len(set().union(*(shown(problem, batch) for batch in there))) == 12 * B
+
+
+def test_the_shares_of_two_ranks_are_the_batch_of_one(problem):
+    alone, *ranks = problem.training(B, None), *(problem.training(B, None, rank, 2) for rank in range(2))
+    for step in (0, 3, 11):
+        whole, parts = alone.at(step), [rank.at(step) for rank in ranks]
+        joined = Batch(
+            torch.cat([part.inputs for part in parts], 1),
+            torch.cat([part.targets for part in parts], 1),
+            parts[1].count,
+            given=tuple(map(torch.cat, zip(*(part.given for part in parts)))),
+            positions=torch.cat([part.positions for part in parts], 1),
+        )
+        assert equal(whole, joined) and whole.count == int(problem.answers.entries(whole.targets).sum()) > 0
+    assert {len(part) for part in (alone, *ranks)} == {5} and {part.nothing for part in (alone, *ranks)} == {
+        alone.nothing
+    }
+    with pytest.raises(Refusal, match="trainer.batch=5 cannot be shared by 2 devices"):
+        problem.training(5, None, 0, 2)
+
+
+def test_parts_and_seeds_have_episodes_of_their_own():
+    problem = PROBLEMS["adding"](held=20)
+    read = [shown(problem, problem.training(20, None).at(0))]
+    read += [shown(problem, batch) for part in ("validation", "test") for batch in problem.held_out(part)]
+    read += [shown(other, next(other.held_out("test"))) for other in [PROBLEMS["adding"](held=20, seed=4)]]
+    assert [len(one) for one in read] == [20] * 4 and len(set().union(*read)) == 80
+
+
+def test_an_episode_does_not_depend_on_the_batch_that_it_is_read_in():
+    problem = PROBLEMS["quadrant"]()
+    small, large = problem.training(2, None), problem.training(6, None)
+    assert set().union(*(shown(problem, small.at(step)) for step in range(3))) == shown(problem, large.at(0))
+
+
+def test_positions_are_those_of_every_pass_and_below_elements(problem):
+    batches, places = problem.training(B, None), []
+    for number in range(2):
+        every = []
+        for within in range(len(batches)):
+            batch = batches.at(number * len(batches) + within)
+            assert batch.positions.shape == batch.inputs.shape[:2] and batch.positions.dtype == torch.int64
+            assert 0 <= batch.positions.min() and batch.positions.max() < batches.elements
+            every += batch.positions[problem.answers.asked(batch.targets)].tolist()
+        assert len(set(every)) == len(every)
+        places.append(batch.positions[0])
+    assert torch.equal(*places)
+
+
+@pytest.mark.parametrize("at_once", [500, 4])
+def test_held_out_episodes_are_asked_once_each(problem, monkeypatch, at_once):
+    monkeypatch.setattr("pipeline.datasets.episodes.AT_ONCE", at_once)
+    batches = list(problem.held_out("validation"))
+    assert sum(batch.inputs.shape[1] for batch in batches) == 9 and not any(batch.carried for batch in batches)
+    singly = [side_by_side(problem, [problem.drawn("validation", k)]) for k in range(9)]
+    assert set().union(*(shown(problem, batch) for batch in batches)) == set().union(
+        *(shown(problem, batch) for batch in singly)
+    )
+    for batch in batches:
+        assert batch.count == int(problem.answers.entries(batch.targets).sum())
+    some = list(problem.held_out("validation", 2 * problem.longest + 1))
+    assert sum(batch.inputs.shape[1] for batch in some) == 2
+    assert [batch.inputs.shape[1] for batch in problem.held_out("test", 1)] == [1]
+
+
+def test_sequences_of_unlike_lengths_side_by_side():
+    data = Latch(0, 5, 5)
+    data.given = (Symbols(9), Reals(2), Symbols(3))  # a symbol, numbers, and a sequence
+    sequences = [
+        as_sequence(data, [0, 2, 3], [2, 2, 0], 7, [0.5, 1.5], [1, 2]),
+        as_sequence(data, [1], [1], 8, [2.5, 3.5], [0, 1, 2, 0]),
+    ]
+    batch = side_by_side(data, sequences, firsts=[10, 20])
+    assert batch.inputs.T.tolist() == [[0, 2, 3], [1, 4, 4]] and batch.targets.T.tolist() == [[2, 2, 0], [1, 2, 2]]
+    assert batch.positions.T.tolist() == [[10, 11, 12], [20, 0, 0]] and batch.count == 2
+    labels, numbers, source = batch.given
+    assert labels.tolist() == [7, 8] and numbers.tolist() == [[0.5, 1.5], [2.5, 3.5]]
+    assert source.tolist() == [[1, 2, 3, 3], [0, 1, 2, 0]]
+    own = side_by_side(data, sequences, slice(0, 1))
+    assert own.given[2].tolist() == [[1, 2, 3, 3]] and own.inputs.shape == (3, 1) and own.count == 2
+
+
+class Loose(Latch):
+    def __init__(self, **more):
+        super().__init__(0, 4, 4)
+        vars(self).update(more)
+
+    @cached_property
+    def table(self):
+        return 3
+
+
+def test_the_fingerprint_tells_settings_apart_and_nothing_else():
+    def of(problem) -> str:
+        return problem.card["fingerprint"]
+
+    one = PROBLEMS["adding"]()
+    next(one.held_out("test"))
+    assert of(one) == of(PROBLEMS["adding"]())
+    settings = [{"seed": 4}, {"episodes": 21}, {"held": 8}]
+    others = [PROBLEMS["adding"](**more) for more in settings] + [
+        Adding(longest=8, tolerance=0.1, seed=3, episodes=20, held=9),
+        Adding(longest=7, tolerance=0.2, seed=3, episodes=20, held=9),
+        Latch(3, 20, 9),
+        Sum(3, 20, 9),
+    ]
+    assert len({of(other) for other in [one, *others]}) == 8
+    alike = Loose()
+    assert alike.table == 3 and of(alike) == of(Loose()) == of(Loose(_memo=object()))
+    kinds = [
+        {},
+        {"lengths": [1, 2]},
+        {"lengths": [1, 3]},
+        {"at": np.arange(3)},
+        {"at": np.arange(3.0)},
+        {"at": "0 1 2"},
+    ]
+    assert len({of(Loose(**kind)) for kind in kinds}) == 6
+    assert of(Loose(rate=2)) == of(Loose(rate=2.0)) == of(Loose(rate=np.int64(2))) != of(Loose(rate=2.5))
+    with pytest.raises(TypeError, match="settings.rule is a function, .* override Episodes.settings"):
+        of(Loose(rule=of))
+
+
+def test_knowing_nothing_costs_what_a_network_costs_at_first():
+    assert knowing_nothing(Symbols(7), ()) == math.log(7) and knowing_nothing(Bits(3), ()) == math.log(2)
+    nan = math.nan
+    parts = [[[1.0, nan], [2.0, nan]], [[nan, nan], [4.0, 10.0]], [[3.0, nan], [nan, 30.0]]]
+    assert knowing_nothing(Reals(2), map(np.array, parts)) == pytest.approx((1 + 4 + 16 + 100 + 9 + 900) / 6)
+    zero, never = np.zeros((3, 1)), Reals(2).blank(5).numpy()
+    assert knowing_nothing(Reals(1), [zero]) == knowing_nothing(Reals(2), [never]) == 1.0
+    drawn = [PROBLEMS["adding"]().drawn("train", k).targets for k in range(512)]
+    assert PROBLEMS["adding"]().training(B, None).nothing == pytest.approx(np.nanmean(np.concatenate(drawn) ** 2))
+
+
+@pytest.mark.parametrize("setting, value", [("seed", None), ("seed", -1), ("episodes", 0), ("held", 2.5)])
+def test_nonsense_is_refused(setting, value):
+    with pytest.raises(Refusal, match=f"data.{setting}={value}: take a whole number from"):
+        PROBLEMS["latch"](**{setting: value})
+
+
+class Wrong(Episodes):
+    name, reads, answers, longest = "wrong", Reals(2), Symbols(3), 4
+
+    def draw(self, rng):
+        return self.drawing
+
+
+def test_a_problem_that_draws_what_it_does_not_say_is_told_so():
+    wrong = Wrong(0, 1, 1)
+    x, y = np.zeros((4, 2)), [3, 3, 3, 1]
+    for drawing, said in (
+        ((x[:, 0], y), r"Reals.*\(4,\) does not end with the width 2"),
+        ((x[:3], y), r"inputs \(3, 2\) and targets \(4,\) are no sequences of one length"),
+        ((x[:0], np.zeros(0, int)), "above 0"),
+        ((x, [3.0, 1.0, 1.0, 1.0]), "symbols are whole numbers, not float64"),
+        ((x, [3, 4, 1, 1]), "symbols from 1 to 4"),
+        ((x, [[1]] * 4), r"inputs \(4, 2\) and targets \(4, 1\) are no sequences"),
+        ((np.zeros((5, 2)), [3] * 5), "wrong draws 5 steps, more than its longest=4"),
+        ((x, y, 1), "zip"),
+    ):
+        wrong.drawing = drawing
+        with pytest.raises(ValueError, match=said):
+            next(wrong.held_out("test"))
+    wrong.drawing = (x.astype(int), y)  # numbers may be drawn as whole ones
+    assert wrong.drawn("test", 0).inputs.dtype == np.float64
+    inputs = wrong.drawn("test", 0).inputs
+    inputs += 1
+    assert (x == 0).all()  # a copy

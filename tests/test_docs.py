@@ -1,0 +1,322 @@
+"""The documentation says what is true: its protocol is the code's, its examples run, its names exist."""
+
+import ast
+import importlib
+import inspect
+import json
+import re
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from pipeline.command.verb import CONF
+from pipeline.datasets.data import load_data
+from pipeline.datasets.space import Reals, Symbols
+from pipeline.files.whole import read_lines
+from pipeline.runs.building import load_network
+from tests.conftest import ROOT, composed, needs_steps, trained, words
+from tests.test_rooms import ROOMS
+
+DOCS = ROOT / "docs"
+OWN = ("basic", "ours")  # choices that are no file of conf: Hydra's, and one of an example
+PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
+
+
+def blocks(text: str, *languages: str) -> list[str]:
+    """The fenced blocks of these languages ("": of none) in a Markdown text."""
+    found = re.findall(r"^```(\w*)\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
+    return [block for language, block in found if language in languages]
+
+
+def section(page: str, title: str) -> str:
+    return re.search(rf"^## {title}\n(.*?)(?=^## |\Z)", (DOCS / page).read_text(), flags=re.MULTILINE | re.DOTALL)[1]
+
+
+def table(text: str) -> list[list[str]]:
+    """The cells of the rows of a Markdown table, without its head."""
+    rows = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("|")]
+    return [[cell.strip(" |") for cell in row] for row in rows[2:]]
+
+
+# ---- architecture.md: the protocol is the code's ----
+
+
+def shown_classes() -> list:
+    """(module, class as it is shown) of the protocol; a comment names the file of the classes after it."""
+    [source] = blocks(section("architecture.md", "The protocol"), "python")
+    lines, found = source.splitlines(), []
+    for node in ast.parse(source).body:
+        above = [re.match(r"# (pipeline/\S+)\.py", line) for line in lines[: node.lineno - 1]]
+        file = [match[1] for match in above if match][-1]
+        found.append(pytest.param(file.replace("/", "."), node, id=node.name))
+    return found
+
+
+def declared(node: ast.ClassDef) -> dict[str, str]:
+    """What a class states itself: methods with their signatures, attributes and properties with their types."""
+    found = {}
+    for one in node.body:
+        if isinstance(one, ast.FunctionDef):
+            of_value = any("property" in ast.unparse(decorator) for decorator in one.decorator_list)
+            returns = ast.unparse(one.returns) if one.returns else ""
+            found[one.name] = returns if of_value else f"({ast.unparse(one.args)}) -> {returns}"
+        elif isinstance(one, ast.AnnAssign):
+            value = "" if one.value is None else f" = {ast.unparse(one.value)}"
+            found[one.target.id] = f"{ast.unparse(one.annotation)}{value}"
+        elif isinstance(one, ast.Assign):
+            found |= {target.id: ast.unparse(one.value) for target in one.targets}
+    return {name: text.replace("'", "").replace('"', "") for name, text in found.items()}
+
+
+@pytest.mark.parametrize("module, shown", shown_classes())
+def test_the_protocol_is_that_of_the_code(module, shown):
+    of = getattr(importlib.import_module(module), shown.name)
+    states: dict[str, str] = {}
+    for one in of.__mro__:
+        if one.__module__.startswith("pipeline."):
+            states = declared(ast.parse(textwrap.dedent(inspect.getsource(one))).body[0]) | states
+    for base in shown.bases:
+        assert ast.unparse(base).rpartition(".")[2] in [
+            one.__name__ for one in (*of.__mro__, *getattr(of, "__orig_bases__", ()))
+        ]
+    for name, text in declared(shown).items():
+        assert states.get(name) == text, f"{module}.{shown.name}.{name}"
+        for stub in (one for one in shown.body if isinstance(one, ast.FunctionDef) and one.name == name):
+            names = [argument.arg for argument in (*stub.args.posonlyargs, *stub.args.args)]
+            names += [stub.args.vararg.arg] if stub.args.vararg else []
+            skipped = isinstance(inspect.getattr_static(of, name), classmethod)
+            assert list(inspect.signature(getattr(of, name)).parameters) == names[skipped:]
+    assert getattr(of, "__abstractmethods__", set()) <= set(declared(shown)), (
+        "what every subclass must have is not shown"
+    )
+
+
+def test_the_rooms_stand_in_their_order():
+    rows = table(section("architecture.md", "Rooms"))
+    assert [row[0].strip("`/") for row in rows] == ["pipeline", *reversed(ROOMS)]
+
+
+def test_what_every_step_needs_is_a_part_of_the_state():
+    [source] = blocks(section("architecture.md", "Two laws"), "python")
+    names: dict = {}
+    exec(source, names)
+    network = names["Shown"](Reals(2), Symbols(5), (Reals(3),), 4)
+    x, image = torch.randn(6, 3, 2), torch.randn(3, 3)
+    state = network.start(3, image)
+    whole, _ = network(x, state)
+    kept = torch.tensor([2, 0])
+    first, between = network(x[:2], state)
+    last, _ = network(x[2:, kept], tuple(part[:, kept] for part in between))
+    torch.testing.assert_close(torch.cat([first[:, kept], last]), whole[:, kept])
+    assert not torch.equal(whole, network(x, network.start(3, image + 1))[0])
+    batch = names["asked_at_the_end"](network, x, image)
+    assert network.answers.asked(batch.targets).sum(0).tolist() == [1, 1, 1] and batch.count == 3
+    loss, _ = network.loss(batch, network.start(3, *batch.given))
+    torch.testing.assert_close(loss, torch.nn.functional.cross_entropy(whole[-1], batch.targets[-1], reduction="sum"))
+
+
+@pytest.mark.parametrize("row", table(section("architecture.md", "Data")), ids=lambda row: row[0].split("`")[1])
+def test_the_table_of_data(row):
+    names, spaces, given, _, probes = row
+    for name in re.findall(r"`(\w+)`", names):
+        cfg = composed(f"data={name}").data
+        assert re.findall(r"`(\w+)`", probes) == list(cfg.probes)
+        if "prepared" not in cfg:
+            data = load_data(cfg)
+            assert f"{plainly(data.reads)} → {plainly(data.answers)}" == spaces
+            assert (given == "-") == (not data.given)
+
+
+def plainly(space) -> str:
+    """Reals(2, 1 driving)."""
+    driving = getattr(space, "driving", 0)
+    return f"{type(space).__name__}({space.width}{f', {driving} driving' * bool(driving)})"
+
+
+# ---- adding.md: each example is one Python file and one YAML file, and runs ----
+
+
+@pytest.fixture
+def example(tmp_path, monkeypatch):
+    """example(title) writes the files of a section below `tmp_path` and puts them where the project would find them;
+    returns the overrides of a run of seconds that has the choice."""
+
+    def put(title: str) -> list[str]:
+        text = section("adding.md", title)
+        files = {block.split("\n", 1)[0].removeprefix("# "): block for block in blocks(text, "python", "yaml")}
+        assert sorted(Path(name).suffix for name in files) == [".py", ".yaml"]
+        for name, block in files.items():
+            assert not (ROOT / name).exists() and name.startswith(("pipeline/", "conf/"))
+            (tmp_path / name).parent.mkdir(parents=True)
+            (tmp_path / name).write_text(block)
+            if name.endswith(".py"):
+                package = importlib.import_module(str(Path(name).parent).replace("/", "."))
+                monkeypatch.setattr(package, "__path__", [*package.__path__, str(tmp_path / Path(name).parent)])
+        for how in (["check"], ["format", "--check"]):
+            ruff = [sys.executable, "-m", "ruff", *how, "--config", str(ROOT / "pyproject.toml"), str(tmp_path)]
+            done = subprocess.run(ruff, capture_output=True, text=True)
+            assert done.returncode == 0, done.stdout
+        folders = [f"paths.{name}={tmp_path}/{name}" for name in ("raw", "prepared", "runs", "results")]
+        return [f"hydra.searchpath=[file://{tmp_path}/conf]", *folders, "scale=smoke", "tracking.uri=null"]
+
+    return put
+
+
+def prepared(folder: Path, overrides: list[str]) -> None:
+    """Fetches and prepares the corpus that the overrides name, from a file of a mirror."""
+    from pipeline.fetch import fetch
+    from pipeline.prepare import prepare
+
+    (folder / "mirror").mkdir(exist_ok=True)
+    cfg = composed(*overrides, f"paths.mirror={folder}/mirror")
+    fetch(cfg)
+    prepare(cfg)
+
+
+def text_of(folder: Path) -> list[str]:
+    """Overrides for a small prepared text."""
+    (folder / "words.txt").write_text(words(4000))
+    return ["data=text", f"data.path={folder}/words.txt"]
+
+
+def written(run, cfg, prompt: str = "", length: int = 20) -> str:
+    """What the run's network writes, read back."""
+    data = load_data(cfg.data)
+    return "".join(data.write(load_network(run, data), prompt, 1.0, length, torch.Generator().manual_seed(0)))
+
+
+@needs_steps
+def test_a_cell(example, tmp_path, capsys):
+    overrides = [*example("A cell"), *text_of(tmp_path), "model=mgu", "model.layers=2", "trainer.steps=2"]
+    prepared(tmp_path, overrides)
+    run = trained(*overrides)
+    assert read_lines(run.metrics)[-1]["step"] == 2 and "fused recurrence" in capsys.readouterr().out
+    assert len(written(run, composed(*overrides), "King", 20)) == 20
+    assert run.facts["parameters"] == 2 * 16 * (24 + 16 + 1) + 2 * 16 * (16 + 16 + 1) + 24 * 17
+
+
+def test_a_corpus(example, tmp_path):
+    overrides = [*example("A corpus"), "data=alice", "trainer.steps=2"]
+    (tmp_path / "mirror").mkdir()
+    (tmp_path / "mirror" / "alice.txt").write_text(words(4000))
+    prepared(tmp_path, overrides)
+    run = trained(*overrides)
+    assert run.path.name.startswith("alice-lstm-") and read_lines(run.metrics)[-1]["step"] == 2
+    assert json.loads((tmp_path / "raw" / "alice" / "card.json").read_text())["version"] == "Project Gutenberg 11"
+
+
+def test_a_problem(example, tmp_path):
+    overrides = [*example("A problem"), "data=majority", "optimizer=adam", "trainer.steps=2"]
+    run = trained(*overrides)
+    last = read_lines(run.metrics)[-1]
+    assert (last["step"], last["targets"]) == (2, 2 * 4) and 0 <= last["right"] <= 1
+    for text in (read_lines(run.samples)[-1]["text"], written(run, composed(*overrides))):
+        for block in text.strip().split("\n\n"):
+            read, answer, right = (line.split()[1:] for line in block.split("\n"))
+            assert len(read) == 15 and answer[:-1] == right[:-1] == ["·"] * 14
+            assert right[-1] == max("01", key=read.count) and answer[-1] in "01"
+
+
+def test_a_probe(example, tmp_path):
+    searched, *overrides = example("A probe")
+    overrides += [*text_of(tmp_path), "model=rnn", "trainer.steps=2", "evaluation.length=10"]
+    prepared(tmp_path, [searched, *overrides])
+    lines = [line.split() for line in blocks(section("adding.md", "A probe"), "")[0].splitlines()]
+    for _, _, module, *more in lines:
+        more = [one for one in more if not one.startswith("hydra/launcher")]
+        more += overrides if module != "pipeline.report" else [f"paths.results={tmp_path}/results"]
+        code = (
+            f"import pipeline.probes; pipeline.probes.__path__.append('{tmp_path}/pipeline/probes')\n"
+            f"from {module} import main; main()"
+        )
+        command = [sys.executable, "-c", code, f"--config-dir={tmp_path}/conf", *more]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr[-3000:]
+    study = json.loads((tmp_path / "results" / "studies" / "architectures.json").read_text())
+    assert [list(run["probes"]) for run in study["runs"]] == [["prediction", "completions", "repetition"]] * 2
+    [group] = study["groups"]
+    seeds = [run["measured"]["repeated"] for run in study["runs"]]
+    assert group["ranked_by"] == "nats" and group["measured"]["repeated"]["mean"] == pytest.approx(sum(seeds) / 2)
+    page = (tmp_path / "results" / "report" / "index.html").read_text()
+    assert "Repetition" in page and "How much of what each model writes it has written before" in page
+    assert re.search(r"<th[^>]*>\s*repeated", page)
+
+
+def test_data_and_studies_list_probes_as_the_page_says(example, tmp_path):
+    searched, *_ = example("A probe")
+    of_data, of_study = re.findall(r"`(?:- |defaults: )(.*?)`", section("adding.md", "A probe"))
+    for file, text in {
+        "data/mine.yaml": f"defaults:\n  - {of_data}\nname: mine\n",
+        "study/mine.yaml": f"# @package _global_\ndefaults: {of_study}\nstudy: {{name: mine, question: 'Why?'}}\n",
+    }.items():
+        (tmp_path / "conf" / file).parent.mkdir(parents=True)
+        (tmp_path / "conf" / file).write_text(text)
+    cfg = composed(searched, "data=mine", "study=mine")
+    assert list(cfg.data.probes) == ["prediction", "repetition"]
+    assert list(cfg.study.probes) == ["repetition"] and cfg.study.question == "Why?"
+
+
+def test_an_optimizer(example, tmp_path):
+    overrides = [
+        *example("An optimizer"),
+        *text_of(tmp_path),
+        "optimizer=lion",
+        "optimizer.lr=0.003",
+        "schedule=cosine",
+    ]
+    prepared(tmp_path, overrides)
+    run = trained(*overrides, "trainer.steps=200", "trainer.validate_every=100", "trainer.record_every=20")
+    records = read_lines(run.metrics)
+    assert records[-1]["train"] < 0.9 * records[0]["train"] and records[-1]["rate"] < records[5]["rate"]
+    kept = torch.load(run.last, weights_only=False)["optimizer_states"][0]["state"]
+    assert all(set(one) == {"m"} for one in kept.values())
+
+
+# ---- every page: what it names exists ----
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text()):
+        assert target.startswith("http") or (page.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_choices_exist(page):
+    text = page.read_text() if page.name != "adding.md" else ""  # what it adds does not exist
+    groups = [folder.relative_to(CONF).as_posix() for folder in CONF.rglob("*") if folder.is_dir()]
+    for group, choices in re.findall(rf"(?<![\w.])({'|'.join(groups)})=([\w|,]+)", text):
+        for choice in filter(None, re.split(r"[|,]", choices)):
+            assert (CONF / group / f"{choice}.yaml").exists() or choice in OWN, f"{group}={choice}"
+
+
+def every_setting() -> set[str]:
+    """All settings of all choices, such as "trainer.sample.at"."""
+    found: set[str] = set()
+
+    def walk(node, before: str) -> None:
+        for key, value in node.items() if hasattr(node, "items") else ():
+            found.add(f"{before}{key}")
+            walk(value, f"{before}{key}.")
+
+    for file in CONF.rglob("*.yaml"):
+        choice, group = yaml.safe_load(file.read_text()), file.relative_to(CONF).parts[0]
+        walk(choice, "" if group in ("config.yaml", "study", "tuned") else f"{group}.")
+    return found
+
+
+SETTING = (
+    r"`(?:[\w/]+=\S+ )*((?:trainer|model|data|optimizer|initialization|scale|evaluation|tracking|paths)(?:\.[a-z_]+)+)"
+)
+
+
+def test_settings_exist():
+    known = every_setting()
+    for page in PAGES:
+        for name in re.findall(SETTING, page.read_text()):
+            assert name in known or name.startswith(("model.cell.", "data.prompts")), f"{page.name}: {name}"
