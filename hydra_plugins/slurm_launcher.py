@@ -83,9 +83,7 @@ class SlurmLauncher(Launcher):
     def _asked(self, job_overrides: Sequence[Sequence[str]], first: int) -> list[Asked]:
         """The sweep's runs. Refusal: one that no job could train."""
         from pipeline.runs import scheduler
-        from pipeline.runs.identity import directory_of
-        from pipeline.train import refuse_sweeps
-        from slurm.queue import Training
+        from slurm.queue import Training, trainable
 
         asked = []
         for number, overrides in enumerate(job_overrides):
@@ -94,8 +92,7 @@ class SlurmLauncher(Launcher):
                 whole.hydra.job.num = first + number
             HydraConfig.instance().set_config(whole)
             cfg = OmegaConf.masked_copy(whole, [key for key in whole if key != "hydra"])
-            refuse_sweeps(cfg)
-            asked.append(Asked(directory_of(cfg), Training(("-m", *overrides, "hydra/launcher=basic")), cfg))
+            asked.append(Asked(trainable(cfg), Training(("-m", *overrides, "hydra/launcher=basic")), cfg))
         warning = scheduler.refuse_shared_sqlite(asked[0].cfg.tracking.uri)
         if warning:
             print(warning, flush=True)

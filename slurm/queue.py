@@ -57,6 +57,20 @@ class Training:
         main()
 
 
+def trainable(cfg: DictConfig) -> Path:
+    """Where the composed run will be. Refusal: it is one that no job could train, which this finds out here and now."""
+    from pipeline.datasets.data import load_data
+    from pipeline.runs.identity import identify
+    from pipeline.runs.settling import build, settle
+    from pipeline.train import refuse_sweeps
+
+    refuse_sweeps(cfg)
+    data = load_data(cfg.data)
+    settled = settle(cfg, data)
+    build(settled.model, data)
+    return identify(settled, data).directory
+
+
 def folder(cfg: DictConfig) -> Path:
     """Where the jobs of the composed run's study are kept."""
     return (Path(cfg.paths.runs) / ".slurm" / cfg.study.name).absolute()

@@ -18,12 +18,9 @@ def submit(cfg: DictConfig) -> None:
 
     from pipeline.command.refusal import Refusal
     from pipeline.runs import scheduler
-    from pipeline.runs.identity import directory_of
-    from pipeline.train import refuse_sweeps
     from slurm import queue
 
-    refuse_sweeps(cfg)
-    run = directory_of(cfg)
+    run = queue.trainable(cfg)
     kept, places = queue.folder(cfg), queue.queued() or {}
     there = [job for job in queue.submitted(kept) if job.run == run and job.id in places]
     if there:

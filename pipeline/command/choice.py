@@ -2,11 +2,20 @@
 
 from collections.abc import Mapping
 
+from hydra.errors import InstantiationException
 from hydra.utils import instantiate
+
+from pipeline.command.refusal import Refusal
 
 FOR_PEOPLE = ("name", "probes")  # what a choice says to people and to evaluation; its class need not know
 
 
 def make(choice: Mapping, **more: object) -> object:
-    """What the `_target_` of a choice makes from its settings, and from `more` of them."""
-    return instantiate({key: value for key, value in choice.items() if key not in FOR_PEOPLE} | more)
+    """What the `_target_` of a choice makes from its settings, and from `more` of them. Raises Refusal where it refuses
+    them."""
+    try:
+        return instantiate({key: value for key, value in choice.items() if key not in FOR_PEOPLE} | more)
+    except InstantiationException as error:  # Hydra's, around what was raised
+        if isinstance(error.__cause__, Refusal):
+            raise error.__cause__ from None
+        raise

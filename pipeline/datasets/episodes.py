@@ -16,6 +16,7 @@ from omegaconf import ListConfig
 from torch import Generator, Tensor
 
 from pipeline.command.refusal import Refusal
+from pipeline.corpora.parts import make_card
 from pipeline.datasets.batch import Batch, Batches
 from pipeline.datasets.data import Data
 from pipeline.datasets.space import Bits, Space, Symbols
@@ -79,12 +80,8 @@ class Episodes(Data):
         drawn_by = f"{type(self).__module__}.{type(self).__qualname__}"
         spaces = (self.reads, self.answers, tuple(self.given))
         text = json.dumps([drawn_by, _plain("its spaces", spaces), _plain("settings", self.settings())], sort_keys=True)
-        return {
-            "corpus": self.name,
-            "split": "drawn",
-            "counts": {part: count * self.longest for part, count in counts.items()},
-            "fingerprint": hashlib.sha256(text.encode()).hexdigest(),
-        }
+        elements = {part: count * self.longest for part, count in counts.items()}
+        return make_card(self.name, "drawn", elements, hashlib.sha256(text.encode()).hexdigest())
 
     def drawn(self, part: str, number: int) -> Sequence:
         """Episode `number` = 0, 1, .. of a part."""

@@ -7,6 +7,7 @@ import numpy as np
 from torch import Generator
 
 from pipeline.command.refusal import Refusal
+from pipeline.corpora.parts import make_card
 from pipeline.datasets.batch import Batch, Batches
 from pipeline.datasets.data import Data
 from pipeline.datasets.episodes import (
@@ -62,12 +63,12 @@ class Sequences(Data):
             for inputs, targets, more in sequences:
                 for one in (inputs, targets, *more):
                     checksum.update(repr(one.shape).encode() + one.tobytes())
-        self.card = {
-            "corpus": name,
-            "split": "-".join(str(len(sequences)) for sequences in self.parts.values()),
-            "counts": {part: sum(len(inputs) for inputs, *_ in some) for part, some in self.parts.items()},
-            "fingerprint": checksum.hexdigest(),
-        }
+        self.card = make_card(
+            name,
+            "-".join(str(len(sequences)) for sequences in self.parts.values()),
+            {part: sum(len(inputs) for inputs, *_ in some) for part, some in self.parts.items()},
+            checksum.hexdigest(),
+        )
 
     def spell(self, space: Space, elements: np.ndarray) -> list[str]:
         """Each of the elements [T] or [T, D] that are read, answered or given as a short word, for people."""

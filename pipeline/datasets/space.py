@@ -125,8 +125,21 @@ class Symbols(Space):
         return {"nats": loss, "bits": loss / math.log(2)}
 
 
+class Numbers(Space):
+    """Vectors of floating-point numbers, [..., D]; a target's NaN is not asked."""
+
+    def blank(self, *shape: int) -> Tensor:
+        return torch.full((*shape, self.width), math.nan, dtype=torch.float64)
+
+    def zero(self, *shape: int) -> Tensor:
+        return torch.zeros(*shape, self.width, dtype=torch.float64)
+
+    def entries(self, y: Tensor) -> Tensor:
+        return ~y.isnan()
+
+
 @dataclass(frozen=True)
-class Reals(Space):
+class Reals(Numbers):
     """x in R^D; a target's NaN is not asked. Predictions are means z [T, B, D].
 
     loss = (z - y)^2, summed over D
@@ -143,15 +156,6 @@ class Reals(Space):
     @property
     def units(self) -> Units:
         return Units("squared error", "step", ".4g", logarithmic=True)
-
-    def blank(self, *shape: int) -> Tensor:
-        return torch.full((*shape, self.width), math.nan, dtype=torch.float64)
-
-    def zero(self, *shape: int) -> Tensor:
-        return torch.zeros(*shape, self.width, dtype=torch.float64)
-
-    def entries(self, y: Tensor) -> Tensor:
-        return ~y.isnan()
 
     def loss(self, z: Tensor, y: Tensor) -> Tensor:
         return torch.where(y.isnan(), 0.0, z - y).square().sum()
@@ -170,7 +174,7 @@ class Reals(Space):
 
 
 @dataclass(frozen=True)
-class Bits(Space):
+class Bits(Numbers):
     """x in {0, 1}^D as floating-point numbers; a target's NaN is not asked. Predictions are logits z [T, B, D] of a
     one.
 
@@ -184,15 +188,6 @@ class Bits(Space):
     @property
     def units(self) -> Units:
         return Units("nats/bit", "bit", also={"bits": 1 / math.log(2)})
-
-    def blank(self, *shape: int) -> Tensor:
-        return torch.full((*shape, self.width), math.nan, dtype=torch.float64)
-
-    def zero(self, *shape: int) -> Tensor:
-        return torch.zeros(*shape, self.width, dtype=torch.float64)
-
-    def entries(self, y: Tensor) -> Tensor:
-        return ~y.isnan()
 
     def loss(self, z: Tensor, y: Tensor) -> Tensor:
         asked = self.entries(y)

@@ -96,10 +96,12 @@ class SequenceModel(nn.Module):
                 yield role, parameter
 
     def _role(self, name: str) -> str:
-        """As the innermost module says that knows."""
+        """As the innermost module says that knows; a linear map's bias is one, whatever the map is for."""
         module, found, parts = self, None, name.split(".")
         for part in parts:
             found = getattr(module, "roles", {}).get(part, found)
+            if part == "bias" and isinstance(module, nn.Linear):
+                found = "bias"
             module = getattr(module, part, None) if isinstance(module, nn.Module) else None
         if found is None:
             raise TypeError(

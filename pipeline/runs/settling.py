@@ -15,6 +15,7 @@ from pipeline.command.verb import CONF
 from pipeline.datasets.data import Data
 from pipeline.learning.rule import Rule, whole
 from pipeline.models.model import SequenceModel
+from pipeline.runs.goal import Goal
 
 
 def settle(cfg: DictConfig, data: Data) -> DictConfig:
@@ -35,6 +36,7 @@ def settle(cfg: DictConfig, data: Data) -> DictConfig:
         whole(settled, "trainer.length")
     if settled.trainer.dtype not in ("float32", "float64"):
         raise Refusal(f"trainer.dtype={settled.trainer.dtype}: take float32 or float64")
+    Goal.of(settled, data)  # refuses one that cannot be reached
     return settled
 
 

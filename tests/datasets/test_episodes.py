@@ -188,6 +188,94 @@ def test_knowing_nothing_costs_what_a_network_costs_at_first():
     assert PROBLEMS["adding"]().training(B, None).nothing == pytest.approx(np.nanmean(np.concatenate(drawn) ** 2))
 
 
+class Told:
+    """A network that answers what it is told, [T] or [T, O]; it is being trained."""
+
+    device, dtype, training = torch.device("cpu"), torch.float64, True
+
+    def __init__(self, answers):
+        self.answers = answers
+
+    def start(self, batch, *given):
+        assert not self.training and all(len(part) == batch for part in given)
+        return ()
+
+    def __call__(self, x, state):
+        z = torch.tensor(self.answers, dtype=torch.float64)
+        return (z if z.dim() == 2 else torch.nn.functional.one_hot(z.long(), 4).double())[:, None], state
+
+    def train(self, mode=True):
+        self.training = mode
+
+    def eval(self):
+        self.training = False
+
+
+def written(problem, drawing: tuple, answers: list, length: int = 50) -> list[str]:
+    problem.drawn = lambda part, number: as_sequence(problem, *drawing)
+    network = Told(answers)
+    text = "".join(problem.write(network, "", 1.0, length, torch.Generator()))
+    assert network.training
+    blocks = text.split("\n\n")
+    assert len(set(blocks[:-1])) == 1 and blocks[-1] == "" and len(blocks) - 1 == min(8, problem.held)
+    return blocks[0].split("\n")
+
+
+def test_what_is_written_stands_under_what_it_answers():
+    nan = math.nan
+    assert written(PROBLEMS["latch"](), ([1, 2, 3], [2, 2, 1]), [0, 3, 0]) == [
+        "read    1 2 3",
+        "answer  · · 0",
+        "right   · · 1",
+    ]
+    assert written(PROBLEMS["adding"](), ([[0.25, 1], [0.5, 1.0]], [[nan], [0.75]]), [[9.0], [0.7512]]) == [
+        "read    0.25,1  0.5,1",
+        "answer       ·  0.751",
+        "right        ·   0.75",
+    ]
+    assert written(PROBLEMS["sum"](), ([[1, 0], [1, 1]], [[1], [0]]), [[2.0], [-0.1]]) == [
+        "read    10 11",
+        "answer   1  0",
+        "right    1  0",
+    ]
+    assert written(PROBLEMS["shift"](held=3), ([0, 3], [1, 0], [0, 2, 0, 0]), [1, 0]) == [
+        "given   0,2,0,0",
+        "read    0 3",
+        "answer  1 0",
+        "right   1 0",
+    ]
+
+
+def test_of_a_long_episode_the_last_steps_that_are_asked_are_written():
+    inputs, targets = [2] * 50 + [3] * 250, [2] * 260 + [1] + [2] * 39
+    problem = PROBLEMS["latch"]()
+    lines = written(problem, (inputs, targets), [0] * 300, 12)
+    assert lines == ["read    " + "3 " * 11 + "3", "answer  " + "· " * 11 + "0", "right   " + "· " * 11 + "1"]
+    lines = written(problem, (inputs, targets), [0] * 300, 400)
+    assert [line.split()[0] for line in lines] == ["read", "answer", "right"] * 6 and max(map(len, lines)) <= 110
+    assert sum(len(line.split()) - 1 for line in lines) == 3 * 261
+    assert "".join(problem.write(Told([0] * 300), "", 1.0, 0, torch.Generator())) == ""
+
+
+def test_a_network_goes_on_training_where_nobody_reads_on():
+    network, problem = Told([0, 0]), PROBLEMS["latch"]()
+    problem.drawn = lambda part, number: as_sequence(problem, [0, 2], [2, 0])
+    pieces = problem.write(network, "", 1.0, 9, torch.Generator())
+    next(pieces)
+    assert not network.training
+    pieces.close()
+    assert network.training
+
+
+def test_a_problem_may_spell_its_symbols():
+    class Spelled(Latch):
+        def spell(self, space, elements):
+            return ["ABxy·"[one] if space is self.reads else "AB·"[one] for one in elements]
+
+    lines = written(Spelled(0, 5, 5), ([1, 2, 3], [2, 2, 1]), [0, 0, 0])
+    assert lines == ["read    B x y", "answer  · · A", "right   · · B"]
+
+
 @pytest.mark.parametrize("setting, value", [("seed", None), ("seed", -1), ("episodes", 0), ("held", 2.5)])
 def test_nonsense_is_refused(setting, value):
     with pytest.raises(Refusal, match=f"data.{setting}={value}: take a whole number from"):

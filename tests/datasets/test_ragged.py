@@ -83,7 +83,7 @@ def test_lengths_within_a_batch_are_alike():
     padded = sum(one.inputs.numel() for one in pass_of(batches, 0))
     assert batches.elements <= padded < 1.1 * batches.elements
     longest = [len(one.inputs) for one in pass_of(batches, 0)]
-    assert longest != sorted(longest)  # and batches are shuffled
+    assert longest[:BUCKETS] != sorted(longest[:BUCKETS])  # and batches are shuffled
     chance = np.random.default_rng(0).permutation(batches.lengths).reshape(-1, batch).max(1).sum() * batch
     assert chance > 1.5 * batches.elements
 

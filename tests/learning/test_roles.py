@@ -58,13 +58,8 @@ def expected(name: str) -> str:
     return {"weight": "output"}[name]  # of delay taps
 
 
-LINEAR_BIASES = pytest.mark.xfail(reason="a bias of a Linear within FeedforwardLM takes the Linear's role")
-
-
 def case(model: str, *overrides: str):
-    return pytest.param(
-        model, overrides, id=" ".join([model, *overrides[:1]]), marks=[LINEAR_BIASES] * (model == "feedforward_lm")
-    )
+    return pytest.param(model, overrides, id=" ".join([model, *overrides[:1]]))
 
 
 def with_readouts() -> list:
