@@ -93,6 +93,9 @@ class Symbols(Space):
     count: int
     element: str = "char"
 
+    def __str__(self) -> str:
+        return f"{self.count:,} {self.element}s"
+
     @property
     def width(self) -> int:
         return self.count
@@ -153,6 +156,9 @@ class Reals(Numbers):
     driving: int = 0
     tolerance: float | None = None
 
+    def __str__(self) -> str:
+        return f"{self.width} values" + f", {self.driving} of them driving" * bool(self.driving)
+
     @property
     def units(self) -> Units:
         return Units("squared error", "step", ".4g", logarithmic=True)
@@ -184,6 +190,9 @@ class Bits(Numbers):
     """
 
     width: int
+
+    def __str__(self) -> str:
+        return f"{self.width} bits"
 
     @property
     def units(self) -> Units:

@@ -84,7 +84,7 @@ class LinearDynamicalSystem(StatisticsModel):
     @classmethod
     def fits(cls, data: Data) -> str | None:
         if not reads_and_foretells(data, Reals):
-            return "models real-valued series, not other sequences: take data=sine, mackey_glass or sunspots"
+            return "foretells real-valued series, not other sequences: take data=sine, mackey_glass or sunspots"
         return super().fits(data)
 
     @property

@@ -57,7 +57,7 @@ class NGram(StatisticsModel):
     @classmethod
     def fits(cls, data: Data) -> str | None:
         if not reads_and_foretells(data, Symbols):
-            return "models symbols, each from those before it: take data=shakespeare, linux, latex or another text"
+            return "counts symbols, each after those before it: take data=shakespeare, linux, latex or another text"
         if not data.contiguous:
             return "counts one text from its beginning to its end, these are separate sequences: take model=lstm or hmm"
         return super().fits(data)

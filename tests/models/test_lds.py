@@ -752,7 +752,7 @@ def test_settings_that_make_no_sense_are_refused(settings, message):
 
 def test_symbols_are_refused():
     cfg = composed("model=lds", "data=copying")
-    message = "model=lds, data=copying: the model models real-valued series, not other sequences: take data=sine"
+    message = "model=lds, data=copying: the model foretells real-valued series, not other sequences: take data=sine"
     with pytest.raises(Refusal, match=message):
         refuse_misfits(cfg, load_data(cfg.data))
 

@@ -228,7 +228,7 @@ def test_the_tree_has_the_nodes_that_it_says(text, K):
 
 def test_what_does_not_fit_is_refused():
     series = load_data(composed("data=sunspots").data)
-    assert NGram.fits(series).startswith("models symbols, each from those before it: take data=shakespeare")
+    assert NGram.fits(series).startswith("counts symbols, each after those before it: take data=shakespeare")
     text = load_data(composed("data=copying").data)
     assert NGram.fits(text) is None
     text.contiguous = False
