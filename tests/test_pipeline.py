@@ -11,6 +11,7 @@ import yaml
 
 from tests.conftest import ROOT, SHARED
 
+pytestmark = pytest.mark.xdist_group("pipeline")  # one checkout for all
 ENVIRONMENT = {
     **os.environ,
     "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
