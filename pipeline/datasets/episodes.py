@@ -15,7 +15,7 @@ import torch
 from omegaconf import ListConfig
 from torch import Generator, Tensor
 
-from pipeline.command.refusal import Refusal
+from pipeline.command.refusal import whole_number
 from pipeline.corpora.parts import make_card
 from pipeline.datasets.batch import Batch, Batches
 from pipeline.datasets.data import Data
@@ -52,8 +52,7 @@ class Episodes(Data):
 
     def __init__(self, seed: int, episodes: int, held: int):
         for key, value, least in (("seed", seed, 0), ("episodes", episodes, 1), ("held", held, 1)):
-            if not isinstance(value, int) or isinstance(value, bool) or value < least:
-                raise Refusal(f"data.{key}={value}: take a whole number from {least}")
+            whole_number(f"data.{key}", value, least)
         self.seed, self.episodes, self.held = seed, episodes, held
 
     @abstractmethod
@@ -141,7 +140,7 @@ def as_sequence(data: Data, inputs, targets, *given) -> Sequence:
     if not (sequence and len(inputs) == len(targets) > 0):
         raise ValueError(
             f"inputs {inputs.shape} and targets {targets.shape} are no sequences of one length, above 0, of "
-            f"{data.reads} and {data.answers}"
+            f"{data.reads!r} and {data.answers!r}"
         )
     return Sequence(inputs, targets, tuple(as_elements(*one) for one in zip(data.given, given, strict=True)))
 
@@ -152,10 +151,10 @@ def as_elements(space: Space, array) -> np.ndarray:
     array = array.numpy() if isinstance(array, Tensor) else np.asarray(array)
     if isinstance(space, Symbols):
         if array.dtype.kind not in "iu":
-            raise ValueError(f"{space}: symbols are whole numbers, not {array.dtype}")
+            raise ValueError(f"{space!r}: symbols are whole numbers, not {array.dtype}")
         return array.astype(np.int64)
     if array.shape[-1:] != (space.width,):
-        raise ValueError(f"{space}: {array.shape} does not end with the width {space.width}")
+        raise ValueError(f"{space!r}: {array.shape} does not end with the width {space.width}")
     return array.astype(np.float64)
 
 
@@ -211,7 +210,7 @@ def _given(space: Space, parts: tuple[np.ndarray, ...], own: slice) -> Tensor:
 def checked(space: Space, elements: np.ndarray) -> np.ndarray:
     """As they are. ValueError: a symbol beyond 0..V."""
     if isinstance(space, Symbols) and elements.size and not 0 <= elements.min() <= elements.max() <= space.count:
-        raise ValueError(f"{space}: symbols from {elements.min()} to {elements.max()}")
+        raise ValueError(f"{space!r}: symbols from {elements.min()} to {elements.max()}")
     return elements
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.cells.products import linear
-from pipeline.command.refusal import Refusal
+from pipeline.command.refusal import Refusal, whole_number
 from pipeline.datasets.space import Space, Symbols
 
 
@@ -123,9 +123,7 @@ class SampledReadout(LinearReadout):
         super().__init__(seen, answers, embedding)
         if not isinstance(answers, Symbols):
             raise Refusal("readout=sampled: answers with symbols: take readout=linear")
-        if not isinstance(samples, int) or samples < 1:
-            raise Refusal(f"readout.samples={samples}: take a whole number from 1")
-        self.samples = samples
+        self.samples = whole_number("readout.samples", samples)
 
     def log_proposal(self, symbols: Tensor) -> Tensor:
         """log q."""
