@@ -4,7 +4,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 # One thread a process: two processes of two threads each on two cores are many times slower than two of one.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: repro test ui bench slurm clean
+.PHONY: repro test cases hardship mutants ui bench slurm clean
 
 repro: .venv/installed
 	dvc repro
@@ -13,6 +13,18 @@ test: .venv/installed
 	ruff check .
 	ruff format --check .
 	pytest -n 2 --dist loadgroup
+
+# What these three show, and how long they take: docs/testing.md. OF="mod trn04" names cases by the beginnings of their ids.
+cases: .venv/installed
+	python -m tests.cases $(OF)
+
+hardship: .venv/installed
+	timeout 600 pytest -n 2 --dist loadgroup -m hardship --durations 5 tests/hardship
+
+# OF="FILE_OR_FOLDER ..", by default the four rooms where a wrong number would be seen last.
+mutants: .venv/installed
+	.venv/bin/uv pip install --quiet --python .venv/bin/python --constraint constraints.txt --editable '.[mutants]'
+	python -m tests.mutants $(or $(OF),pipeline/learning pipeline/datasets pipeline/probes pipeline/runs)
 
 # On this machine alone (loopback). The first page of MLflow is an empty one: the runs are under Experiments.
 PORT ?= 5000

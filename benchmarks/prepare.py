@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.corpora.checksums import read_list
+from pipeline.corpora.checksums import read_list, write_list
 from pipeline.corpora.corpus import CorpusError
 from pipeline.corpora.linux import Linux
 from pipeline.corpora.preparation import prepare
@@ -49,10 +49,11 @@ def kernel_tree(raw: Path) -> str:
     except CorpusError as error:
         print(error)
     project = Path(__file__).parents[1] / "data/raw/linux"
-    shutil.copytree(project, raw / "linux")
-    sums = (raw / "linux/SHA256SUMS").read_text()
-    (raw / "linux/SHA256SUMS").write_text(sums * 190)
-    card = json.loads((raw / "linux/card.json").read_text()) | {"request": {"subset": "all"}}
+    card = json.loads((project / "card.json").read_text())
+    names = [f"{copy}/{name}" for copy in range(190) for name in read_list(project)]
+    for copy in range(190):
+        shutil.copytree(project / "files", raw / "linux/files" / str(copy))
+    card |= {"request": {"subset": "all"}, "sha256": write_list(raw / "linux", names)}
     (raw / "linux/card.json").write_text(json.dumps(card))
     return "190 times kernel/"
 

@@ -142,7 +142,7 @@ def _passes(label: str, hidden: int, batch: int = B, length: int = T, layers: in
     from hydra.utils import instantiate
     from omegaconf import OmegaConf
 
-    from pipeline.command.verb import CONF
+    from pipeline.command.settings import CONF
     from pipeline.recurrence import engines
 
     torch.manual_seed(0)

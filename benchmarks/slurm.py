@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from benchmarks.training import _prepared
-from pipeline.command.verb import CONF
+from pipeline.command.settings import CONF
 
 ROOT = CONF.parent
 PATH = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"], "/usr/sbin"])

@@ -12,6 +12,8 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from pipeline.command.setting import Count, Positive, Whole
+
 if TYPE_CHECKING:
     from slurm.queue import Job, Training
 
@@ -31,8 +33,24 @@ class SlurmLauncher(Launcher):
     Its arguments are those of conf/hydra/launcher/slurm.yaml.
     """
 
-    def __init__(self, **profile: object):
-        self.profile = OmegaConf.create(profile)
+    def __init__(
+        self,
+        partition: str | None,
+        account: str | None,
+        qos: str | None,
+        constraint: str | None,
+        at_once: Count,
+        time: Count,
+        notice: Count,
+        memory: Positive,
+        cpus: Count,
+        gpus: Whole,
+        restarts: Whole,
+        setup: list[str],
+        more: dict,
+        wait: bool,
+    ):
+        self.profile = OmegaConf.create({name: value for name, value in locals().items() if name != "self"})
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.context, self.config = hydra_context, config

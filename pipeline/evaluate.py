@@ -1,18 +1,19 @@
 """What the finished runs of a study are worth: `python -m pipeline.evaluate study=architectures`.
 
-Writes results/studies/<study>.json for the report, results/metrics/<study>.json (what ranks the models) and
-results/curves/<study>.csv (validation losses) for DVC.
+Writes results/studies/<study>.json for the report, results/metrics/<study>.json (what ranks the models, but numbers in
+doubt) and results/curves/<study>.csv (validation losses) for DVC.
 """
 
 import csv
 import io
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig, OmegaConf
 
 from pipeline.command.refusal import Refusal
-from pipeline.command.verb import verb
+from pipeline.command.verb import refused, verb
 
 if TYPE_CHECKING:
     from pipeline.datasets.data import Data
@@ -23,11 +24,12 @@ def evaluate(cfg: DictConfig) -> dict:
     """Lets the probes of its data and of its study measure every run of the composed study; returns what
     results/studies/<study>.json holds: the runs, means and spreads over seeds, and what became of the study's claims.
 
-    A run that diverged is measured by nothing. Raises Refusal when a run has neither finished nor diverged.
+    A run that diverged is measured by nothing. Neither is one that cannot be evaluated, which is named on standard
+    error and in the results. Raises Refusal when a run has neither finished nor diverged, or none can be evaluated.
     """
     from tqdm import tqdm
 
-    from pipeline.exhibits.claims import check
+    from pipeline.exhibits.claims import check, claims_of
     from pipeline.exhibits.comparison import as_text
     from pipeline.exhibits.groups import groups_of
     from pipeline.files.whole import write_atomically, write_json
@@ -39,10 +41,19 @@ def evaluate(cfg: DictConfig) -> dict:
     for run_cfg, *_ in found:
         chosen |= {name: choice for name, choice in probes_of(run_cfg).items() if name not in chosen}
     measures = measures_of((name, make_probe(name, choice)) for name, choice in chosen.items())
+    claims = claims_of(cfg.study.name, plain(cfg.study.get("claims")), measures)
     named = list(zip(found, labels([run_cfg for run_cfg, *_ in found]), strict=True))
-    runs = [evaluate_run(*one, *names) for one, names in tqdm(named, desc="evaluate", unit="run", disable=None)]
-    groups = groups_of(runs)
-    study = cfg.study
+    study, results = cfg.study, Path(cfg.paths.results)
+    for kind in ("metrics", "curves", "studies"):  # before the work, not after it
+        (results / kind).mkdir(parents=True, exist_ok=True)
+    runs = [evaluated(*one, *names) for one, names in tqdm(named, desc="evaluate", unit="run", disable=None)]
+    measured = [run for run in runs if run["status"] != "failed"]
+    failed = [run for run in runs if run["status"] == "failed"]
+    if not measured:
+        raise Refusal(f"no run of study={study.name} can be evaluated: {failed[0]['directory']}: {failed[0]['reason']}")
+    for run in failed:
+        print(f"warning: {run['directory']} was not evaluated: {run['reason']}", file=sys.stderr)
+    groups = groups_of(measured)
     result = {
         "study": study.name,
         "scale": cfg.scale.name,
@@ -53,16 +64,19 @@ def evaluate(cfg: DictConfig) -> dict:
         "measures": {name: measure._asdict() for name, measure in measures.items()},
         "runs": runs,
         "groups": groups,
-        "claims": [check(claim, groups, measures) for claim in plain(study.get("claims")) or []],
+        "claims": [check(claim, groups, measures) for claim in claims],
         "published": plain(study.get("published")),
     }
-    results = Path(cfg.paths.results)
-    ranks = {group["label"]: group["measured"].get(group["ranked_by"], {}).get("mean") for group in groups}
+    ranks = {
+        group["label"]: group["measured"].get(group["ranked_by"], {}).get("mean")
+        for group in groups
+        if group["ranked_by"] not in group["doubts"]
+    }
     write_json(
         results / "metrics" / f"{study.name}.json",
         {label: mean for label, mean in ranks.items() if mean is not None},
     )
-    write_atomically(results / "curves" / f"{study.name}.csv", curves(runs))
+    write_atomically(results / "curves" / f"{study.name}.csv", curves(measured))
     write_json(results / "studies" / f"{study.name}.json", result)
     print(as_text(result))
     return result
@@ -96,19 +110,42 @@ def plain(node):
     return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
 
 
+def evaluated(cfg: DictConfig, data: "Data", run: "RunDirectory", label: str, data_label: str) -> dict:
+    """evaluate_run, or the reason why it cannot be done."""
+    try:
+        return evaluate_run(cfg, data, run, label, data_label)
+    except (Refusal, OSError) as error:
+        facts = run.facts
+        return {
+            "name": facts["name"],
+            "directory": str(run.path),
+            "hash": facts["hash"],
+            "seed": facts["seed"],
+            "label": label,
+            "data": data_label,
+            "status": "failed",
+            "reason": str(refused(error)),
+            "steps": None,
+            "targets": None,
+            "seconds": None,
+            "probes": {},
+            "measured": {},
+            "doubts": {},
+        }
+
+
 def evaluate_run(cfg: DictConfig, data: "Data", run: "RunDirectory", label: str, data_label: str) -> dict:
     """What results/studies/<study>.json holds of a run."""
     import torch
 
     from pipeline.exhibits.numbers import known
-    from pipeline.files.whole import read_lines
     from pipeline.probes.probe import make_probe
     from pipeline.runs.building import load_network
     from pipeline.runs.identity import size
 
     torch.set_num_threads(cfg.trainer.threads)
     facts = run.facts
-    last = (read_lines(run.metrics) or [None])[-1]
+    last = (run.records() or [None])[-1]
     diverged = facts["status"] == "diverged"
     result = {
         "name": facts["name"],
@@ -132,6 +169,7 @@ def evaluate_run(cfg: DictConfig, data: "Data", run: "RunDirectory", label: str,
         "reached": facts.get("reached"),
         "probes": {},
         "measured": {},
+        "doubts": {},
     }
     network = None if diverged else load_network(run, data)
     for name, choice in probes_of(cfg).items():
@@ -140,6 +178,7 @@ def evaluate_run(cfg: DictConfig, data: "Data", run: "RunDirectory", label: str,
             result["measured"] |= dict.fromkeys(probe.measures)
         elif probe.fits(network, data):
             one = result["probes"][name] = probe.measure(network, data, facts["seed"])
+            result["doubts"] |= one.get("doubts", {})
             for measure in probe.measures:
                 result["measured"][measure] = one[measure] if known(one.get(measure)) else None
     return result
@@ -147,13 +186,13 @@ def evaluate_run(cfg: DictConfig, data: "Data", run: "RunDirectory", label: str,
 
 def curves(runs: list[dict]) -> str:
     """Validation losses of every run as CSV: run, targets asked until then, loss."""
-    from pipeline.files.whole import read_lines
+    from pipeline.runs.directory import RunDirectory
 
     text = io.StringIO()
     table = csv.writer(text)
     table.writerow(["run", "targets", "loss"])
     for run in runs:
-        for record in read_lines(Path(run["directory"]) / "metrics.jsonl"):
+        for record in RunDirectory(run["directory"]).records():
             if "validation" in record:
                 table.writerow([f"{run['label']} s{run['seed']}", record["targets"], record["validation"]])
     return text.getvalue()

@@ -4,7 +4,6 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from pipeline.command.refusal import Refusal
 from pipeline.command.verb import verb
 
 
@@ -14,10 +13,7 @@ def fetch(cfg: DictConfig) -> None:
     from pipeline.corpora.corpus import corpus_of
 
     mirror = Path(cfg.paths.mirror) if cfg.paths.mirror else None
-    try:
-        sources.fetch(corpus_of(cfg.data), Path(cfg.paths.raw), mirror)
-    except OSError as error:  # a full disk, a folder that cannot be written
-        raise Refusal(str(error)) from error
+    sources.fetch(corpus_of(cfg.data), Path(cfg.paths.raw), mirror)
 
 
 main = verb(fetch)

@@ -4,19 +4,16 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from pipeline.command.refusal import Refusal
 from pipeline.command.verb import verb
 
 
 def prepare(cfg: DictConfig) -> None:
-    """Makes <data.prepared> from <paths.raw>/<data.name>. Refusal: nothing fetched, an empty or too short corpus."""
+    """Makes <data.prepared> from <paths.raw>/<data.name>. Raises Refusal where nothing was
+    fetched, or what was is damaged, is no text, or holds nothing to learn."""
     from pipeline.corpora import preparation
     from pipeline.corpora.corpus import corpus_of
 
-    try:
-        preparation.prepare(corpus_of(cfg.data), Path(cfg.paths.raw))
-    except OSError as error:  # a full disk, a missing file
-        raise Refusal(str(error)) from error
+    preparation.prepare(corpus_of(cfg.data), Path(cfg.paths.raw))
 
 
 main = verb(prepare)

@@ -1,7 +1,6 @@
 """Writes one static page from every results/studies/<study>.json and the runs they name:
 `python -m pipeline.report`."""
 
-import json
 from pathlib import Path
 
 from omegaconf import DictConfig
@@ -9,16 +8,17 @@ from omegaconf import DictConfig
 from pipeline.command.refusal import Refusal
 from pipeline.command.verb import verb
 from pipeline.exhibits import gallery, numbers
-from pipeline.exhibits.comparison import columns, compare, measures_in, published_pairs
+from pipeline.exhibits.claims import compared, evidence
+from pipeline.exhibits.comparison import columns, compare, doubts, measures_in, published_pairs
 from pipeline.exhibits.curves import MOST_CURVES, curves
 from pipeline.exhibits.exhibit import Exhibit, Measure
+from pipeline.exhibits.results import Study
 from pipeline.exhibits.versus import VERSUS
-from pipeline.files.whole import read_lines, write_atomically
+from pipeline.files.whole import read_json, write_atomically
 from pipeline.probes.probe import make_probe
+from pipeline.runs.directory import RunDirectory
 
 TEMPLATES = Path(__file__).parent / "exhibits" / "page"
-OF_STUDY = {"study", "scale", "question", "probes", "measures", "runs", "groups"}
-OF_GROUP = {"size", "units", "ranked_by", "measured"}
 
 
 def report(cfg: DictConfig) -> None:
@@ -32,8 +32,8 @@ def write_report(results: Path) -> Path:
     directories.
 
     The page holds its style and figures; it needs no network and no other file. What a run's directory lacks is said
-    on the page. Raises Refusal if there are no results, a file is not as evaluate writes it, or a probe that it names
-    is gone.
+    on the page. Raises Refusal if there are no results, a file is not as evaluate or train writes it, or a probe that
+    it names is gone.
     """
     import jinja2
 
@@ -47,45 +47,63 @@ def write_report(results: Path) -> Path:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    templates.filters |= {name: getattr(numbers, name) for name in ("written", "spread", "difference", "count")}
+    templates.filters |= {
+        name: getattr(numbers, name) for name in ("written", "spread", "share", "difference", "count")
+    }
+    templates.filters |= {"compared": compared, "evidence": evidence}
+    templates.globals["DOUBT"] = numbers.DOUBT
     page = results / "report" / "index.html"
     write_atomically(page, templates.get_template("index.html").render(studies=studies))
     return page
 
 
 def read_study(path: Path) -> dict:
-    """The study that evaluate wrote to `path`, and its probes. Raises Refusal if it is not one, or a probe is gone."""
-    again = f"write it again with `python -m pipeline.evaluate study={path.stem}`"
-    try:
-        study = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise Refusal(f"{path} is not JSON ({error}): {again}") from None
-    missing = OF_STUDY - set(study)
-    if not missing:
-        missing = {key for group in study["groups"] for key in OF_GROUP - set(group)}
-    if missing:
-        raise Refusal(
-            f"{path} is not the result of a study, it lacks {', '.join(sorted(missing))}: {again} or move it away"
-        )
+    """The study that evaluate wrote to `path`, with its probes and the place to mend it. Raises Refusal if it is not
+    one, or a probe is gone."""
+    again = f"write it again with `python -m pipeline.evaluate study={path.stem}`, or move it away"
+    study = read_json(path, again, Study)
+    why = contradiction(study)
+    if why is not None:
+        raise Refusal(f"{path} is damaged ({why}): {again}")
     try:
         study["made"] = {name: make_probe(name, choice) for name, choice in study["probes"].items()}
     except Refusal as refusal:
         raise Refusal(f"{path}: {refusal}: {again}") from None
-    return study
+    return study | {"path": path, "again": again}
+
+
+def contradiction(study: dict) -> str | None:
+    """What one part of a study says of another and does not hold."""
+    evaluated = {run["hash"] for run in study["runs"] if run["status"] != "failed"}
+    for group in study["groups"]:
+        measures = {*group["measured"], *{group["ranked_by"]} - {None}}
+        for name in measures - set(study["measures"]):
+            return f"{group['label']} has {name}, which is none of its measures"
+        for name in set(group["measured"]) - set(group["by_seed"]):
+            return f"by_seed of {group['label']} lacks {name}"
+        if group["hash"] not in evaluated:
+            return f"{group['label']} has no run"
+    return None
+
+
+def read_run(run: dict) -> dict:
+    """A study's run with what its directory holds. Nothing of one that was not evaluated: its files may be why."""
+    directory = RunDirectory(run["directory"])
+    if run["status"] == "failed":
+        about = directory.legible_facts
+        return run | {"metrics": [], "moments": [], "about": about and about | {"status": "not evaluated"}}
+    moments = gallery.moments(directory.written())
+    return run | {"metrics": directory.records(), "moments": moments, "about": directory.facts}
 
 
 def present(study: dict) -> dict:
     """What the template shows of a study: the study, with tables and exhibits, and the records of each run with it."""
     measures = measures_in(study)
-    for run in study["runs"]:
-        directory = Path(run["directory"])
-        run["metrics"] = read_lines(directory / "metrics.jsonl")
-        run["moments"] = gallery.moments(read_lines(directory / "samples.jsonl"))
-        about = directory / "run.json"
-        run["about"] = json.loads(about.read_text(encoding="utf-8")) if about.is_file() else {}
+    study = study | {"runs": [read_run(run) for run in study["runs"]]}
+    evaluated = [run for run in study["runs"] if run["status"] != "failed"]
     rows = []
     for group in study["groups"]:
-        runs = sorted((run for run in study["runs"] if run["hash"] == group["hash"]), key=lambda run: run["seed"])
+        runs = sorted((run for run in evaluated if run["hash"] == group["hash"]), key=lambda run: run["seed"])
         seconds = sum(run["seconds"] or 0 for run in runs) / len(runs)
         rows.append(group | {"study": study["study"], "runs": runs, "seconds": seconds})
     sections = compare(rows, measures)
@@ -94,25 +112,39 @@ def present(study: dict) -> dict:
             row["name"] = row["label"].removeprefix(row["data"] + " ") if len(sections) > 1 else row["label"]
             for place, run in enumerate(row["runs"]):
                 run["open"] = place == 0 and (len(rows) <= MOST_CURVES or row["best"])
-    heads, published = columns(sections, measures), study.get("published")
+    heads, published = columns(sections, measures), study["published"] and {"note": None} | study["published"]
     return study | {
         "sections": sections,
         "measures": measures,
         "columns": heads,
+        "doubts": doubts((row for section in sections for row in section["rows"]), heads),
         "curves": curves(study["study"], sections),
-        "exhibits": [*versus(study, sections, measures), *shown(study["made"], sections)],
-        "pairs": published_pairs(study, measures) if published else [],
+        "exhibits": [*left_out(study["runs"]), *versus(study, sections, measures), *shown(study, sections)],
+        "published": published,
+        "pairs": published_pairs(study, measures, heads) if published else [],
         "published_in": published and heads.get(published["measure"], published["measure"]),
-        "claims": study.get("claims") or [],
+        "claims": study["claims"] or [],
         "stories": [
             gallery.story(row, run, measures) for section in sections for row in section["rows"] for run in row["runs"]
         ],
     }
 
 
+def left_out(runs: list[dict]) -> list[Exhibit]:
+    """The runs that were not evaluated, with their reasons, if there are any."""
+    from markupsafe import Markup
+
+    failed = [run for run in runs if run["status"] == "failed"]
+    if not failed:
+        return []
+    lines = (Markup("<li>{}, seed {}: {}</li>\n").format(run["label"], run["seed"], run["reason"]) for run in failed)
+    about = "They count nowhere on this page. Once they are mended, evaluate the study again."
+    return [Exhibit("Runs that were not evaluated", about, Markup("<ul>\n{}</ul>").format(Markup("").join(lines)))]
+
+
 def versus(study: dict, sections: list[dict], measures: dict[str, Measure]) -> list[Exhibit]:
     """What the study's models are drawn against, if it says so: an exhibit for each section."""
-    if not study.get("versus"):
+    if not study["versus"]:
         return []
     if study["versus"] not in VERSUS:
         raise Refusal(f"study {study['study']}: study.versus={study['versus']}: take one of {', '.join(VERSUS)}")
@@ -120,15 +152,20 @@ def versus(study: dict, sections: list[dict], measures: dict[str, Measure]) -> l
     return [exhibit for exhibit in drawn if exhibit is not None]
 
 
-def shown(probes: dict, sections: list[dict]) -> list[Exhibit]:
-    """What the probes show of the runs in which they found something."""
+def shown(study: dict, sections: list[dict]) -> list[Exhibit]:
+    """What the study's probes show of the runs in which they found something. Raises Refusal where it is not what they
+    find."""
     exhibits = []
-    for name, probe in probes.items():
+    for name, probe in study["made"].items():
         rows = []
         for row in (row for section in sections for row in section["rows"]):
             found = [run | {"found": run["probes"][name]} for run in row["runs"] if name in run["probes"]]
             rows += [row | {"runs": found}] if found else []
-        exhibits += probe.show(rows) if rows else []
+        try:
+            exhibits += probe.show(rows) if rows else []
+        except (KeyError, TypeError) as error:  # each probe alone knows the form of what it finds
+            why = f"probe {name} cannot show it, {type(error).__name__} {error}"
+            raise Refusal(f"{study['path']} is damaged ({why}): {study['again']}") from error
     return exhibits
 
 

@@ -4,7 +4,7 @@ python -m pipeline.sample run=NAME [prompt=TEXT] [length=500] [temperature=0.7] 
 
 run          a run's directory, or a part of its name that only one run has; default: the run trained last
 prompt       of a text: read first and printed; symbols that the run's vocabulary lacks are read as unknown, with a
-             warning; empty: the text starts as after a line break; of any length
+             warning, as are bytes that are no UTF-8; empty: the text starts as after a line break; of any length
 length       symbols to write, or steps to forecast, from 0
 temperature  0: always the most likely symbol; below 1: safer than the model's own distribution; 1: as it is; above:
              wilder
@@ -16,6 +16,7 @@ import sys
 from pathlib import Path
 
 from pipeline.command.refusal import Refusal
+from pipeline.command.terminal import legible, replace_what_cannot_be_shown
 
 DEFAULTS = {"run": "", "prompt": "", "length": 500, "temperature": 0.7, "seed": 0, "runs": "runs"}
 
@@ -34,10 +35,13 @@ def sample(run: str, prompt: str, length: int, temperature: float, seed: int, ru
         raise Refusal(
             f"temperature={temperature}: take a number from 0 (0: the likeliest, 1: the model's own distribution)"
         )
+    if not 0 <= seed < 2**32:
+        raise Refusal(f"seed={seed}: take a whole number from 0, below {2**32:,}")
     directory = RunDirectory(find_run(run, Path(runs)))
     cfg = directory.config()
     torch.set_num_threads(cfg.trainer.threads)
     data = load_data(cfg.data)
+    prompt = legible(prompt)
     warning = data.check_prompt(prompt)
     network = load_network(directory, data)
     if warning:
@@ -54,7 +58,7 @@ def find_run(run: str, runs: Path) -> Path:
     if run and (Path(run) / "run.json").exists():
         return Path(run)
     paths = sorted(
-        (file.parent for file in runs.glob("*/*/run.json")), key=lambda path: (path / "run.json").stat().st_mtime
+        (file.parent for file in runs.glob("*/[!.]*/run.json")), key=lambda path: (path / "run.json").stat().st_mtime
     )
     meant = [path for path in paths if run in str(path)]
     if not paths:
@@ -88,12 +92,15 @@ def main() -> None:
     if {"-h", "--help"} & set(sys.argv[1:]):
         print(__doc__.strip())
         return
+    replace_what_cannot_be_shown()
     try:
         sample(**read_arguments(sys.argv[1:]))
-    except Refusal as refusal:
-        sys.exit(f"error: {refusal}")
     except (KeyboardInterrupt, BrokenPipeError):
         sys.exit(130)
+    except (Refusal, OSError) as error:
+        from pipeline.command.verb import refused
+
+        sys.exit(f"error: {refused(error)}")
 
 
 if __name__ == "__main__":

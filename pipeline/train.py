@@ -9,14 +9,15 @@ import math
 from omegaconf import DictConfig
 
 from pipeline.command.refusal import Refusal
-from pipeline.command.verb import in_sweep, verb
+from pipeline.command.verb import end_if_interrupted, in_sweep, verb
 
 
 def train(cfg: DictConfig) -> float:
     """Trains the composed run and returns its best validation loss; infinity for a run of a sweep that diverges."""
-    refuse_sweeps(cfg)
+    refuse_study(cfg)
     from pipeline.runs.session import Diverged, train_run
 
+    end_if_interrupted()
     try:
         return train_run(cfg)
     except Diverged as reason:  # by itself the run ends with it as an error; in a sweep it is a result like others
@@ -26,22 +27,16 @@ def train(cfg: DictConfig) -> float:
         return math.inf
 
 
-def refuse_sweeps(cfg: DictConfig) -> None:
-    """Refusal: a sweep where one run is asked for, or of runs that each need several processes."""
-    sweep = in_sweep()
-    if "question" in cfg.study and not sweep:
+def refuse_study(cfg: DictConfig) -> None:
+    """Refusal: a study where one run is asked for."""
+    if "question" in cfg.study and not in_sweep():
         raise Refusal(
             f"study={cfg.study.name} is a sweep of several runs: "
             f"add -m (python -m pipeline.train -m study={cfg.study.name})"
         )
-    if sweep and cfg.trainer.devices * cfg.trainer.nodes > 1:
-        raise Refusal(
-            f"trainer.devices={cfg.trainer.devices} x nodes={cfg.trainer.nodes} in a multirun: one process group "
-            "trains one configuration; leave out -m, or sweep with devices=1"
-        )
 
 
-main = verb(train)
+main = verb(train, sweeps=True)
 
 if __name__ == "__main__":
     main()

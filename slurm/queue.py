@@ -6,7 +6,6 @@ and their logs.
 
 import contextlib
 import io
-import json
 import os
 import shutil
 import subprocess
@@ -17,7 +16,7 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from pipeline.command.refusal import Refusal
-from pipeline.files.whole import write_json
+from pipeline.files.whole import read_json, write_json
 from pipeline.runs.directory import RunDirectory
 
 # Lines of a log that say nothing of the run.
@@ -62,9 +61,9 @@ def trainable(cfg: DictConfig) -> Path:
     from pipeline.datasets.data import load_data
     from pipeline.runs.identity import identify
     from pipeline.runs.settling import build, settle
-    from pipeline.train import refuse_sweeps
+    from pipeline.train import refuse_study
 
-    refuse_sweeps(cfg)
+    refuse_study(cfg)
     data = load_data(cfg.data)
     settled = settle(cfg, data)
     build(settled.model, data)
@@ -130,9 +129,11 @@ def submit(
 
 
 def submitted(folder: Path) -> list[Job]:
-    """All jobs that the folder knows of, the newest last."""
-    files = sorted(folder.glob("[0-9]*.json"), key=lambda file: int(file.stem))
-    return [Job(id, Path(run), folder) for file in files for id, run in json.loads(file.read_text()).items()]
+    """All jobs that the folder knows of, the newest last. Refusal: a file of the folder is damaged."""
+    files = sorted((file for file in folder.glob("*.json") if file.stem.isdecimal()), key=lambda file: int(file.stem))
+    mend = "move it away, and look for its jobs with squeue"
+    kept = [read_json(file, mend, dict[str, str]) for file in files]
+    return [Job(id, Path(run), folder) for jobs in kept for id, run in jobs.items()]
 
 
 @dataclass(frozen=True)

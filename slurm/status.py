@@ -49,12 +49,11 @@ def runs_of_study(cfg: DictConfig) -> list[Path]:
 
 def row(run: Path, job: "Job | None", places: dict) -> tuple[str, str, str, "Job | None"]:
     """A run's name, its state in a word, what there is to say of it, and its last job."""
-    from pipeline.files.whole import read_lines
     from pipeline.runs.directory import RunDirectory
 
     directory = RunDirectory(run)
     facts = directory.facts
-    records = read_lines(directory.metrics)
+    records = directory.records()
     known = facts.get("status")
     reached = f"step {records[-1]['step']:,}" if records else "no step yet"
     place = places.get(job.id) if job else None

@@ -25,7 +25,7 @@ def submit(cfg: DictConfig) -> None:
     there = [job for job in queue.submitted(kept) if job.run == run and job.id in places]
     if there:
         raise Refusal(f"{run} is in SLURM's queue already: job {there[0].id}, {places[there[0].id].state}")
-    if queue.outcome(run) is not None and not cfg.fresh:
+    if not cfg.fresh and queue.outcome(run) is not None:
         raise Refusal(f"{run} has ended already: fresh=true starts it over")
     warning = scheduler.refuse_shared_sqlite(cfg.tracking.uri)
     if warning:

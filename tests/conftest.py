@@ -16,7 +16,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
-from pipeline.command.verb import CONF
+from pipeline.command.settings import CONF, check
 from pipeline.recurrence import native
 
 ROOT = CONF.parent
@@ -37,10 +37,12 @@ def words(count: int, seed: int = 0) -> str:
 
 
 def composed(*overrides: str):
-    """The configuration that `python -m pipeline.train OVERRIDES` runs with."""
+    """The configuration that `python -m pipeline.train OVERRIDES` runs with, checked as it does."""
     GlobalHydra.instance().clear()
     with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
-        return compose("config", overrides=list(overrides))
+        cfg = compose("config", overrides=list(overrides))
+    check(cfg)
+    return cfg
 
 
 def prepared_text(folder: Path, text: str, name: str = "text") -> list[str]:

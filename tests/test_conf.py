@@ -6,7 +6,7 @@ import torch
 import yaml
 from hydra.utils import get_class
 
-from pipeline.command.verb import CONF
+from pipeline.command.settings import CONF
 from pipeline.datasets.data import load_data
 from pipeline.files.whole import read_lines
 from pipeline.probes.probe import Probe, make_probe

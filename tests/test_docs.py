@@ -14,7 +14,7 @@ import pytest
 import torch
 import yaml
 
-from pipeline.command.verb import CONF
+from pipeline.command.settings import CONF
 from pipeline.datasets.data import load_data
 from pipeline.datasets.space import Reals, Symbols
 from pipeline.files.whole import read_lines
@@ -319,4 +319,5 @@ def test_settings_exist():
     known = every_setting()
     for page in PAGES:
         for name in re.findall(SETTING, page.read_text()):
-            assert name in known or name.startswith(("model.cell.", "data.prompts")), f"{page.name}: {name}"
+            of_parts = name.startswith(("model.cell.", "data.prompts", "data.probes."))
+            assert name in known or of_parts, f"{page.name}: {name}"

@@ -4,6 +4,7 @@ import csv
 import json
 import math
 import re
+import shutil
 import statistics
 
 import numpy as np
@@ -11,7 +12,9 @@ import pytest
 import torch
 
 from pipeline.datasets.data import load_data
+from pipeline.evaluate import evaluate_run
 from pipeline.files.whole import read_lines
+from pipeline.probes.prediction import Prediction
 from pipeline.runs.building import load_network
 from pipeline.runs.directory import RunDirectory
 from tests.conftest import composed, prepared_text, words
@@ -83,6 +86,18 @@ def test_groups_hold_mean_and_sample_deviation_over_seeds(study):
             "mean": pytest.approx(sum(losses) / 2),
             "std": pytest.approx(statistics.stdev(losses)),
         }
+        assert group["by_seed"]["nats"] == {str(seed): loss for seed, loss in enumerate(losses)}
+
+
+def test_what_a_probe_doubts_of_a_run_is_kept_with_it(study, monkeypatch):
+    _, overrides, result, _ = study
+    found = {"nats": 1.5, "bits": 2.0, "doubts": {"nats": "moves by 0.2"}}
+    monkeypatch.setattr(Prediction, "measure", lambda self, network, data, seed: found)
+    cfg, run = composed(*overrides), RunDirectory(result["runs"][0]["directory"])
+    evaluated = evaluate_run(cfg, load_data(cfg.data), run, "rnn", "text")
+    assert evaluated["doubts"] == {"nats": "moves by 0.2"} and evaluated["measured"]["nats"] == 1.5
+    found.pop("doubts")
+    assert evaluate_run(cfg, load_data(cfg.data), run, "rnn", "text")["doubts"] == {}
 
 
 def test_completions_go_on_from_the_prompts_of_the_data(study):
@@ -236,3 +251,40 @@ def test_a_study_may_ask_more_than_its_data(tmp_path):
         assert found["bound"] == math.log2(int(run["size"])) and found["message"] == 1
         assert run["measured"]["carried"] == found["carried"] <= found["bound"]
     assert "bits carried" in out
+
+
+def test_a_run_that_cannot_be_evaluated_costs_no_other_its_results(study, tmp_path):
+    folder, overrides, _, _ = study
+    shutil.copytree(folder / "runs", tmp_path / "runs")
+    places = [f"paths.runs={tmp_path}/runs", f"paths.results={tmp_path}/results"]
+    runs = [RunDirectory(path) for path in sorted(tmp_path.glob("runs/*/text-gru-*"))]
+    runs[0].best.write_bytes(bytes(1000))
+    code, out, err = finish(command(*overrides, "model=gru", *places, verb="evaluate"))
+    [warning] = [line for line in err.splitlines() if not line.startswith("evaluate:")]
+    reason = f"{runs[0].best} is damaged (torch cannot read it, UnpicklingError): train the run again with fresh=true"
+    assert (code, warning) == (0, f"warning: {runs[0].path} was not evaluated: {reason}")
+    result = json.loads((tmp_path / "results" / "studies" / "architectures.json").read_text())
+    assert [(run["status"], run.get("reason")) for run in result["runs"]] == [("failed", reason), ("finished", None)]
+    assert result["runs"][0]["measured"] == {} and result["runs"][1]["measured"]["nats"] > 0
+    [group] = result["groups"]
+    assert (group["seeds"], group["diverged"], group["measured"]["nats"]["std"]) == ([1], 0, None)
+    rows = csv.DictReader((tmp_path / "results" / "curves" / "architectures.csv").open())
+    assert {row["run"] for row in rows} == {"gru 1x16 s1"}
+    code, out, err = finish(command(*places, verb="report"))
+    page = (tmp_path / "results" / "report" / "index.html").read_text()
+    assert code == 0 and "Runs that were not evaluated" in page and str(runs[0].best) in page, err
+
+    runs[1].metrics.write_text("noise\n")
+    before = {path: path.read_bytes() for path in tmp_path.glob("results/*/*")}
+    code, out, err = finish(command(*overrides, "model=gru", *places, verb="evaluate"))
+    assert code == 1 and err.splitlines()[-1].startswith(
+        f"error: no run of study=architectures can be evaluated: {runs[0].path}: "
+    )
+    assert {path: path.read_bytes() for path in tmp_path.glob("results/*/*")} == before
+
+
+def test_what_cannot_take_the_results_is_refused_before_the_work(study, tmp_path):
+    folder, overrides, _, _ = study
+    (tmp_path / "file").touch()
+    code, out, err = finish(command(*overrides, "model=gru", f"paths.results={tmp_path}/file", verb="evaluate"))
+    assert (code, err) == (1, f"error: {tmp_path}/file/metrics: Not a directory\n")

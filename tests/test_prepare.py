@@ -51,3 +51,5 @@ def test_every_corpus_composes_and_lists_its_originals(name):
     corpus = corpus_of(data)
     assert isinstance(corpus, Corpus) and corpus.folder == name and corpus.originals()
     assert data.prepared == f"data/prepared/{name}/characters-80-10-10"
+    assert (ROOT / f"conf/data/{corpus.words().split()[0].removeprefix('data=')}.yaml").exists()
+    assert corpus.words() == f"data={name}" + " data.path=x" * (name == "text")  # what is usual is not said

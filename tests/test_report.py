@@ -94,6 +94,8 @@ def make_study(root, name, cells, seeds=(0,), published=None, scale="laptop", st
                         "hash": common["hash"],
                         "seed": seed,
                         "status": "finished",
+                        "validation": loss + 0.08,
+                        "process": 1,
                         "mlflow_run_id": "0" * 32,
                         "created": "2026-11-03T10:00:00+00:00",
                         "units": CHARS,
@@ -138,6 +140,7 @@ def make_study(root, name, cells, seeds=(0,), published=None, scale="laptop", st
                         "rmse": None,
                         "right": 0.5 - loss / 10,
                     },
+                    "doubts": {},
                 }
             )
 
@@ -153,6 +156,14 @@ def make_study(root, name, cells, seeds=(0,), published=None, scale="laptop", st
                 "measured": {
                     key: summary([run["measured"][key] for run in of_group]) for key in ("nats", "bits", "right")
                 },
+                "by_seed": {
+                    "validation_loss": {str(run["seed"]): run["validation_loss"] for run in of_group},
+                    **{
+                        key: {str(run["seed"]): run["measured"][key] for run in of_group}
+                        for key in ("nats", "bits", "right")
+                    },
+                },
+                "doubts": {},
                 "validation_loss": summary([run["validation_loss"] for run in of_group]),
                 "targets_per_second": summary([run["targets_per_second"] for run in of_group]),
                 "diverged": 0,
@@ -550,8 +561,83 @@ def test_no_results_name_the_command_that_makes_them(tmp_path):
 def test_a_file_that_is_no_study_is_refused_in_a_line(tmp_path, text):
     (tmp_path / "studies").mkdir()
     (tmp_path / "studies" / "mine.json").write_text(text)
-    with pytest.raises(Refusal, match=r"mine\.json is not .*evaluate study=mine`[^\n]*$"):
+    with pytest.raises(Refusal, match=r"mine\.json is damaged .*evaluate study=mine`[^\n]*$"):
         write_report(tmp_path)
+
+
+DAMAGES = {
+    "null": lambda study: None,
+    "numbers for what is more": lambda study: study | {"runs": 3, "groups": []},
+    "a run without a name": lambda study: study | {"runs": [{}]},
+    "a measure that is not described": lambda study: study | {"measures": {}},
+    "a group without its seeds": lambda study: study | {"groups": [study["groups"][0] | {"by_seed": {}}]},
+    "a group without runs": lambda study: study | {"runs": []},
+    "what no probe finds": lambda study: (
+        study | {"runs": [run | {"probes": {"completions": {}}} for run in study["runs"]]}
+    ),
+    "half of it": lambda study: "half",
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+def test_a_damaged_study_among_others_is_named_and_the_old_page_stays(tmp_path, damage):
+    for name in ("a", "b", "c"):
+        study = make_study(tmp_path, name, [("linux", "rnn", 1, 8, 1.2)])
+    page = write_report(tmp_path / "results").read_bytes()
+    path = tmp_path / "results" / "studies" / "b.json"
+    path.write_text(json.dumps(damage(json.loads(path.read_text()))))
+    if damage(study) == "half":
+        path.write_text(json.dumps(study)[:999])
+    with pytest.raises(Refusal) as refusal:
+        write_report(tmp_path / "results")
+    said = str(refusal.value)
+    assert said.startswith(f"{path} is damaged (") and "\n" not in said
+    assert said.endswith("): write it again with `python -m pipeline.evaluate study=b`, or move it away")
+    assert (tmp_path / "results" / "report" / "index.html").read_bytes() == page
+
+
+@pytest.mark.parametrize(
+    "name, content",
+    [
+        ("run.json", "{bad"),
+        ("run.json", "{}"),
+        ("metrics.jsonl", '{"step": 1}\n'),
+        ("metrics.jsonl", "[]\n"),
+        ("samples.jsonl", '{"step": 1}\n'),
+    ],
+)
+def test_a_damaged_file_of_a_run_is_refused_in_a_line(tmp_path, name, content):
+    [run] = make_study(tmp_path, "lost", [("linux", "rnn", 1, 8, 1.2)])["runs"]
+    (tmp_path / "runs" / "lost" / run["name"] / name).write_text(content)
+    with pytest.raises(Refusal, match=rf"{re.escape(run['directory'])}/{name}.* is damaged \([^\n]*fresh=true$"):
+        write_report(tmp_path / "results")
+
+
+def test_a_run_that_was_not_evaluated_is_named_with_its_reason_and_counts_nowhere(tmp_path):
+    study = make_study(tmp_path, "lost", [("linux", "rnn", 1, 8, 1.2)], seeds=(0, 1))
+    run = study["runs"][1]
+    nothing = {"steps": None, "targets": None, "seconds": None, "measured": {}, "probes": {}}
+    reason = {"status": "failed", "reason": "best.ckpt is <damaged>"}
+    kept = {key: run[key] for key in ("name", "directory", "hash", "seed", "label", "data", "doubts")}
+    study["runs"][1] = kept | nothing | reason
+    (tmp_path / "results" / "studies" / "lost.json").write_text(json.dumps(study))
+    (tmp_path / "runs" / "lost" / run["name"] / "metrics.jsonl").write_text("noise\n")
+    root = read(tmp_path / "results")
+    lost = section(root, "lost")
+    assert next(lost.find("h3", id="lost-findings-1")).text == "Runs that were not evaluated"
+    assert [item.text for item in next(lost.find("div", class_="exhibit")).find("li")] == [
+        "rnn 1x8, seed 1: best.ckpt is <damaged>"
+    ]
+    assert len(list(lost.find("details", class_="run"))) == 2  # a story and completions of the other
+    (rows,) = table(next(root.find("footer")), "provenance")
+    assert [row[1] for row in rows] == ["finished", "not evaluated"]
+
+
+def test_published_numbers_need_no_note(tmp_path):
+    published = karpathy_table()
+    del published["note"]
+    make_study(tmp_path, "lost", [("linux", "lstm", 1, 64, 1.2)], published=published)
+    assert "Source: A paper & its table. In nats/char." in section(read(tmp_path / "results"), "lost").text
 
 
 def test_the_page_is_the_same_each_time_and_nothing_else_is_left(tmp_path):
@@ -563,36 +649,118 @@ def test_the_page_is_the_same_each_time_and_nothing_else_is_left(tmp_path):
 
 def test_claims_stand_with_their_evidence(tmp_path):
     study = make_study(tmp_path, "zoo", [("shakespeare", "lstm", 1, 8, 1.2), ("shakespeare", "gru", 1, 8, 1.1)])
+    judged = {
+        "source": "A <2015>",
+        "claim": "gates help",
+        "model": "lstm",
+        "than": "rnn",
+        "relation": "better",
+        "measure": "nats",
+        "difference": 0.1234,
+        "error": 0.01,
+        "seeds": 3,
+        "verdict": "holds",
+        "why": None,
+    }
+    nothing = {"measure": None, "difference": None, "error": None}
     study["claims"] = [
-        {
-            "source": "A <2015>",
-            "claim": "gates help",
-            "model": "lstm",
-            "than": "rnn",
-            "relation": "better",
-            "measure": "nats",
-            "difference": 0.1234,
-            "error": 0.01,
-            "verdict": "holds",
-        },
-        {
-            "source": "B",
-            "claim": "more gates hurt",
-            "model": "gru",
-            "than": "lstm",
-            "relation": "no_worse",
-            "measure": None,
-            "difference": None,
-            "error": None,
-            "verdict": "not tried",
-        },
+        judged,
+        judged | nothing | {"source": "B", "verdict": "not tried", "why": "no run of <rnn>"},
+        judged | {"relation": "no_worse", "margin": 0.02, "error": 0.2, "seeds": 2, "verdict": "undecided"},
+        judged | {"difference": None, "error": None, "verdict": "contradicted", "why": "lstm diverged on 3 of 3 seeds"},
     ]
     (tmp_path / "results" / "studies" / "zoo.json").write_text(json.dumps(study))
-    (rows,) = table(read(tmp_path / "results"), "claims")
+    root = read(tmp_path / "results")
+    (rows,) = table(root, "claims")
+    better = ["A <2015>", "gates help", "lstm better than rnn", "nats/char"]
     assert rows == [
-        ["A <2015>", "gates help", "lstm and rnn", "nats/char", "+0.123", "0.010", "holds"],
-        ["B", "more gates hurt", "gru and lstm", "—", "—", "—", "was not tried"],
+        [*better, "+0.123, 95% interval 0.113 to 0.133, 3 seeds", "holds"],
+        ["B", "gates help", "lstm better than rnn", "—", "no run of <rnn>", "was not tried"],
+        [
+            "A <2015>",
+            "gates help",
+            "lstm at most 0.020 worse than rnn",
+            "nats/char",
+            "+0.123, 95% interval −0.077 to 0.323, 2 seeds",
+            "is undecided",
+        ],
+        [*better, "3 seeds: lstm diverged on 3 of 3 seeds", "is contradicted"],
     ]
+    assert "by Student's t over the seeds" in section(root, "zoo").text
+
+
+# ---- what is in doubt, and what is of fewer seeds ----
+
+
+def doubtful(root, **changes):
+    """The section of a study of which the first model, the better one, is in doubt, with changes to its results."""
+    study = make_study(root, "odd", [("linux", "lstm", 1, 8, 1.1), ("linux", "gru", 1, 8, 1.5)], (0, 1))
+    for part in (study["groups"][0], *study["runs"][:2]):
+        part["doubts"] = {"nats": "moves by <0.21> nats"}
+    (root / "results" / "studies" / "odd.json").write_text(json.dumps(study | changes))
+    return section(read(root / "results"), "odd")
+
+
+def test_a_number_in_doubt_is_marked_never_best_and_explained(tmp_path):
+    odd = doubtful(tmp_path, versus="parameters")
+    (rows,) = table(odd, "comparison")
+    assert [row[0] for row in rows[1:]] == ["gru 1x8 best", "lstm 1x8"]
+    assert ["†" in cell for cell in rows[2]] == [place == 3 for place in range(len(rows[2]))]
+    assert re.fullmatch(r"1\.\d\d\d†", rows[2][3]) and "†" not in "".join(rows[1])
+    notes = [note.text for note in odd.find("p", class_="doubt")]
+    assert notes == ["† lstm 1x8, nats/char: moves by <0.21> nats"]
+    stories = [next(run.find("summary")).text for run in odd.find("details", class_="run")]
+    assert ["† nats/char after" in story for story in stories if "after" in story] == [False, False, True, True]
+    about = [text.text for text in odd.find("p", class_="about")]
+    assert "Mean over seeds. Left out, for their numbers are in doubt: lstm 1x8." in about
+    assert "lstm 1x8" not in next(odd.find("svg")).text and "gru 1x8" in next(odd.find("svg")).text
+
+
+def test_a_number_in_doubt_is_so_beside_published_ones(tmp_path):
+    rows = [{"data": "linux", "model": model, "size": "1x8", "value": 1.0} for model in ("lstm", "gru")]
+    odd = doubtful(tmp_path, published={"source": "S", "measure": "nats", "note": None, "rows": rows})
+    (rows,) = table(odd, "published")
+    assert [row[3].endswith("†") for row in rows] == [True, False]
+    notes = [note.text for note in odd.find("p", class_="doubt")]
+    assert notes == ["† lstm 1x8, nats/char: moves by <0.21> nats"] * 2
+
+
+def test_settings_in_doubt_are_in_no_figure(tmp_path):
+    study = make_study(tmp_path, "odd", [("linux", "lstm", 1, 8, 1.1), ("linux", "gru", 1, 8, 1.5)])
+    for place, part in enumerate((*study["groups"], *study["runs"])):
+        part["label"] = f"lstm taps={place % 2 + 3}"
+    study["groups"][0]["doubts"] = {"nats": "it moves"}
+    path = tmp_path / "results" / "studies" / "odd.json"
+    path.write_text(json.dumps(study | {"versus": "settings"}))
+    odd = section(read(tmp_path / "results"), "odd")
+    assert "whatever the other settings. Left out, for their numbers are in doubt: lstm taps=3." in odd.text
+    for part in study["groups"]:
+        part["doubts"] = {"nats": "it moves"}
+    path.write_text(json.dumps(study | {"versus": "settings"}))
+    assert "nats/char by settings" not in section(read(tmp_path / "results"), "odd").text
+
+
+def test_means_say_of_how_many_seeds_they_are(tmp_path):
+    cells = [("linux", "lstm", 1, 8, 1.1), ("linux", "gru", 1, 8, 1.5)]
+    study = make_study(tmp_path, "few", cells, (0, 1, 2))
+    lstm = study["groups"][0]
+    lstm["by_seed"]["nats"]["1"] = lstm["by_seed"]["validation_loss"]["1"] = None
+    lstm["diverged"] = 1
+    (tmp_path / "results" / "studies" / "few.json").write_text(json.dumps(study | {"versus": "parameters"}))
+    few = section(read(tmp_path / "results"), "few")
+    (rows,) = table(few, "comparison")
+    assert [row[0] for row in rows[1:]] == ["gru 1x8 best", "lstm 1x8 1 diverged"]
+    assert [place for place, cell in enumerate(rows[2]) if cell.endswith("(2 of 3)")] == [4, 10]
+    assert not any("(" in cell for cell in rows[1])
+    assert "Mean over seeds. Over those that did not diverge: lstm 1x8 (2 of 3)." in few.text
+
+
+def test_results_of_before_are_to_be_written_again(tmp_path):
+    study = make_study(tmp_path, "old", [("linux", "lstm", 1, 8, 1.1)])
+    del study["groups"][0]["by_seed"], study["groups"][0]["doubts"]
+    (tmp_path / "results" / "studies" / "old.json").write_text(json.dumps(study))
+    with pytest.raises(Refusal, match=r"it lacks groups.0.by_seed, groups.0.doubts\): write it again with `python"):
+        write_report(tmp_path / "results")
 
 
 # ---- other kinds of data than text ----
@@ -615,6 +783,7 @@ def make_series(root, name, rmse, data="sine"):
     for group in study["groups"]:
         values = [run["measured"]["rmse"] for run in study["runs"] if run["hash"] == group["hash"]]
         group["ranked_by"] = "rmse"
+        group["by_seed"]["rmse"] = dict(zip("01", values))
         group["measured"] = {"rmse": {"mean": statistics.fmean(values), "std": statistics.stdev(values)}}
     (root / "results" / "studies" / f"{name}.json").write_text(json.dumps(study))
     return study
@@ -693,7 +862,8 @@ def test_a_run_that_diverged_says_so_and_shows_no_number(tmp_path):
     run |= {"status": "diverged", "probes": {}, "measured": dict.fromkeys(MEASURES), "validation_loss": None}
     group |= {"measured": {"nats": {"mean": None, "std": None}}, "diverged": 1}
     group["validation_loss"] = {"mean": None, "std": None}
-    about = json.loads((tmp_path / "runs" / "lost" / run["name"] / "run.json").read_text()) | {"status": "diverged"}
+    about = json.loads((tmp_path / "runs" / "lost" / run["name"] / "run.json").read_text())
+    about |= {"status": "diverged", "reason": "the training loss is nan"}
     (tmp_path / "runs" / "lost" / run["name"] / "run.json").write_text(json.dumps(about))
     (tmp_path / "results" / "studies" / "lost.json").write_text(json.dumps(study))
     lost = section(read(tmp_path / "results"), "lost")

@@ -1,10 +1,14 @@
+import math
+import os
 import re
 import subprocess
 import sys
 
 import pytest
+import torch
 
 from pipeline.command.refusal import Refusal
+from pipeline.decoding.sampling import draw_symbols
 from pipeline.sample import find_run, read_arguments, sample
 from tests.conftest import ROOT, trained
 
@@ -48,6 +52,8 @@ def test_unknown_symbols_are_named_and_an_empty_or_long_prompt_works(run, capsys
         ({"length": -1}, "length=-1"),
         ({"temperature": -0.1}, "temperature=-0.1"),
         ({"temperature": float("nan")}, "temperature=nan"),
+        ({"seed": -1}, "seed=-1: take a whole number from 0"),
+        ({"seed": 2**70}, f"seed={2**70}: take"),
     ],
 )
 def test_nonsense_is_refused(run, given, message):
@@ -112,3 +118,69 @@ def test_on_the_command_line(run):
         and done.stderr.count("\n") == 1
     )
     assert "temperature" in said("--help").stdout
+
+
+class Fixed:
+    """A network that answers with the same logits whatever it has read."""
+
+    training, device = False, "cpu"
+
+    def __init__(self, *logits: float):
+        self.logits = torch.tensor(logits)
+
+    def eval(self):
+        return self
+
+    train = start = stepper = lambda self, *_: self
+
+    def __call__(self, read):
+        return self.logits
+
+
+@pytest.mark.parametrize("temperature", [5e-324, 1e-320, 1e-300, 1e-9])
+def test_a_temperature_next_to_0_takes_the_likeliest(temperature):
+    drawn = draw_symbols(Fixed(-1e30, 2.0, 3.0, -math.inf), [0], temperature, 50, torch.Generator().manual_seed(0))
+    assert set(drawn) == {2}
+
+
+def test_equal_symbols_are_drawn_at_every_temperature_and_a_high_one_knows_nothing():
+    for temperature in (5e-324, 1e-9, 1.0):
+        drawn = draw_symbols(Fixed(3.0, 3.0, 1e-9), [0], temperature, 400, torch.Generator().manual_seed(0))
+        assert {0, 1} <= set(drawn)
+    drawn = list(draw_symbols(Fixed(0.0, 700.0), [0], 1e308, 2000, torch.Generator().manual_seed(0)))
+    assert sum(drawn) == pytest.approx(1000, abs=100)
+
+
+def test_temperature_divides_the_logits():
+    drawn = list(draw_symbols(Fixed(0.0, 2.0), [0], 2.0, 20_000, torch.Generator().manual_seed(0)))
+    assert sum(drawn) / len(drawn) == pytest.approx(math.e / (1 + math.e), abs=0.01)
+
+
+def said(*words, **more):
+    return subprocess.run([sys.executable, "-m", "pipeline.sample", *words], cwd=ROOT, capture_output=True, **more)
+
+
+ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+
+
+@pytest.mark.parametrize("environment", [{}, {"PYTHONIOENCODING": "ascii"}, ASCII])
+def test_what_is_no_utf8_or_cannot_be_shown_is_replaced(run, environment):
+    done = said(f"run={run.path}".encode(), b"prompt=\xff\xce\xa9 the", b"length=3", env=os.environ | environment)
+    shown = "�Ω the" if not environment else "?? the"
+    assert done.returncode == 0 and done.stdout.decode().startswith(shown), done.stderr
+    assert b"warning: text has never seen " in done.stderr and done.stderr.count(b"\n") == 1
+
+
+def test_damaged_runs_are_refused_in_a_line(run, tmp_path):
+    (run.path / "run.json").write_text("{bad")
+    for words, message in (
+        ((f"runs={tmp_path}/runs",), f"error: {run.path}/run.json is damaged ("),
+        ((f"run={run.path}",), f"error: {run.path}/run.json is damaged ("),
+        ((f"run={'x' * 5000}",), "error: "),
+    ):
+        done = said(*words)
+        err = done.stderr.decode()
+        assert done.returncode == 1 and err.startswith(message) and err.count("\n") == 1, err
+    (run.path / "config.yaml").unlink()
+    with pytest.raises(Refusal, match=f"{run.path}/config.yaml is missing: train the run again with fresh=true"):
+        sample(**arguments(run))

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from pipeline.cells.cell import Cell, Product, State
+from pipeline.command.setting import Weight
 
 
 class LSTM(Cell):
@@ -14,7 +15,7 @@ class LSTM(Cell):
     forget_bias  added to f's bias at first (Jozefowicz et al. 2015: 1)
     """
 
-    def __init__(self, inputs: int, hidden: int, recurrent_bias: bool = False, forget_bias: float = 0.0):
+    def __init__(self, inputs: int, hidden: int, recurrent_bias: bool = False, forget_bias: Weight = 0.0):
         super().__init__(
             inputs,
             hidden,

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from pipeline.cells.cell import Cell, Product, State
+from pipeline.command.setting import Count
 
 
 class MultiplicativeRNN(Cell):
@@ -14,7 +15,7 @@ class MultiplicativeRNN(Cell):
     F (D + H) + H (F + D + 1) parameters.
     """
 
-    def __init__(self, inputs: int, hidden: int, recurrent_bias: bool = False, factors: int | None = None):
+    def __init__(self, inputs: int, hidden: int, recurrent_bias: bool = False, factors: Count | None = None):
         factors = factors or hidden
         super().__init__(
             inputs,

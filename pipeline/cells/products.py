@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 CAPABILITY = torch.backends.cpu.get_cpu_capability()
 WORTH = 2**20  # multiplications of one product from which oneDNN is faster: 50 x 128 x 192
+GATHERING = 20  # rows of a matrix that are gathered in the time of one column
 
 
 def served(first: Tensor, second: Tensor, count: int) -> bool:
@@ -49,10 +50,14 @@ def product(first: Tensor, second: Tensor, bias: Tensor | None = None) -> Tensor
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """W x + b for [..., D], or for symbols 0..D as rows of W's transpose (D: a zero input)."""
+    """W x + b for [..., D], or for symbols 0..D as columns of W (D: a zero input)."""
     if x.is_floating_point():
         return product(x.flatten(0, -2), weight, bias).unflatten(0, x.shape[:-1])
-    rows = F.pad(weight, (0, 1)).t().contiguous()  # gathering columns would cost twenty times as much
+    symbols = weight.shape[1]
+    if GATHERING * x.numel() < symbols:
+        columns = torch.where((x < symbols)[..., None], weight.t()[x.clamp(max=symbols - 1)], 0.0)
+        return columns if bias is None else columns + bias
+    rows = F.pad(weight, (0, 1)).t().contiguous()
     return F.embedding(x, rows if bias is None else rows + bias)
 
 

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.cells.cell import Cell, Product, State
+from pipeline.command.setting import Weight
 
 
 class TanhRNN(Cell):
@@ -36,7 +37,7 @@ class ReluRNN(TanhRNN):
 
     activation = staticmethod(torch.relu)
 
-    def __init__(self, inputs: int, hidden: int, recurrent_bias: bool = False, identity: float = 1.0):
+    def __init__(self, inputs: int, hidden: int, recurrent_bias: bool = False, identity: Weight = 1.0):
         super().__init__(inputs, hidden, recurrent_bias)
         self.identity = identity
 

@@ -1,21 +1,29 @@
 """How a verb (`python -m pipeline.<verb>`) starts and how it refuses."""
 
+import errno
 import functools
+import logging
 import os
+import signal
 import sys
 from collections.abc import Callable
-from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
+from pipeline.command.overrides import in_a_line, quoted
 from pipeline.command.refusal import Refusal
+from pipeline.command.settings import CONF, check, check_choice
+from pipeline.command.terminal import replace_what_cannot_be_shown
 
-CONF = Path(__file__).parent.parent.parent / "conf"
+MULTIRUN = {"-m", "--multirun"}
+INTERRUPTS: list[int] = []  # that came to this process before it trained
+HELP = {"-h", "--help"}
 
 
 def in_sweep() -> bool:
@@ -23,29 +31,82 @@ def in_sweep() -> bool:
     return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
 
 
-def verb(task: Callable[[DictConfig], object]) -> Callable[[], None]:
-    """The command-line entry of `task`: composes the configuration, runs,
-    prints a refusal as one line and exits with 1.
+def verb(task: Callable[[DictConfig], object], sweeps: bool = False) -> Callable[[], None]:
+    """The command-line entry of `task`: composes the configuration, checks every setting, runs, prints a refusal as one
+    line and exits with 1.
 
-    Ctrl-C exits with 130. Any other exception is a defect and shows its traceback.
+    sweeps  whether it can be run several times, by -m
+    Ctrl-C exits with 130. What the file system refuses (a full disk, a folder that cannot be written) is a refusal too.
+    Any other exception is a defect and shows its traceback.
     """
 
     @functools.wraps(task)
     def alone(cfg: DictConfig) -> object:
         try:
+            check(cfg)
+            check_choice("hydra.launcher", OmegaConf.to_container(HydraConfig.get().launcher))
             return task(cfg)
-        except Refusal as refusal:
+        except (Refusal, HydraException, OmegaConfBaseException, OSError) as error:
+            refusal = refused(error)
             if in_sweep():  # the other runs go on; Hydra hands the refusal on at the end
-                raise
+                raise refusal from None
             sys.exit(f"error: {refusal}")
+        except Exception:
+            end_if_interrupted()  # within an import, which then says something else
+            raise
 
     def main() -> None:
+        take_interrupts()
+        replace_what_cannot_be_shown()
+        logging.getLogger("matplotlib").setLevel(logging.ERROR)  # where it keeps its fonts is no warning
         os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra hands exceptions on instead of printing them
         try:
+            flags = [word for word in sys.argv[1:] if word in MULTIRUN]
+            if flags and not sweeps:
+                raise Refusal(f"{flags[0]}: this command runs once, for a study as a whole: leave it out")
+            sys.argv[1:] = flags + [quoted(word) for word in sys.argv[1:] if word not in MULTIRUN]
+            if HELP & set(sys.argv[1:]):
+                from pipeline.command.manual import manual
+
+                print(manual(task, [word for word in sys.argv[1:] if not word.startswith("-")], CONF))
+                return
             hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(alone)()
-        except (Refusal, HydraException, OmegaConfBaseException) as refusal:
-            sys.exit(f"error: {refusal}")
+        except (Refusal, HydraException, OmegaConfBaseException, YAMLError, UnicodeDecodeError, OSError) as error:
+            sys.exit(f"error: {refused(error)}")
+        except ValueError as error:
+            if "Config group override" not in str(error):
+                raise
+            sys.exit(f"error: {in_a_line(error, CONF)}")
         except KeyboardInterrupt:
             sys.exit(130)
 
     return main
+
+
+def take_interrupts() -> None:
+    """Lets Ctrl-C raise KeyboardInterrupt, unless it is ignored here, and notes that it came."""
+
+    def interrupt(number: int, frame: object) -> None:
+        INTERRUPTS.append(number)
+        raise KeyboardInterrupt
+
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, interrupt)
+
+
+def end_if_interrupted() -> None:
+    """Raises KeyboardInterrupt where Ctrl-C came and an import has swallowed it."""
+    if INTERRUPTS:
+        raise KeyboardInterrupt from None
+
+
+def refused(error: Exception) -> Refusal:
+    """What Hydra or the file system refuses, as a refusal."""
+    if isinstance(error, Refusal):
+        return error
+    if not isinstance(error, OSError) or isinstance(error, HydraException):  # a choice that there is not is both
+        return Refusal(in_a_line(error, CONF))
+    if not (error.filename or error.errno):
+        return Refusal(str(error).splitlines()[0])
+    mend = {errno.ENOSPC: ": make room, and the same command goes on", errno.EDQUOT: ": make room"}
+    return Refusal(f"{error.filename or 'writing'}: {error.strerror}{mend.get(error.errno, '')}")

@@ -1,20 +1,30 @@
 """What a corpus states about itself: its name, how it is read, and where its originals are published."""
 
+import importlib
 import re
+import shlex
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Protocol
-
-from hydra.utils import get_class
+from typing import Literal, Protocol
 
 from pipeline.command.choice import make
 from pipeline.command.refusal import Refusal
+from pipeline.command.setting import Name, Split, check_value
+from pipeline.corpora.encodings import canonical
+from pipeline.corpora.parts import shares_of
 from pipeline.corpora.prepared import load
+
+USUAL = {"symbols": "characters", "split": "80-10-10"}  # what conf/data/base/corpus.yaml chooses
 
 
 class CorpusError(Refusal):
-    """A corpus cannot be fetched or prepared; the message is one line (one line a source when all sources fail)."""
+    """A corpus cannot be fetched or prepared."""
+
+
+def in_a_line(name: object) -> str:
+    """A file's name or path as a message can hold it: as a literal where it has line breaks or is not UTF-8."""
+    return str(name) if str(name).isprintable() else repr(str(name))
 
 
 class Getter(Protocol):
@@ -45,34 +55,89 @@ class Original:
 
 @dataclass
 class Corpus:
-    """A corpus as conf/data states it. A new corpus is a subclass that lists `originals`."""
+    """A corpus as conf/data states it. A new corpus is a subclass that lists `originals`, in a file by the name of its
+    choice: pipeline/corpora/linux.py for conf/data/linux.yaml.
 
-    folder: str  # below data/raw and data/prepared
-    symbols: str  # "characters" or "bytes"
-    split: str  # "80-10-10", "95-5" or "90-10"
+    Raises Refusal for a name that is no folder's, for symbols, a split or an encoding that there are not.
+    """
+
+    folder: Name  # below data/raw and data/prepared
+    symbols: Literal["characters", "bytes"]
+    split: Split
     prepared: str  # where `prepare` puts the symbol arrays
     prompts: list[str]  # beginnings that evaluate lets a trained model complete
     dataset: str  # the class of pipeline.datasets that reads what was prepared
+    encoding: str | None = field(default=None, kw_only=True)  # None: UTF-8, or what a byte order mark says
 
     changes = False  # True: the source may change under the same name, so a finished fetch is fetched again
 
+    def __post_init__(self):
+        check_value("data.name", self.folder, Name)
+        check_value("data.symbols", self.symbols, Literal["characters", "bytes"])
+        shares_of(self.split)
+        if self.encoding is not None:
+            canonical(self.encoding)
+            if self.symbols == "bytes":
+                raise CorpusError(
+                    f"data.encoding={self.encoding}: bytes are read as they are: take data.symbols=characters, or "
+                    "data.encoding=null"
+                )
+
     def raw(self, root: Path) -> Path:
-        """Where the fetched texts are, below `root`. CorpusError: the name is no folder name."""
-        if not re.fullmatch(r"\w[\w.-]*", self.folder):
-            raise CorpusError(f"data.name={self.folder}: only letters, digits, and _ - . after the first")
+        """Where the fetched texts are, below `root`."""
         return root / self.folder
+
+    @property
+    def directory(self) -> Path:
+        """Where the symbol arrays are: `prepared`, or beside it a folder of its own for each encoding that is named."""
+        return Path(self.prepared if self.encoding is None else f"{self.prepared}-{canonical(self.encoding)}")
 
     def originals(self) -> list[Original]:
         """Published forms in the order in which they are tried. CorpusError: the configuration names none."""
         raise NotImplementedError
 
     def open(self, local: str | None = None):
-        """The prepared corpus as data to learn from; read from a copy in the folder `local` if one is named."""
-        return get_class(self.dataset)(load(self.prepared, self.prompts, local))
+        """The prepared corpus as data to learn from; read from a copy in the folder `local` if one is named.
+
+        Raises Refusal where it was not prepared or is damaged, and CorpusError for a `dataset` that reads no corpora.
+        """
+        module, _, name = str(self.dataset).rpartition(".")
+        try:
+            dataset = getattr(importlib.import_module(module), name)
+        except (ImportError, AttributeError, ValueError):
+            dataset = None
+        if not hasattr(dataset, "training"):
+            raise CorpusError(
+                f"data.dataset={self.dataset}: no class that reads a corpus: take pipeline.datasets.text.Text"
+            )
+        return dataset(load(self.directory, self.prompts, local, self.words()))
 
     def request(self) -> dict:
         """What else decides which texts are fetched, e.g. the subset; kept on the card."""
         return {}
+
+    def words(self) -> str:
+        """What chooses this corpus on a command line: "data=linux data.name=linux_all data.subset=all"."""
+        choice = type(self).__module__.rpartition(".")[2]
+        usual = {one.name: one.default for one in fields(self)} | USUAL | {"name": choice}
+        asked = self.request()
+        chosen = {"name": self.folder} | asked | {name: getattr(self, name) for name in (*USUAL, "encoding")}
+        words = [
+            _word(f"data.{name}", value)
+            for name, value in chosen.items()
+            if value != usual[name] or value is None and name in asked
+        ]
+        return " ".join([f"data={choice}", *words])
+
+
+def _word(setting: str, value: str | None) -> str:
+    """`setting=value` as a shell and Hydra read it; "..." for a value that is not known, or that no line can hold."""
+    if value is None or not str(value).isprintable():
+        return f"{setting}=..."
+    if re.fullmatch(r"[\w./+-]+", str(value)):
+        return f"{setting}={value}"
+    quoted = str(value).replace("'", "\\'")
+    return shlex.quote(f"{setting}='{quoted}'")
 
 
 def corpus_of(choice: Mapping) -> Corpus:

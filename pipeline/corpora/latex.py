@@ -3,7 +3,7 @@
 import re
 from pathlib import Path, PurePosixPath
 
-from pipeline.corpora.corpus import Corpus, CorpusError, Original
+from pipeline.corpora.corpus import Corpus, CorpusError, Original, in_a_line
 from pipeline.corpora.download import Official
 from pipeline.corpora.packages import Apt
 from pipeline.corpora.unpack import from_deb, from_tar, one_file
@@ -30,7 +30,12 @@ def place_stacks(path: Path, folder: Path) -> list[str]:
     names = from_tar(path, folder, choose)
     if "Makefile" not in names:
         raise CorpusError(f"{path.name} holds no Makefile")
-    ordered = chapters((folder / "Makefile").read_text())
+    ordered = chapters((folder / "Makefile").read_text(errors="replace"))
+    for name in ordered:
+        if name not in names:
+            raise CorpusError(f"{path.name} holds no {in_a_line(name)}, which its Makefile lists")
+        if ordered.count(name) > 1:
+            raise CorpusError(f"the Makefile of {path.name} lists {name} twice")
     for name in set(names) - set(ordered):
         (folder / name).unlink()
     return ordered

@@ -4,8 +4,10 @@ import re
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
-from pipeline.corpora.corpus import Corpus, CorpusError, Original
+from pipeline.command.setting import check_value
+from pipeline.corpora.corpus import Corpus, Original
 from pipeline.corpora.download import Official
 from pipeline.corpora.packages import Apt
 from pipeline.corpora.unpack import from_deb, from_tar, one_file
@@ -36,14 +38,16 @@ def place_deb(subset: str, path: Path, folder: Path) -> list[str]:
 class Linux(Corpus):
     """Linux 6.1: .c and .h files in the order of their paths. The package's version moves with security updates."""
 
-    subset: str = "kernel"  # "kernel" or "all"
+    subset: Literal["kernel", "all"] = "kernel"
+
+    def __post_init__(self):
+        super().__post_init__()
+        check_value("data.subset", self.subset, Literal["kernel", "all"])
 
     def request(self) -> dict:
         return {"subset": self.subset}
 
     def originals(self) -> list[Original]:
-        if self.subset not in SUBSETS:
-            raise CorpusError(f"data.subset={self.subset}: choose one of {', '.join(SUBSETS)}")
         joined = Original(
             "GPL-2.0",
             one_file,

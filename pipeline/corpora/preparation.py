@@ -5,6 +5,7 @@ training part. The second encodes and writes.
 """
 
 import hashlib
+import io
 import json
 import os
 from collections import Counter
@@ -15,66 +16,98 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from pipeline.corpora.checksums import LIST, read_list
+from pipeline.corpora.checksums import read_texts
 from pipeline.corpora.corpus import Corpus, CorpusError
 from pipeline.corpora.parts import make_card, split_borders
 from pipeline.corpora.reading import blocks
 from pipeline.corpora.sources import read_card
+from pipeline.corpora.verified import Sum
 from pipeline.corpora.vocabulary import Vocabulary, code_points
 from pipeline.files.landing import landing, lock
+from pipeline.files.whole import read_json
+
+MANY = 0.01  # of a part's symbols: so many unknown ones are worth a word
 
 
 def prepare(corpus: Corpus, raw: Path) -> dict:
-    """Makes the directory corpus.prepared from raw/<name>; returns its card.
+    """Makes the directory corpus.directory from raw/<name>; returns its card.
 
-    CorpusError: nothing or something else was fetched, the corpus is empty, or so short that a part is empty.
+    CorpusError: nothing, something else or what is damaged now was fetched; it is no text (see reading.pieces), has
+    nothing to learn, or is so short that a part is empty, or has a part of unknown symbols alone.
     """
-    source, directory = corpus.raw(raw), Path(corpus.prepared)
+    source, directory = corpus.raw(raw), corpus.directory
     root = directory.parent.parent  # holds the lock and what is being built, so that data/prepared/<corpus> does not
-    card = read_card(source)
-    fetch = "run `python -m pipeline.fetch` with the same data=... choices"
-    if card is None or not (source / LIST).exists():
+    fetch = f"run `python -m pipeline.fetch {corpus.words()}`"
+    card = read_card(source, fetch)
+    if card is None:
         raise CorpusError(f"nothing fetched in {source}: {fetch}")
     if card["request"] != corpus.request():
         raise CorpusError(f"{source} holds {card['request']}, asked for {corpus.request()}: {fetch}")
-    if corpus.symbols not in ("characters", "bytes"):
-        raise CorpusError(f"data.symbols={corpus.symbols}: choose characters or bytes")
-    paths = [f"{source}/files/{name}" for name in read_list(source)]
+    paths = [str(path) for path in read_texts(source, card["sha256"], fetch)]
     before = _stamp(directory)
     with ExitStack() as stack:
         stack.enter_context(lock(directory, root))
         if _stamp(directory) != before:
-            done = json.loads((directory / "card.json").read_text())
+            done = read_json(directory / "card.json", "prepare again")
             if done["raw"] == card:
                 print(f"{corpus.folder}: another process has just prepared it, in {directory}")
                 return done
         folder = stack.enter_context(landing(directory, root))
-        first, total, tally = scan(paths, corpus.symbols)
+        first, total, tally = scan(paths, corpus.symbols, corpus.encoding)
         if not total:
-            raise CorpusError(f"the corpus in {source} is empty")
+            raise CorpusError(f"the corpus in {source} is empty: take a text with something in it")
         borders = split_borders(total, corpus.split, f"{corpus.folder} has {total:,} {corpus.symbols}")
         ends = {part: (border.start, border.stop) for part, border in borders.items()}
         in_training = sorted(code for code, place in first.items() if place < borders["train"].stop)
+        if len(in_training) == 1:
+            raise CorpusError(
+                f"{corpus.folder} has {borders['train'].stop:,} {corpus.symbols} in the training part, all of them "
+                f"{chr(in_training[0])!r}: there is nothing to learn: take another text"
+            )
         vocabulary = Vocabulary(corpus.symbols, in_training)
-        (folder / "vocabulary.json").write_text(vocabulary.to_json())
-        unknown, fingerprint = write(paths, vocabulary, vocabulary.table(max(first) + 1), ends, folder, tally["bytes"])
+        table = vocabulary.table(max(first) + 1)
+        unknown, fingerprint, files = write(paths, vocabulary, table, ends, folder, tally["bytes"], corpus.encoding)
+        counts = {part: end - start for part, (start, end) in ends.items()}
+        refuse_unknown(corpus, counts, unknown)
         prepared = make_card(
             corpus.folder,
             corpus.split,
-            {part: end - start for part, (start, end) in ends.items()},
+            counts,
             fingerprint,
             symbols=corpus.symbols,
+            encoding=corpus.encoding,
             vocabulary=len(vocabulary),
             unknown=unknown,
             crlf=tally["crlf"],
             not_utf8=tally["not_utf8"],
+            files=files,
             raw=card,
         )
         (folder / "card.json").write_text(json.dumps(prepared, indent=2) + "\n")
     print(
         f"{corpus.folder}: {total:,} {corpus.symbols}, {len(vocabulary)} symbols in the training part, in {directory}"
+        + oddities(prepared)
     )
     return prepared
+
+
+def oddities(card: dict) -> str:
+    """What is odd about a prepared text, to go on a line with."""
+    foreign = f"; {card['not_utf8']:,} bytes that are not UTF-8, read as Latin-1" if card["not_utf8"] else ""
+    shares = {part: card["unknown"][part] / count for part, count in card["counts"].items()}
+    many = ", ".join(f"{share:.0%} of the {part} part" for part, share in shares.items() if share >= MANY)
+    return foreign + (f"; {many} unknown: symbols that the training part lacks, which are not asked" if many else "")
+
+
+def refuse_unknown(corpus: Corpus, counts: dict[str, int], unknown: dict[str, int]) -> None:
+    """Raises CorpusError for a part in which no symbol but perhaps its first, which is not asked, is known."""
+    for part, count in counts.items():
+        if count - unknown[part] < 2:
+            raise CorpusError(
+                f"{corpus.folder} has {unknown[part]:,} of {count:,} {corpus.symbols} in the {part} part that the "
+                f"training part lacks, so that no model can be judged on it: take another data.split than "
+                f"{corpus.split}, or a text that ends as it begins"
+            )
 
 
 def _stamp(directory: Path) -> int | None:
@@ -82,12 +115,12 @@ def _stamp(directory: Path) -> int | None:
     return card.stat().st_mtime_ns if card.exists() else None
 
 
-def scan(paths: list[str], symbols: str) -> tuple[dict[int, int], int, Counter]:
+def scan(paths: list[str], symbols: str, encoding: str | None) -> tuple[dict[int, int], int, Counter]:
     """Position of the first occurrence of each code, number of symbols, and the tally of `reading.pieces`."""
     first, total, tally = {}, 0, Counter()
     size = sum(map(os.path.getsize, paths))
     with progress("counting symbols", size) as bar:
-        for block in blocks(paths, symbols, tally):
+        for block in blocks(paths, symbols, tally, encoding):
             for code in np.flatnonzero(np.bincount(code_points(block))).tolist():
                 if code not in first:
                     first[code] = total + block.index(chr(code))
@@ -103,18 +136,27 @@ def write(
     ends: dict[str, tuple[int, int]],
     folder: Path,
     size: int,
-) -> tuple[dict[str, int], str]:
-    """Writes <part>.npy for each part; returns the number of unknown symbols of each part and the fingerprint.
+    encoding: str | None,
+) -> tuple[dict[str, int], str, dict[str, Sum]]:
+    """Writes vocabulary.json and <part>.npy for each part; returns the number of unknown symbols of each part, the
+    fingerprint, and size and sha256 of each file.
 
     The fingerprint is the sha256 of the vocabulary, the arrays' type and borders, and their values in order.
     """
     checksum = hashlib.sha256((vocabulary.to_json() + json.dumps([vocabulary.dtype.str, ends])).encode())
     unknown, position, tally = dict.fromkeys(ends, 0), 0, Counter()
+    written = {"vocabulary.json": vocabulary.to_json().encode()}
+    (folder / "vocabulary.json").write_bytes(written["vocabulary.json"])
+    for part, (start, end) in ends.items():
+        header = io.BytesIO()
+        shape = {"descr": vocabulary.dtype.str, "fortran_order": False, "shape": (end - start,)}
+        np.lib.format.write_array_header_1_0(header, shape)
+        written[f"{part}.npy"] = header.getvalue()
+    sums = {name: hashlib.sha256(content) for name, content in written.items()}
     with ExitStack() as stack:
         files = {part: stack.enter_context((folder / f"{part}.npy").open("wb")) for part in ends}
-        for part, (start, end) in ends.items():
-            header = {"descr": vocabulary.dtype.str, "fortran_order": False, "shape": (end - start,)}
-            np.lib.format.write_array_header_1_0(files[part], header)
+        for part, file in files.items():
+            file.write(written[f"{part}.npy"])
 
         def store(codes: np.ndarray, position: int) -> None:
             indices = table.take(codes)
@@ -122,6 +164,7 @@ def write(
             for part, (start, end) in ends.items():
                 inside = indices[max(start - position, 0) : max(end - position, 0)]
                 files[part].write(inside)
+                sums[f"{part}.npy"].update(inside)
                 if part != "train":
                     unknown[part] += int(np.count_nonzero(inside == len(vocabulary)))
 
@@ -129,7 +172,7 @@ def write(
         storing = stack.enter_context(ThreadPoolExecutor(1))
         stored = None
         bar = stack.enter_context(progress("writing arrays", size))
-        for block in blocks(paths, vocabulary.symbols, tally):
+        for block in blocks(paths, vocabulary.symbols, tally, encoding):
             codes = code_points(block)
             if stored:
                 stored.result()
@@ -139,7 +182,8 @@ def write(
         stored.result()
     if position != end:
         raise CorpusError("the fetched files changed while they were read: prepare again")
-    return unknown, checksum.hexdigest()
+    found = {name: Sum(bytes=(folder / name).stat().st_size, sha256=one.hexdigest()) for name, one in sums.items()}
+    return unknown, checksum.hexdigest(), found
 
 
 def progress(description: str, size: int) -> tqdm:

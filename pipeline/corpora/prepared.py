@@ -1,16 +1,43 @@
 """A prepared corpus, as training and evaluation read it."""
 
-import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, NotRequired
 
 import numpy as np
+from annotated_types import Ge
+from pydantic import StringConstraints
+from typing_extensions import TypedDict
 
 from pipeline.command.refusal import Refusal
+from pipeline.corpora.verified import Sum, verify
 from pipeline.corpora.vocabulary import Vocabulary
 from pipeline.files.landing import landing, lock
+from pipeline.files.whole import read_json
+
+Count = Annotated[int, Ge(2)]
+
+
+class Counts(TypedDict):
+    """Elements of each part."""
+
+    train: Count
+    validation: Count
+    test: NotRequired[Count]
+
+
+class Card(TypedDict):
+    """What card.json in data/prepared/<corpus>/... says, of what a reader needs."""
+
+    corpus: str
+    symbols: str
+    split: str
+    counts: Counts
+    unknown: dict[str, int]
+    fingerprint: Annotated[str, StringConstraints(pattern="^[0-9a-f]{64}$")]
+    files: NotRequired[dict[str, Sum]]  # file name -> its size and sha256; cards of earlier versions have none
 
 
 @dataclass(frozen=True)
@@ -28,33 +55,50 @@ class Prepared:
     prompts: tuple[str, ...] = ()
 
 
-def load(directory: Path | str, prompts: Sequence[str] = (), local: Path | str | None = None) -> Prepared:
+def load(
+    directory: Path | str, prompts: Sequence[str] = (), local: Path | str | None = None, words: str = "data=..."
+) -> Prepared:
     """The corpus that `prepare` left in `directory`, read from a copy in the folder `local` if one is named.
 
-    Refusal: there is none; the message says how to make it.
+    words  what chooses the corpus on a command line, for messages: "data=linux"
+    Raises Refusal where there is none, where it is damaged, or has no checksums to tell; the message says how to make
+    it.
     """
-    directory = Path(directory)
-    if not (directory / "card.json").exists():
-        corpus = directory.parent.name
-        raise Refusal(
-            f"no prepared corpus in {directory}: run `python -m pipeline.fetch data={corpus}` and "
-            f"`python -m pipeline.prepare data={corpus}`"
-        )
-    card = json.loads((directory / "card.json").read_text())
-    if local is not None:
-        directory = _copied(directory, Path(local), card["fingerprint"])
+    directory, prepare = Path(directory), f"`python -m pipeline.prepare {words}`"
+    path, mend = directory / "card.json", f"run {prepare} again"
+    if not path.exists():
+        raise Refusal(f"no prepared corpus in {directory}: run `python -m pipeline.fetch {words}` and {prepare}")
+    card = read_json(path, mend, Card)
+    if "files" not in card:
+        raise Refusal(f"{path} is of an earlier version, which kept no checksums: {mend}")
+    if lacking := {"vocabulary.json", *(f"{part}.npy" for part in card["counts"])} - card["files"].keys():
+        raise Refusal(f"{path} is damaged (it has no checksum of {min(lacking)}): {mend}")
+    if local is None:
+        verify(directory, card["files"], directory.parent.parent, mend)
+    else:
+        directory = _copied(directory, Path(local), card, mend)
     parts = {part: np.load(directory / f"{part}.npy", mmap_mode="r") for part in card["counts"]}
-    return Prepared(parts, Vocabulary.read(directory / "vocabulary.json"), card, tuple(prompts))
+    if {part: len(symbols) for part, symbols in parts.items()} != card["counts"]:
+        raise Refusal(f"{path} is damaged (its counts are not those of the arrays): {mend}")
+    return Prepared(parts, Vocabulary.read(directory / "vocabulary.json", mend), card, tuple(prompts))
 
 
-def _copied(directory: Path, local: Path, fingerprint: str) -> Path:
-    """The copy of `directory` below `local`, made by the first of this machine's processes that asks."""
-    copy = local / f"{directory.parent.name}-{fingerprint[:16]}"
+def _copied(directory: Path, local: Path, card: dict, mend: str) -> Path:
+    """The copy of `directory` below `local`, made by the first of this machine's processes that asks, and again once it
+    is damaged."""
+    copy = local / f"{directory.parent.name}-{card['fingerprint'][:16]}"
     try:
         with lock(copy, local):
-            if not copy.exists():
-                with landing(copy, local) as folder:
-                    shutil.copytree(directory, folder, dirs_exist_ok=True)
+            if copy.exists():
+                try:
+                    verify(copy, card["files"], local, mend)
+                    return copy
+                except Refusal as damage:
+                    print(f"{str(damage).removesuffix(f': {mend}')}: it is copied again", flush=True)
+            verify(directory, card["files"], directory.parent.parent, mend)
+            with landing(copy, local) as folder:
+                shutil.copytree(directory, folder, dirs_exist_ok=True)
+            verify(copy, card["files"], local, f"remove {copy}, or name another folder (paths.local)")
     except OSError as error:  # a full disk, a folder that cannot be written
         raise Refusal(
             f"paths.local={local}: {error}: "

@@ -4,8 +4,18 @@ import codecs
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
+import numpy as np
+
+from pipeline.corpora.corpus import CorpusError
+from pipeline.corpora.encodings import HEAD, marked, packed
+
 PIECE = 1 << 18  # bytes read at once
 BLOCK = 1 << 18  # characters joined at least, so that many small files cost no more than one large
+# A file with more of these than a text has by accident is none: the share, and the number below which there is no share
+# to speak of.
+CONTROLS, FEWEST_CONTROLS = 0.01, 4  # of its characters
+FOREIGN, FEWEST_FOREIGN = 0.1, 8  # of its bytes
+MENDS = "read its bytes as they are (data.symbols=bytes), or leave the file out"
 
 
 class Latin1:
@@ -25,45 +35,80 @@ codecs.register_error("pipeline.latin1", latin1)
 Decoder = codecs.getincrementaldecoder("utf-8")  # "utf-8-sig" loses a mark that the end of the file cuts
 
 
-def pieces(path: str, symbols: str, tally: Counter) -> Iterator[str]:
+def pieces(path: str, symbols: str, tally: Counter, encoding: str | None = None) -> Iterator[str]:
     """The symbols of one file, as strings of up to PIECE + 1 characters. Adds to tally: crlf, not_utf8, bytes.
 
-    Characters: UTF-8, a byte order mark at the start dropped, CRLF to LF, bytes that are not UTF-8 read as Latin-1.
+    Characters: UTF-16 or UTF-32 where a byte order mark says so, else UTF-8, and bytes that are not read as Latin-1; or
+    the `encoding` that is named. A byte order mark at the start is dropped, CRLF becomes LF.
     Bytes: each byte as the character of that code point, nothing changed.
+    CorpusError: the file is packed, is not in its encoding, or has too many bytes or characters that no text has.
     """
-    decoder = Decoder("pipeline.latin1")
-    first = True  # nothing was decoded so far
-    held = ""  # a CR at the end of a piece: the next may begin with LF
     with open(path, "rb", buffering=0) as file:
-        while True:
+        if symbols == "bytes":
+            while data := file.read(PIECE):
+                tally["bytes"] += len(data)
+                yield data.decode("latin-1")
+            return
+        head = file.read(HEAD)
+        file.seek(0)
+        if packed(head):
+            raise CorpusError(f"{path} is {packed(head)}: unpack it and fetch it again, {MENDS}")
+        encoding = encoding or marked(head)
+        decoder = codecs.getincrementaldecoder(encoding)() if encoding else Decoder("pipeline.latin1")
+        foreign_before, size, characters, controls = latin1.count, 0, 0, 0
+        first = True  # nothing was decoded so far
+        held = ""  # a CR at the end of a piece: the next may begin with LF
+        last = False
+        while not last:
             data = file.read(PIECE)
             last = len(data) < PIECE
+            size += len(data)
             tally["bytes"] += len(data)
-            if symbols == "bytes":
-                text = data.decode("latin-1")
-            else:
-                before = latin1.count
+            try:
                 text = decoder.decode(data, final=last)
-                if first and text:
-                    first, text = False, text.removeprefix("\ufeff")
-                text = held + text
-                tally["not_utf8"] += latin1.count - before
-                held = "\r" if text.endswith("\r") and not last else ""
-                text = text[: len(text) - len(held)]
-                if "\r" in text:
-                    tally["crlf"] += text.count("\r\n")
-                    text = text.replace("\r\n", "\n")
+                controls += count_controls(text)
+            except UnicodeError as error:
+                at = f" at byte {size - len(error.object) + error.start:,}" * isinstance(error, UnicodeDecodeError)
+                raise CorpusError(
+                    f"{path} is not {encoding}{at}: name its encoding (data.encoding), {MENDS}"
+                ) from error
+            characters += len(text)
+            if first and text:
+                first, text = False, text.removeprefix("\ufeff")
+            text = held + text
+            held = "\r" if text.endswith("\r") and not last else ""
+            text = text[: len(text) - len(held)]
+            if "\r" in text:
+                tally["crlf"] += text.count("\r\n")
+                text = text.replace("\r\n", "\n")
             if text:
                 yield text
-            if last:
-                return
+    foreign = latin1.count - foreign_before
+    tally["not_utf8"] += foreign
+    if controls >= FEWEST_CONTROLS and controls > CONTROLS * characters:
+        raise CorpusError(
+            f"{path} is no text: {controls / characters:.0%} of its characters are NULs or other control characters: "
+            f"name its encoding (data.encoding=utf-16-le), {MENDS}"
+        )
+    if foreign >= FEWEST_FOREIGN and foreign > FOREIGN * size:
+        raise CorpusError(
+            f"{path} is not UTF-8: {foreign / size:.0%} of its bytes cannot be decoded: name its encoding "
+            f"(data.encoding=cp1252), {MENDS}"
+        )
 
 
-def blocks(paths: Iterable[str], symbols: str, tally: Counter) -> Iterator[str]:
+def count_controls(text: str) -> int:
+    """How many characters are ASCII's controls, but for those that texts and terminals use: BS, TAB, LF, VT, FF, CR,
+    ESC. UnicodeError: there is half a surrogate pair."""
+    codes = np.frombuffer(text.encode(), np.uint8)
+    return int(np.count_nonzero((codes < 8) | (codes - 14 < 13) | (codes - 28 < 4) | (codes == 127)))  # as unsigned
+
+
+def blocks(paths: Iterable[str], symbols: str, tally: Counter, encoding: str | None = None) -> Iterator[str]:
     """The symbols of all files one after the other, in blocks; ASCII apart, for it is faster to encode."""
     waiting, size = [], 0
     for path in paths:
-        for piece in pieces(path, symbols, tally):
+        for piece in pieces(path, symbols, tally, encoding):
             if waiting and (size >= BLOCK or piece.isascii() != waiting[0].isascii()):
                 yield "".join(waiting)
                 waiting, size = [], 0

@@ -1,17 +1,46 @@
 """A corpus from the first of its sources that has it: a site's mirror, its official home, a package."""
 
+import contextlib
 import datetime
+import errno
 import json
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from pipeline.corpora.checksums import intact, verify, write_list
-from pipeline.corpora.corpus import Corpus, CorpusError, Original
+from typing_extensions import TypedDict
+
+from pipeline.command.refusal import Refusal
+from pipeline.corpora.checksums import read_texts, verify, write_list
+from pipeline.corpora.corpus import Corpus, CorpusError, Original, in_a_line
 from pipeline.files.landing import landing, lock
+from pipeline.files.whole import read_json
 
 PLACES = {"official": 1, "path": 1, "pip": 2, "apt": 2}  # order in which kinds of sources are tried; a mirror is first
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # no other source helps
+
+
+class Source(TypedDict):
+    """Where a corpus was fetched from."""
+
+    kind: str
+    where: str
+
+
+class Card(TypedDict):
+    """What data/raw/<corpus>/card.json says of what was fetched."""
+
+    corpus: str
+    request: dict[str, Any]
+    source: Source
+    version: str | None
+    files: int
+    bytes: int
+    sha256: str  # see checksums.write_list
+    licence: str
+    fetched: str
 
 
 @dataclass(frozen=True)
@@ -30,30 +59,55 @@ class InMirror:
 def fetch(corpus: Corpus, root: Path, mirror: Path | None) -> dict:
     """Puts the corpus's texts into root/<name>/files, with SHA256SUMS and card.json beside; returns the card.
 
-    What is there, intact, is kept. CorpusError: no source has the corpus (one line a source), or the mirror is missing.
+    What is there, intact, is kept. Raises CorpusError where no source has the corpus, or the mirror is missing; OSError
+    for a disk that cannot take it.
     """
     directory = corpus.raw(root)
     if mirror is not None and not mirror.is_dir():
-        raise CorpusError(f"the mirror {mirror} is no folder: correct PIPELINE_MIRROR or paths.mirror, or unset it")
+        raise CorpusError(
+            f"the mirror {in_a_line(mirror)} is no folder: correct PIPELINE_MIRROR or paths.mirror, or unset it"
+        )
     with lock(directory, root):
-        card = read_card(directory)
-        if card and card["request"] == corpus.request() and not corpus.changes and intact(directory):
+        card = None if corpus.changes else intact(directory, corpus.request())
+        if card:
             print(f"{corpus.folder}: already in {directory}, intact ({describe(card)})")
             return card
         failures = []
         for source, original in sources(corpus, mirror):
-            print(f"{corpus.folder}: trying {source.kind} {source.where}", flush=True)
+            place = f"{source.kind} {in_a_line(source.where)}"
+            print(f"{corpus.folder}: trying {place}", flush=True)
             try:
                 card = fetch_from(source, original, corpus, root)
             except (CorpusError, OSError) as error:
-                failures.append(f"  {source.kind} {source.where}: {error}")
-                print(failures[-1])
+                if isinstance(error, OSError) and error.errno in NO_ROOM:
+                    raise OSError(error.errno, error.strerror, str(directory)) from error
+                failures.append(f"{place}: {reason(error)}")
+                print(f"  {failures[-1]}")
             else:
                 print(f"{corpus.folder}: in {directory} ({describe(card)})")
                 return card
     names = [original.name for original in corpus.originals() if original.name]
-    mend = f"\nPut {' or '.join(names)} into a folder and set PIPELINE_MIRROR to it." if names else ""
-    raise CorpusError(f"no source has {corpus.folder}:\n" + "\n".join(failures) + mend)
+    mend = f": put {' or '.join(names)} into a folder and set PIPELINE_MIRROR to it" if names else ""
+    raise CorpusError(f"no source has {corpus.folder}: {'; '.join(failures)}{mend}")
+
+
+def intact(directory: Path, request: dict) -> dict | None:
+    """The card of what was fetched into `directory`, if that is all there, unchanged, and what `request` asks for."""
+    try:
+        card = read_card(directory, "")
+        if card and card["request"] == request:
+            read_texts(directory, card["sha256"], "")
+            return card
+    except (Refusal, OSError):  # damaged, or not to be read: it is fetched again
+        pass
+    return None
+
+
+def reason(error: Exception) -> str:
+    """Why a source failed, in a line: of the file system's errors the file and the reason."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{in_a_line(error.filename)}: {error.strerror}" if error.filename else error.strerror
+    return str(error)
 
 
 def sources(corpus: Corpus, mirror: Path | None) -> Iterator[tuple]:
@@ -69,7 +123,12 @@ def fetch_from(source, original: Original, corpus: Corpus, root: Path) -> dict:
     """Fetches the corpus from one source; returns its card. CorpusError or OSError: why not."""
     downloads = root / f".{corpus.folder}.downloads"
     downloads.mkdir(exist_ok=True)
-    path, version = source.get(downloads)
+    try:
+        path, version = source.get(downloads)
+    except BaseException:
+        with contextlib.suppress(OSError):  # what a cut download has left stays for the next attempt
+            downloads.rmdir()
+        raise
     try:
         where = {"kind": source.kind, "where": source.where}
         if path.is_file():
@@ -96,15 +155,15 @@ def fetch_from(source, original: Original, corpus: Corpus, root: Path) -> dict:
     return card
 
 
-def read_card(directory: Path) -> dict | None:
-    """The card of a fetched or prepared corpus, None if there is none."""
+def read_card(directory: Path, mend: str) -> dict | None:
+    """The card of a fetched corpus, None if there is none. Raises Refusal, with `mend`, where it is damaged."""
     path = directory / "card.json"
-    return json.loads(path.read_text()) if path.exists() else None
+    return read_json(path, mend, Card) if path.exists() else None
 
 
 def describe(card: dict) -> str:
     source = card["source"]
     return (
         f"{card['files']:,} file{'s'[: card['files'] != 1]}, {card['bytes']:,} bytes "
-        f"from {source['kind']} {source['where']}, version {card['version']}, {card['licence']}"
+        f"from {source['kind']} {in_a_line(source['where'])}, version {card['version']}, {card['licence']}"
     )

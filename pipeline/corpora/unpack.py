@@ -1,19 +1,30 @@
 """Texts out of files, tar archives and Debian packages. Nothing is written outside the folder given."""
 
+import bz2
+import gzip
+import io
 import lzma
+import posixpath
 import shutil
 import subprocess
 import tarfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
 from tqdm import tqdm
 
-from pipeline.corpora.corpus import CorpusError
+from pipeline.corpora.corpus import CorpusError, in_a_line
 
 Choose = Callable[[str], str | None]  # a member's name -> the name under which it is kept, None: left out
+
+# What no archive of texts exceeds; one that is made to fill a disk does. Linux 6.1 has 1.4 GB in 84,000 members.
+UNPACKED = 32 << 30  # bytes
+RATIO, FROM = 100, 64 << 20  # bytes unpacked for one packed, asked once so many are unpacked
+MEMBERS = 1_000_000
+PACKINGS = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\x00": lzma.open}
 
 
 def one_file(path: Path, folder: Path) -> list[str]:
@@ -23,44 +34,125 @@ def one_file(path: Path, folder: Path) -> list[str]:
 
 
 def from_tar(path: Path, folder: Path, choose: Choose) -> list[str]:
-    """Unpacks the chosen regular files of a tar archive of any compression; returns the names kept, in archive order.
+    """Unpacks the chosen regular files of a tar archive, of gzip, bzip2, xz or no compression; returns the names kept,
+    in archive order.
 
-    Links and devices are left out; names that lead outside `folder` raise CorpusError (tarfile's "data" filter).
+    Symbolic links to what is in the archive are left out. Raises CorpusError for an archive that is damaged or cut, or
+    exceeds UNPACKED, RATIO or MEMBERS, or has a name that leads outside; or where two chosen files have one name, or a
+    chosen one is a device, a hard link, or a symbolic link that leads outside.
     """
     with path.open("rb") as file:
-        return from_stream(file, folder, choose, path.name)
+        return from_stream(file, folder, choose, path.name, path.stat().st_size)
 
 
 def from_deb(path: Path, folder: Path, choose: Choose, inside: str | None = None) -> list[str]:
     """As `from_tar` for a Debian package; `inside` names a tar archive within the package that holds the texts."""
+    packed, names = path.stat().st_size, []
     with subprocess.Popen(["dpkg-deb", "--fsys-tarfile", path], stdout=subprocess.PIPE) as process:
         if inside is None:
-            names = from_stream(process.stdout, folder, choose, path.name)
+            names = from_stream(process.stdout, folder, choose, path.name, packed)
         else:
-            with tarfile.open(fileobj=process.stdout, mode="r|") as package:
-                names = [
-                    name
-                    for member in package
-                    if member.name == inside
-                    for name in from_stream(package.extractfile(member), folder, choose, inside)
-                ]
+            with _one_line(path.name), tarfile.open(fileobj=process.stdout, mode="r|") as package:
+                for member in package:
+                    if member.name == inside and member.isfile():
+                        names = from_stream(package.extractfile(member), folder, choose, inside, packed)
         process.stdout.read()  # to the end, so that dpkg-deb can end well
     if process.returncode:
         raise CorpusError(f"dpkg-deb cannot read {path.name}")
     return names
 
 
-def from_stream(stream: BinaryIO, folder: Path, choose: Choose, archive: str) -> list[str]:
-    """As `from_tar` for an open archive that is read once from front to back; `archive` is its name in messages."""
-    names = []
-    try:
-        with tarfile.open(fileobj=stream, mode="r|*") as tar, tqdm(desc=archive, unit=" files", disable=None) as bar:
+def from_stream(stream: BinaryIO, folder: Path, choose: Choose, archive: str, packed: int) -> list[str]:
+    """As `from_tar` for an open archive of so many bytes that is read once from front to back; `archive` is its name in
+    messages."""
+    names, members, total = {}, 0, 0
+    with _one_line(archive):
+        unpacked = Unpacked(stream, packed)
+        with tarfile.open(fileobj=unpacked, mode="r|") as tar, tqdm(desc=archive, unit=" files", disable=None) as bar:
             for member in tar:
-                name = choose(member.name) if member.isfile() else None
+                members, total = members + 1, total + member.size
+                unpacked.allow(total)  # before it is written
+                if members > MEMBERS:
+                    raise tarfile.ReadError(f"more than {MEMBERS:,} members: it is no archive of texts")
+                name = _kept_as(member, choose)
                 if name is not None:
+                    if name in names:
+                        raise tarfile.ReadError(f"{in_a_line(name)} is in it twice")
                     tar.extract(member.replace(name=name, mode=0o644, deep=False), folder, filter="data")
-                    names.append(name)
+                    names[name] = None
                     bar.update()
-    except (tarfile.TarError, EOFError, lzma.LZMAError, zlib.error) as error:
-        raise CorpusError(f"{archive} cannot be unpacked: {error}") from error
-    return names
+            unpacked.check_end(tar.offset)
+    return list(names)
+
+
+@contextmanager
+def _one_line(archive: str) -> Iterator[None]:
+    """What is wrong with an archive, as a CorpusError. What the file system refuses stays an OSError."""
+    try:
+        yield
+    except (tarfile.TarError, EOFError, lzma.LZMAError, zlib.error, OSError) as error:
+        if isinstance(error, OSError) and error.errno:
+            raise
+        raise CorpusError(f"{in_a_line(archive)} cannot be unpacked: {error}") from error
+
+
+def _kept_as(member: tarfile.TarInfo, choose: Choose) -> str | None:
+    """The name under which a member is kept, None for one that is left out. TarError for one that no archive of texts
+    has."""
+    name = choose(member.name)
+    for one in (member.name, name):
+        if one is not None and (one.startswith("/") or ".." in one.split("/")):
+            raise tarfile.ReadError(f"{in_a_line(one)} leads outside")
+    if name is None or member.isdir():
+        return None
+    if member.issym():
+        target = posixpath.normpath(posixpath.join(posixpath.dirname(member.name), member.linkname))
+        if target.startswith("/") or target.split("/")[0] == "..":
+            raise tarfile.ReadError(f"the link {in_a_line(member.name)} leads outside, to {in_a_line(member.linkname)}")
+        return None
+    if not member.isfile():
+        raise tarfile.ReadError(
+            f"{in_a_line(member.name)} is a {'hard link' if member.islnk() else 'device or a pipe'}"
+        )
+    return posixpath.normpath(name)
+
+
+class Unpacked(io.RawIOBase):
+    """The bytes of an archive without its compression, read once from front to back and held against UNPACKED and
+    RATIO."""
+
+    def __init__(self, stream: BinaryIO, packed: int):
+        buffered = stream if hasattr(stream, "peek") else io.BufferedReader(stream)
+        head = buffered.peek(6)[:6]
+        packing = next((one for magic, one in PACKINGS.items() if head.startswith(magic)), None)
+        self.stream = packing(buffered, "rb") if packing else buffered
+        self.packed = packed
+        self.count = 0  # bytes that were read
+        self.end = 0  # behind the last of them that is not zero
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int) -> bytes:
+        data = self.stream.read(size)
+        filled = len(data.rstrip(b"\0"))
+        self.end = self.count + filled if filled else self.end
+        self.count += len(data)
+        self.allow(self.count)
+        return data
+
+    def allow(self, size: int) -> None:
+        """Raises TarError where `size` bytes are more than an archive of texts unpacks to."""
+        if size > UNPACKED or size > FROM and size > RATIO * self.packed:
+            raise tarfile.ReadError(f"its {self.packed:,} bytes unpack to {size:,} or more: it is no archive of texts")
+
+    def check_end(self, offset: int) -> None:
+        """Reads the rest, which has the compression compare its checksum. Raises TarError unless the members end at
+        byte `offset` and zeros alone follow: tarfile takes a damaged header, or a cut between two members, for the end.
+        """
+        while self.read(1 << 16):
+            pass
+        if self.count < offset + tarfile.BLOCKSIZE:
+            raise tarfile.ReadError("unexpected end of data")
+        if self.end > offset:
+            raise tarfile.ReadError(f"damaged at byte {offset:,}")

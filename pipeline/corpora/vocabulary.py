@@ -2,8 +2,19 @@
 
 import json
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
+from typing_extensions import TypedDict
+
+from pipeline.files.whole import read_json
+
+
+class Written(TypedDict):
+    """What vocabulary.json holds."""
+
+    symbols: Literal["characters", "bytes"]
+    vocabulary: list[str] | list[int]
 
 
 class Vocabulary:
@@ -40,17 +51,20 @@ class Vocabulary:
             # 0xFF occurs nowhere in UTF-8, so that it decodes to U+FFFD
             values = np.array(self.codes + [0xFF], np.uint8)[np.asarray(indices, np.int64)]
             return values.tobytes().decode(errors="replace")
-        characters = [chr(code) for code in self.codes] + ["\N{REPLACEMENT CHARACTER}"]
-        return "".join(characters[index] for index in np.asarray(indices).tolist())
+        codes, unknown = self.codes, len(self)
+        return "".join(
+            "\N{REPLACEMENT CHARACTER}" if index == unknown else chr(codes[index])
+            for index in np.asarray(indices).tolist()
+        )
 
     def to_json(self) -> str:
         symbols = self.codes if self.symbols == "bytes" else [chr(code) for code in self.codes]
         return json.dumps({"symbols": self.symbols, "vocabulary": symbols}) + "\n"
 
     @classmethod
-    def read(cls, path: Path) -> "Vocabulary":
-        """The vocabulary that vocabulary.json holds."""
-        content = json.loads(path.read_text())
+    def read(cls, path: Path, mend: str) -> "Vocabulary":
+        """The vocabulary that vocabulary.json holds. Raises Refusal, with `mend`, where it holds none."""
+        content = read_json(path, mend, Written)
         symbols, listed = content["symbols"], content["vocabulary"]
         return cls(symbols, listed if symbols == "bytes" else [ord(character) for character in listed])
 

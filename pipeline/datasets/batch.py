@@ -42,6 +42,20 @@ class Batch(NamedTuple):
         return self._replace(inputs=moved(self.inputs), targets=moved(self.targets), given=given, positions=positions)
 
 
+class Reading(NamedTuple):
+    """How far the state has come where something is asked, in a held-out part that is one sequence.
+
+    burn_in  elements that are read before the first that is asked; None: as many as the data take
+    restart  the state starts anew after so many elements, the burn-in among them; None: never
+    """
+
+    burn_in: int | None = None
+    restart: int | None = None
+
+
+THROUGHOUT = Reading()
+
+
 class Batches(ABC):
     """The training part in batches; this rank's share of each.
 
@@ -60,6 +74,17 @@ class Batches(ABC):
             raise Refusal(f"trainer.batch={batch} cannot be shared by {world} devices: take a multiple of {world}")
         self.batch = batch
         self.own = slice(rank * batch // world, (rank + 1) * batch // world)
+
+    @property
+    def reach(self) -> int:
+        """Steps of the longest sequence, from its start over all batches into which it is cut."""
+        return self.longest
+
+    @property
+    def scale(self) -> float:
+        """Of losses, to tell those that are far too great: what knowing nothing costs, and 1 at least, for models begin
+        with answers of about 1 also where there is next to nothing to know."""
+        return max(1.0, self.nothing)
 
     @abstractmethod
     def __len__(self) -> int:

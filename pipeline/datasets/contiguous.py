@@ -41,6 +41,10 @@ class Windows(Batches):
     def elements(self) -> int:
         return self._elements
 
+    @property
+    def reach(self) -> int:
+        return self.steps
+
     def __len__(self) -> int:
         return -(-self.steps // self.length)
 
@@ -58,20 +62,27 @@ class Windows(Batches):
 
 
 def held_out_places(
-    targets: int, streams: int, burn_in: int, length: int
+    targets: int, streams: int, burn_in: int, length: int, restart: int | None = None
 ) -> Iterator[tuple[np.ndarray, np.ndarray, bool]]:
     """`targets` elements as up to `streams` streams side by side, each asked once: where inputs stand [T, B], which of
     them have a target that is asked, and whether the streams go on, window by window of `length` steps.
 
     Each stream but the first reads `burn_in` elements more before what it is asked, which stand in for all that came
     before; a stream is never asked fewer than three times as many.
+    restart  a stream is no longer than so many steps, its burn-in (at most half of it) included: then there are as many
+             streams as it takes, up to `streams` side by side and the next ones after them
     """
-    streams = max(1, min(streams, targets // (4 * burn_in)))
-    share = -(-(targets + (streams - 1) * burn_in) // streams)  # steps of a stream, its burn-in included
-    firsts = np.arange(streams) * (share - burn_in)
-    for start in range(0, share, length):
-        offsets_T1 = np.arange(start, min(start + length, share))[:, None]
-        at_TB = firsts + offsets_T1
-        inside_TB = at_TB < targets
-        asked_TB = inside_TB & ((offsets_T1 >= burn_in) | (np.arange(streams) == 0))
-        yield np.where(inside_TB, at_TB, 0), asked_TB, start > 0
+    if restart is None:
+        count = max(1, min(streams, targets // (4 * burn_in)))
+        share = -(-(targets + (count - 1) * burn_in) // count)  # steps of a stream, its burn-in included
+    else:
+        share, burn_in = min(restart, targets), min(burn_in, restart // 2)
+        count = max(1, -(-(targets - burn_in) // (share - burn_in)))
+    for first in range(0, count, streams):
+        stream = np.arange(first, min(first + streams, count))
+        for start in range(0, share, length):
+            offsets_T1 = np.arange(start, min(start + length, share))[:, None]
+            at_TB = stream * (share - burn_in) + offsets_T1
+            inside_TB = at_TB < targets
+            asked_TB = inside_TB & ((offsets_T1 >= burn_in) | (stream == 0))
+            yield np.where(inside_TB, at_TB, 0), asked_TB, start > 0

@@ -4,10 +4,12 @@ import hashlib
 import json
 import math
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
+from annotated_types import Ge, Le
 
-from pipeline.command.refusal import Refusal
+from pipeline.command.setting import Seed, Split
 from pipeline.corpora.parts import make_card, split_borders
 from pipeline.corpora.prepared import Prepared
 from pipeline.corpora.vocabulary import Vocabulary
@@ -50,12 +52,12 @@ class Copying:
     their messages sum to N at most.
     """
 
-    message: int
-    delay: int
-    alphabet: int
-    episodes: int
-    seed: int
-    split: str
+    message: Annotated[int, Ge(1), Le(10_000)]
+    delay: Annotated[int, Ge(0), Le(1_000_000)]
+    alphabet: Annotated[int, Ge(2), Le(10)]
+    episodes: Annotated[int, Ge(1), Le(10_000_000)]
+    seed: Seed
+    split: Split
 
     @property
     def bits(self) -> float:
@@ -63,17 +65,6 @@ class Copying:
 
     def open(self, local: str | None = None) -> Recalled:
         """Its symbols (uint8), vocabulary, and where the message is to be recalled."""
-        for name, least, most in (
-            ("message", 1, math.inf),
-            ("delay", 0, math.inf),
-            ("alphabet", 2, 10),
-            ("episodes", 1, math.inf),
-        ):
-            if not least <= getattr(self, name) <= most:
-                raise Refusal(
-                    f"data.{name}={getattr(self, name)}: take a whole number from {least}"
-                    + f" to {most}" * (most < math.inf)
-                )
         digits = "0123456789"[: self.alphabet]
         vocabulary = Vocabulary("characters", sorted(map(ord, digits + BLANK + RECALL + END)))
         drawn = np.random.default_rng(self.seed).integers(self.alphabet, size=(self.episodes, self.message))

@@ -7,7 +7,7 @@ from torch import Generator
 
 from pipeline.command.choice import make
 from pipeline.command.refusal import Refusal
-from pipeline.datasets.batch import Batch, Batches
+from pipeline.datasets.batch import THROUGHOUT, Batch, Batches, Reading
 from pipeline.datasets.space import Space
 from pipeline.decoding.network import Network
 
@@ -21,7 +21,8 @@ class Data(ABC):
     card        what is known of the data: corpus, split, counts {part: elements}, and the fingerprint, a checksum of
                 all that a model can see
     foretells   whether an answer is the next element of what is read: language models, forecasts
-    contiguous  whether the training part is one sequence from its beginning to its end
+    contiguous  whether each part is one sequence from its beginning to its end
+    context     elements that are then read before what is asked of a held-out part
     prompts     beginnings that finished models are asked to complete, of text
     """
 
@@ -31,6 +32,7 @@ class Data(ABC):
     card: dict
     foretells = False
     contiguous = False
+    context = 0
     prompts: tuple[str, ...] = ()
 
     def open(self, local: str | None = None) -> "Data":
@@ -56,8 +58,32 @@ class Data(ABC):
         these data cannot fill."""
 
     @abstractmethod
-    def held_out(self, part: str, most: int | None = None) -> Iterator[Batch]:
-        """ "validation" or "test", or its first `most` elements, each asked once; with one rank's eyes."""
+    def held_out(self, part: str, most: int | None = None, reading: Reading = THROUGHOUT) -> Iterator[Batch]:
+        """ "validation" or "test", or its first `most` elements, each asked once; with one rank's eyes.
+
+        reading  of what is contiguous; other sequences are read whole
+        """
+
+    def burn_in(self, reading: Reading) -> int:
+        """Elements that are read before what is asked: as `reading` says, or `context`, at most a quarter of
+        reading.restart."""
+        if reading.burn_in is not None:
+            return reading.burn_in
+        return self.context if reading.restart is None else min(self.context, reading.restart // 4)
+
+    def check_asked(self, part: str, most: int | None = None) -> None:
+        """Raises Refusal where nothing is asked in a held-out part, or in its first `most` elements."""
+        if not any(batch.count for batch in self.held_out(part, most)):
+            raise self.nothing_asked(part, most)
+
+    def nothing_asked(self, part: str, most: int | None = None) -> Refusal:
+        """For a held-out part, or its first `most` elements, that asks nothing."""
+        found = self.card["counts"][part]
+        where = f"its {part} part" if most is None or most >= found else f"the first {most} elements of its {part} part"
+        return Refusal(
+            f"data={self.card['corpus']}: nothing is asked in {where}, so no model can be judged on it (what the "
+            "training part lacks is not asked): take more data or another split"
+        )
 
     def check_prompt(self, prompt: str) -> str | None:
         """A warning if not all of the prompt is understood. Raises Refusal where `write` reads none."""

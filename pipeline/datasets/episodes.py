@@ -15,12 +15,12 @@ import torch
 from omegaconf import ListConfig
 from torch import Generator, Tensor
 
-from pipeline.command.refusal import whole_number
+from pipeline.command.setting import Count, Seed
 from pipeline.corpora.parts import make_card
-from pipeline.datasets.batch import Batch, Batches
+from pipeline.datasets.batch import THROUGHOUT, Batch, Batches, Reading
 from pipeline.datasets.data import Data
 from pipeline.datasets.space import Bits, Space, Symbols
-from pipeline.decoding.network import Network
+from pipeline.decoding.network import Network, evaluating
 
 PASS_EPISODES = 512  # of a batch of a pass, where the trainer does not say
 AT_ONCE = 500  # held-out episodes that are read side by side
@@ -50,9 +50,7 @@ class Episodes(Data):
     name = "episodes"
     longest: int  # steps of the longest episode
 
-    def __init__(self, seed: int, episodes: int, held: int):
-        for key, value, least in (("seed", seed, 0), ("episodes", episodes, 1), ("held", held, 1)):
-            whole_number(f"data.{key}", value, least)
+    def __init__(self, seed: Seed, episodes: Count, held: Count):
         self.seed, self.episodes, self.held = seed, episodes, held
 
     @abstractmethod
@@ -96,7 +94,7 @@ class Episodes(Data):
     def training(self, batch: int, length: None = None, rank: int = 0, world: int = 1) -> "EpisodeBatches":
         return EpisodeBatches(self, batch, rank, world)
 
-    def held_out(self, part: str, most: int | None = None) -> Iterator[Batch]:
+    def held_out(self, part: str, most: int | None = None, reading: Reading = THROUGHOUT) -> Iterator[Batch]:
         """The part's episodes, whole; `most` counts elements and holds one episode at least."""
         count = self.held if most is None else max(1, min(self.held, most // self.longest))
         for first in range(0, count, AT_ONCE):
@@ -231,9 +229,7 @@ def answered(data, network: Network, sequences: Iterable[Sequence], length: int)
 
     data  Episodes or Sequences
     """
-    training = network.training
-    network.eval()
-    try:
+    with evaluating(network):
         for sequence in sequences if length else ():
             batch = side_by_side(data, [sequence]).to(network.device, network.dtype)
             z, _ = network(batch.inputs, network.start(1, *batch.given))
@@ -251,8 +247,6 @@ def answered(data, network: Network, sequences: Iterable[Sequence], length: int)
                 line = f"{'given':8}{' '.join(words)}"
                 yield f"{line if len(line) <= LINE else line[: LINE - 1] + '…'}\n"
             yield "\n".join(_under_one_another({name: row[shown] for name, row in rows.items()})) + "\n\n"
-    finally:
-        network.train(training)
 
 
 def _under_one_another(rows: dict[str, list[str]]) -> Iterator[str]:

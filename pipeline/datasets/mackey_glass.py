@@ -1,10 +1,14 @@
 """The chaotic Mackey-Glass delay equation."""
 
+import math
 from dataclasses import dataclass
+from typing import Annotated, Literal
 
 import numpy as np
+from annotated_types import Ge, Le
 
 from pipeline.command.refusal import Refusal
+from pipeline.command.setting import Number, Seed, Split
 from pipeline.datasets.series import Series
 
 
@@ -23,32 +27,34 @@ class MackeyGlass:
     seed      of the history before t = 0: start + uniform in +-0.1; None: start alone
     """
 
-    length: int
-    tau: int
-    a: float
-    b: float
-    n: float
-    start: float
-    scheme: str
-    seed: int | None
-    split: str
+    length: Annotated[int, Ge(2), Le(100_000_000)]
+    tau: Annotated[int, Ge(1), Le(1_000_000)]
+    a: Number
+    b: Number
+    n: Number
+    start: Number
+    scheme: Literal["reservoirpy", "runge_kutta"]
+    seed: Seed | None
+    split: Split
     standardize: bool
 
     def open(self, local: str | None = None) -> Series:
-        if self.length < 2:
-            raise Refusal(f"data.length={self.length}: take a whole number from 2")
-        if self.tau < 1 or int(self.tau) != self.tau:
-            raise Refusal(f"data.tau={self.tau}: take a whole number from 1")
-        if self.scheme not in STEPS:
-            raise Refusal(f"data.scheme={self.scheme}: take {' or '.join(STEPS)}")
         step, noise = (
             STEPS[self.scheme],
             0.0 if self.seed is None else 0.2 * (np.random.default_rng(self.seed).random(self.tau) - 0.5),
         )
         x = [*(np.full(self.tau, self.start) + noise).tolist(), self.start]
         while len(x) < self.tau + self.length:
-            delayed = x[-1 - self.tau]
-            x.append(step(x[-1], self.a * delayed / (1 + delayed**self.n), self.b))
+            try:
+                delayed = x[-1 - self.tau]
+                x.append(step(x[-1], self.a * delayed / (1 + delayed**self.n), self.b))
+            except (OverflowError, ZeroDivisionError):
+                x.append(math.inf)
+            if isinstance(x[-1], complex) or not math.isfinite(x[-1]):  # complex: a root of a negative number
+                raise Refusal(
+                    f"data=mackey_glass: the series leaves the range of numbers at element {len(x) - self.tau:,}: "
+                    f"take other values than data.a={self.a}, b={self.b}, n={self.n}, start={self.start}"
+                )
         values = np.array(x[self.tau :])[:, None]
         return Series("mackey_glass", values, np.empty((self.length, 0)), self.split, self.standardize)
 

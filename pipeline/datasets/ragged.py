@@ -8,7 +8,7 @@ from torch import Generator
 
 from pipeline.command.refusal import Refusal
 from pipeline.corpora.parts import make_card
-from pipeline.datasets.batch import Batch, Batches
+from pipeline.datasets.batch import THROUGHOUT, Batch, Batches, Reading
 from pipeline.datasets.data import Data
 from pipeline.datasets.episodes import (
     AT_ONCE,
@@ -49,8 +49,6 @@ class Sequences(Data):
     ):
         self.name, self.reads, self.answers, self.given, self.seed = name, reads, answers, given, seed
         self.foretells = foretells
-        if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
-            raise Refusal(f"data.seed={seed}: take a whole number from 0")
         for part, sequences in parts.items():
             if not sequences:
                 raise Refusal(f"data={name}: the {part} part has no sequence: take more data or another split")
@@ -80,7 +78,7 @@ class Sequences(Data):
     def training(self, batch: int, length: None = None, rank: int = 0, world: int = 1) -> "Bucketed":
         return Bucketed(self, batch, rank, world)
 
-    def held_out(self, part: str, most: int | None = None) -> Iterator[Batch]:
+    def held_out(self, part: str, most: int | None = None, reading: Reading = THROUGHOUT) -> Iterator[Batch]:
         """The part's sequences, like lengths together; `most` counts elements and holds one sequence at least."""
         kept, read = [], 0
         for sequence in self.parts[part]:

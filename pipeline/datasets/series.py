@@ -12,13 +12,14 @@ import torch
 from torch import Generator, Tensor
 
 from pipeline.corpora.parts import make_card, split_borders
-from pipeline.datasets.batch import Batch
+from pipeline.datasets.batch import THROUGHOUT, Batch, Reading
 from pipeline.datasets.contiguous import Windows
 from pipeline.datasets.data import Data
 from pipeline.datasets.space import Reals
-from pipeline.decoding.network import Network
+from pipeline.decoding.network import Network, evaluating
 
 BEFORE = 1000  # elements that are read before those of a held-out part
+ROUNDING = 1e-12  # a channel that varies by this part of its greatest value is constant
 PASS_LENGTH = 10_000  # steps of a batch of a pass over the training part, where the trainer does not say
 BARS = "▁▂▃▄▅▆▇█"
 LINE = 32  # steps of a forecast in a line: what fits a card of the report
@@ -30,12 +31,13 @@ class Series(Data):
     values  [N, D] float64;  inputs  [N, U] float64, U = 0: nothing drives it
     split   per cent of training, validation and test part, such as "80-10-10"
     standardize  models read (y - mean) / std, mean and std [D] those of the training part; a channel that is constant
-                 there has std 1. What drives the series is read as it is.
+                 there, but for rounding, has std 1. What drives the series is read as it is.
     reads [y_t, u_{t+1}], Reals(D + U); answers y_{t+1}, Reals(D), NaN where nothing was observed
     Raises Refusal for a split that is none, and for a part of less than two elements.
     """
 
     foretells = contiguous = True
+    context = BEFORE
 
     def __init__(self, name: str, values: np.ndarray, inputs: np.ndarray, split: str, standardize: bool):
         if (values.dtype, inputs.dtype) != (np.float64, np.float64) or len(values) != len(inputs):
@@ -52,7 +54,8 @@ class Series(Data):
     @property
     def std(self) -> np.ndarray:
         train = self.values[self.borders["train"]]
-        return np.where(np.nanmin(train, axis=0) == np.nanmax(train, axis=0), 1.0, np.nanstd(train, axis=0))
+        spread = np.nanstd(train, axis=0)
+        return np.where(spread <= ROUNDING * np.nanmax(np.abs(train), axis=0), 1.0, spread)
 
     @cached_property
     def whole(self) -> tuple[np.ndarray, np.ndarray]:
@@ -79,16 +82,24 @@ class Series(Data):
     def training(self, batch: int, length: int, rank: int = 0, world: int = 1) -> "SeriesWindows":
         return SeriesWindows(*self.part("train"), batch, length, rank, world)
 
-    def held_out(self, part: str, most: int | None = None) -> Iterator[Batch]:
-        """One stream; up to BEFORE elements before the part are read first, and its own first element is asked too."""
+    def held_out(self, part: str, most: int | None = None, reading: Reading = THROUGHOUT) -> Iterator[Batch]:
+        """One stream; up to `burn_in` elements before the part are read first, and its own first element is asked too.
+        With reading.restart as many streams as it takes, one after the other."""
         start, stop = self.borders[part].start, self.borders[part].stop
         stop = stop if most is None else min(stop, start + most)
-        first = max(0, start - BEFORE)
+        burn_in, restart = self.burn_in(reading), reading.restart
+        asked = stop - start if restart is None else max(1, restart - min(burn_in, restart // 2))
+        for begin in range(start, stop, asked):
+            end = min(begin + asked, stop)
+            yield self._stream(max(0, begin - burn_in), begin, end)
+
+    def _stream(self, first: int, begin: int, end: int) -> Batch:
+        """Elements `first` .. `end` - 1, of which those from `begin` on are asked."""
         values, inputs = (torch.from_numpy(array) for array in self.whole)
-        targets = values[first + 1 : stop].clone()
-        targets[: start - 1 - first] = torch.nan
-        x = torch.cat([values[first : stop - 1], inputs[first + 1 : stop]], dim=-1)
-        yield Batch(x[:, None], targets[:, None], int((~targets.isnan()).sum()))
+        targets = values[first + 1 : end].clone()
+        targets[: begin - 1 - first] = torch.nan
+        x = torch.cat([values[first : end - 1], inputs[first + 1 : end]], dim=-1)
+        return Batch(x[:, None], targets[:, None], int((~targets.isnan()).sum()))
 
     @torch.no_grad()
     def forecast(self, network: Network, steps: int) -> tuple[Tensor, Tensor]:
@@ -96,20 +107,18 @@ class Series(Data):
         are judged on, each read in
         place of what was observed; what drives the series is known. [S, D] each, as models read values, S = `steps` at
         most."""
-        training = network.training
-        network.eval()
         values, inputs = (torch.from_numpy(array) for array in self.whole)
         start = self.borders[self.judged_on].start
         stop = min(start + steps, self.borders[self.judged_on].stop)
         values, inputs = (part.to(network.device, network.dtype) for part in (values, inputs))
         first = max(0, start - BEFORE)
         x = torch.cat([values[first:start], inputs[first + 1 : start + 1]], dim=-1)[:, None]
-        predicted, state = network(x, network.start(1))
-        found = [predicted[-1, 0]]
-        for t in range(start + 1, stop):
-            predicted, state = network(torch.cat([found[-1], inputs[t]])[None, None], state)
-            found.append(predicted[0, 0])
-        network.train(training)
+        with evaluating(network):
+            predicted, state = network(x, network.start(1))
+            found = [predicted[-1, 0]]
+            for t in range(start + 1, stop):
+                predicted, state = network(torch.cat([found[-1], inputs[t]])[None, None], state)
+                found.append(predicted[0, 0])
         return values[start:stop].cpu(), torch.stack(found).cpu()
 
     def write(
@@ -144,6 +153,11 @@ class SeriesWindows(Windows):
         super().__init__(len(values), "values", "series", batch, length, rank, world)
         self.values, self.inputs = values, inputs
         self.nothing = float(np.nanvar(values, axis=0).mean())  # the loss of knowing nothing but the mean
+
+    @cached_property
+    def scale(self) -> float:
+        """As Batches, for models that do not know the mean when they begin."""
+        return max(1.0, float(np.nanmean(np.square(self.values))))
 
     def at(self, step: int) -> Batch:
         at_TB, inside_TB, carried = self.places(step)

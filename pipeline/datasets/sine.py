@@ -2,10 +2,13 @@
 
 import math
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
+from annotated_types import Ge, Gt, Le
 
 from pipeline.command.refusal import Refusal
+from pipeline.command.setting import Count, Seed, Split
 from pipeline.datasets.series import Series
 
 
@@ -22,25 +25,21 @@ class Sine:
     shortest, longest  steps for which a command holds, 1 <= shortest <= longest
     """
 
-    length: int
-    slowest: float
-    fastest: float
-    shortest: int
-    longest: int
-    seed: int
-    split: str
+    length: Annotated[int, Ge(2), Le(100_000_000)]
+    slowest: Annotated[float, Gt(2)]
+    fastest: Annotated[float, Gt(2)]
+    shortest: Count
+    longest: Count
+    seed: Seed
+    split: Split
     standardize: bool
 
     def open(self, local: str | None = None) -> Series:
-        if self.length < 2:
-            raise Refusal(f"data.length={self.length}: take a whole number from 2")
-        if not self.slowest > self.fastest > 2:
+        if self.slowest <= self.fastest:
+            raise Refusal(f"data.slowest={self.slowest}, data.fastest={self.fastest}: take periods slowest > fastest")
+        if self.shortest > self.longest:
             raise Refusal(
-                f"data.slowest={self.slowest}, data.fastest={self.fastest}: take periods slowest > fastest > 2"
-            )
-        if not 1 <= self.shortest <= self.longest:
-            raise Refusal(
-                f"data.shortest={self.shortest}, data.longest={self.longest}: take durations 1 <= shortest <= longest"
+                f"data.shortest={self.shortest}, data.longest={self.longest}: take durations shortest <= longest"
             )
         draw = np.random.default_rng(self.seed)
         durations = draw.integers(self.shortest, self.longest, size=self.length // self.shortest + 1, endpoint=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.command.refusal import Refusal
+from pipeline.command.setting import Split
 from pipeline.datasets.series import Series
 
 
@@ -19,7 +20,7 @@ class Sunspots:
     Read from the file that the package statsmodels ships (public domain; from the National Geophysical Data Center).
     """
 
-    split: str
+    split: Split
     standardize: bool
 
     def open(self, local: str | None = None) -> Series:

@@ -10,7 +10,7 @@ from torch import Generator
 
 from pipeline.corpora.prepared import Prepared
 from pipeline.corpora.vocabulary import Vocabulary
-from pipeline.datasets.batch import Batch
+from pipeline.datasets.batch import THROUGHOUT, Batch, Reading
 from pipeline.datasets.contiguous import Windows, held_out_places
 from pipeline.datasets.data import Data
 from pipeline.datasets.space import Symbols
@@ -18,7 +18,7 @@ from pipeline.decoding.network import Network
 from pipeline.decoding.sampling import draw_symbols
 
 ELEMENTS = {"characters": "char", "bytes": "byte"}
-STREAMS, BURN_IN, LENGTH = 32, 500, 250  # of the held-out parts, as they are read
+STREAMS, LENGTH = 32, 250  # of the held-out parts, as they are read
 PASS_STREAMS, PASS_LENGTH = 512, 200  # of a pass over the training part, where the trainer does not say
 
 
@@ -30,6 +30,7 @@ class Text(Data):
     """
 
     foretells = contiguous = True
+    context = 500
 
     def __init__(self, prepared: Prepared):
         self.parts, self.vocabulary, self.card = prepared.parts, prepared.vocabulary, prepared.card
@@ -47,18 +48,21 @@ class Text(Data):
     def training(self, batch: int, length: int, rank: int = 0, world: int = 1) -> "TextWindows":
         return TextWindows(self.parts["train"], self.reads.count, batch, length, rank, world)
 
-    def held_out(self, part: str, most: int | None = None) -> Iterator[Batch]:
-        """Read in up to STREAMS streams side by side; each but the first reads the BURN_IN symbols before its own
+    def held_out(self, part: str, most: int | None = None, reading: Reading = THROUGHOUT) -> Iterator[Batch]:
+        """Read in up to STREAMS streams side by side; each but the first reads the `burn_in` symbols before its own
         first."""
         symbols, V = self.parts[part][:most], self.reads.count
-        for at_TB, asked_TB, carried in held_out_places(len(symbols) - 1, STREAMS, BURN_IN, LENGTH):
+        places = held_out_places(len(symbols) - 1, STREAMS, self.burn_in(reading), LENGTH, reading.restart)
+        for at_TB, asked_TB, carried in places:
             targets = np.where(asked_TB, symbols[at_TB + 1], V).astype(np.int64)
             inputs = torch.from_numpy(symbols[at_TB].astype(np.int64))
             yield Batch(inputs, torch.from_numpy(targets), int((targets != V).sum()), carried)
 
     def check_prompt(self, prompt: str) -> str | None:
-        V = self.reads.count
-        unknown = "".join(dict.fromkeys(one for one in prompt if (self.vocabulary.encode(one) == V).any()))
+        known, in_bytes = set(self.vocabulary.codes), self.vocabulary.symbols == "bytes"
+        unknown = "".join(
+            one for one in dict.fromkeys(prompt) if not known.issuperset(one.encode() if in_bytes else [ord(one)])
+        )
         return f"{self.card['corpus']} has never seen {unknown!r}: read as unknown" if unknown else None
 
     def write(
@@ -103,7 +107,7 @@ class TextWindows(Windows):
 def speller(vocabulary: Vocabulary):
     """Symbol after symbol -> the text that it adds."""
     if vocabulary.symbols != "bytes":
-        return [vocabulary.decode([symbol]) for symbol in range(len(vocabulary))].__getitem__
+        return vocabulary.decode(range(len(vocabulary))).__getitem__
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     pieces = [bytes([code]) for code in vocabulary.codes]
     return lambda symbol: decoder.decode(pieces[symbol])

@@ -1,6 +1,7 @@
 """What decoding needs of a network, whatever model it is."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Protocol
 
 import torch
@@ -26,3 +27,14 @@ class Network(Protocol):
     def train(self, mode: bool = True) -> "Network": ...
 
     def eval(self) -> "Network": ...
+
+
+@contextmanager
+def evaluating(network: Network) -> Iterator[None]:
+    """Evaluation mode, without dropout, and in the end the mode of before, however it ends."""
+    training = network.training
+    network.eval()
+    try:
+        yield
+    finally:
+        network.train(training)

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
-from pipeline.decoding.network import Network
+from pipeline.decoding.network import Network, evaluating
 
 PIECE = 1000  # symbols of a long prompt that are read at a time
 
@@ -24,11 +24,9 @@ def draw_symbols(
     temperature  >= 0; 0 takes the most likely symbol, 1 samples the model's own distribution, more flattens it
     given        what the network is given before the first step, [1, ...] each
     """
-    training = network.training
-    network.eval()
-    state, device = network.start(1, *given), network.device
     *earlier, last = read
-    try:
+    with evaluating(network):
+        state, device = network.start(1, *given), network.device
         pieces = torch.tensor(earlier, dtype=torch.long, device=device)[:, None].split(PIECE) if earlier else ()
         for piece_T1 in pieces:
             _, state = network(piece_T1, state)
@@ -38,7 +36,6 @@ def draw_symbols(
             if temperature == 0:
                 last = int(last_V.argmax())
             else:
-                last = int(torch.multinomial(torch.softmax(last_V / temperature, dim=0), 1, generator=generator))
+                below_V = last_V - last_V.max()  # which no temperature makes infinite where it is largest
+                last = int(torch.multinomial(torch.softmax(below_V / temperature, dim=0), 1, generator=generator))
             yield last
-    finally:
-        network.train(training)

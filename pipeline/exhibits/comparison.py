@@ -1,11 +1,12 @@
 """Which models did best: groups beside each other, and beside published numbers."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from pipeline.command.refusal import Refusal
+from pipeline.exhibits.claims import compared, evidence
 from pipeline.exhibits.exhibit import Measure
-from pipeline.exhibits.groups import comparable, ranking
-from pipeline.exhibits.numbers import count, difference, known, spread, written
+from pipeline.exhibits.groups import comparable, ranking, standing
+from pipeline.exhibits.numbers import DOUBT, count, known, share, spread, written
 
 
 def measures_in(study: dict) -> dict[str, Measure]:
@@ -16,14 +17,14 @@ def measures_in(study: dict) -> dict[str, Measure]:
 def compare(rows: list[dict], measures: Mapping[str, Measure]) -> list[dict]:
     """Groups by what may be compared, {"data", "split", "units", "ranked_by", "rows"} each, best first.
 
-    Each row gets "best", true for the best of a section of several.
+    Each row gets "best", true for the best of a section of several; one with seeds that diverged, or whose number is in
+    doubt, is never the best.
     """
     sections = []
     for section in comparable(rows):
         section.sort(key=ranking(measures))
         for place, row in enumerate(section):
-            mean = row["measured"].get(row["ranked_by"], {}).get("mean")
-            row["best"] = place == 0 and len(section) > 1 and known(mean)
+            row["best"] = place == 0 and len(section) > 1 and standing(row) == 0
         sections.append({key: section[0][key] for key in ("data", "split", "units", "ranked_by")} | {"rows": section})
     return sections
 
@@ -39,8 +40,19 @@ def columns(sections: list[dict], measures: Mapping[str, Measure]) -> dict[str, 
     return heads
 
 
-def published_pairs(study: dict, measures: Mapping[str, Measure]) -> list[dict]:
-    """Published numbers beside ours, a table a data set: {"data", "rows": [{..., "value", "ours", "difference"}]}.
+def doubts(rows: Iterable[dict], heads: Mapping[str, str]) -> list[str]:
+    """A line for each number of these columns (measure -> head) that must not be relied on."""
+    return [
+        f"{DOUBT} {row['label']}, {head}: {row['doubts'][name]}"
+        for row in rows
+        for name, head in heads.items()
+        if name in row["doubts"]
+    ]
+
+
+def published_pairs(study: dict, measures: Mapping[str, Measure], heads: Mapping[str, str]) -> list[dict]:
+    """Published numbers beside ours, a table a data set: {"data", "rows": [{..., "value", "ours", "difference"}],
+    "doubts": lines below it}.
 
     A row is paired with the groups of the same data set, model and size; "ours" is {"mean", "std"} of the published
     measure and "difference" ours minus published, both None where we did not run it. Raises Refusal for a measure that
@@ -62,7 +74,11 @@ def published_pairs(study: dict, measures: Mapping[str, Measure]) -> list[dict]:
             ours = group and group["measured"].get(measure)
             gap = ours["mean"] - row["value"] if ours and known(ours["mean"]) else None
             tables.setdefault(row["data"], []).append(row | {"ours": ours, "difference": gap, "group": group})
-    return [{"data": data, "rows": rows} for data, rows in tables.items()]
+    head = {measure: heads.get(measure, measure)}
+    return [
+        {"data": data, "rows": rows, "doubts": doubts((row["group"] for row in rows if row["group"]), head)}
+        for data, rows in tables.items()
+    ]
 
 
 def as_text(study: dict) -> str:
@@ -70,21 +86,34 @@ def as_text(study: dict) -> str:
     measures = measures_in(study)
     sections = compare(study["groups"], measures)
     heads = columns(sections, measures)
+    rows = [row for section in sections for row in section["rows"]]
     table = [["", "parameters", *heads.values(), "targets/s", "seeds"]]
-    for row in (row for section in sections for row in section["rows"]):
-        cells = [f"{row['parameters']:,}"]
-        for name in heads:
-            one, digits = row["measured"].get(name), measures[name].digits
-            cells.append(f"{written(one['mean'], digits)} {spread(one['std'], digits)}".strip() if one else "")
+    for row in rows:
         diverged = f", {row['diverged']} diverged" if row["diverged"] else ""
-        cells += [count(row["targets_per_second"]["mean"]), f"{len(row['seeds'])}{diverged}"]
-        table.append([row["label"], *cells])
+        table.append(
+            [
+                row["label"],
+                f"{row['parameters']:,}",
+                *(cell(row, name, measures[name].digits) for name in heads),
+                count(row["targets_per_second"]["mean"]),
+                f"{len(row['seeds'])}{diverged}",
+            ]
+        )
     widths = [max(map(len, column)) for column in zip(*table)]
     lines = [f"\n{study['study']} ({study['scale']}): {study['question']}"]
     for label, *cells in table:
         lines.append("  ".join([label.ljust(widths[0]), *(c.rjust(width) for c, width in zip(cells, widths[1:]))]))
+    lines += doubts(rows, heads)
     for claim in study["claims"]:
-        digits = measures[claim["measure"]].digits if claim["measure"] in measures else ".3f"
-        evidence = f" ({difference(claim['difference'], digits)} ± {written(claim['error'], digits)})"
-        lines.append(f"{claim['source']}: {claim['claim']}: {claim['verdict']}" + evidence * known(claim["difference"]))
+        said = f"{claim['claim']} ({compared(claim, measures)})"
+        lines.append(f"{claim['source']}: {said}: {claim['verdict']} ({evidence(claim, measures)})")
     return "\n".join(lines)
+
+
+def cell(row: dict, name: str, digits: str) -> str:
+    """A group's number with all that is to be known of it, as "1.600† ± 0.141 (2 of 3)"; nothing if it has none."""
+    if name not in row["measured"]:
+        return ""
+    one, mark = row["measured"][name], DOUBT if name in row["doubts"] else ""
+    parts = [written(one["mean"], digits) + mark, spread(one["std"], digits), share(row["by_seed"][name])]
+    return " ".join(filter(None, parts))

@@ -1,14 +1,10 @@
 """Figures, drawn without pyplot. The report, probes and the tracking of runs share them."""
 
 import io
-import logging
 import math
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-
-# Building the font cache is announced as a warning; it is not one.
-logging.getLogger("matplotlib").setLevel(logging.ERROR)
 
 INK = "#24292f"
 GRID = "#d8dee4"

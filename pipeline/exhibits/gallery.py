@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Mapping
 
 from pipeline.exhibits.exhibit import Measure
-from pipeline.exhibits.numbers import count, visible, written
+from pipeline.exhibits.numbers import DOUBT, count, visible, written
 
 MOST_MOMENTS = 5  # shown of a run
 
@@ -58,7 +58,8 @@ def story(row: dict, run: dict, measures: Mapping[str, Measure]):
     if run["about"].get("status", "finished") != "finished":
         about += Markup('<mark class="bad">{}</mark> ').format(run["about"]["status"])
     if name is not None:
-        about += f"{written(run['measured'].get(name), measures[name].digits)} {measures[name].axis(name, units)} "
+        number = written(run["measured"].get(name), measures[name].digits) + DOUBT * (name in run["doubts"])
+        about += f"{number} {measures[name].axis(name, units)} "
     about += f"after {count(run['steps'])} training steps, {count(run['targets'])} {units['element']}s asked"
     inside = cards(
         (

@@ -3,7 +3,6 @@
 A run, a group, and measures are as pipeline.evaluate writes them.
 """
 
-import math
 import statistics
 from collections.abc import Callable, Iterable, Mapping
 
@@ -34,28 +33,43 @@ def comparable(items: Iterable[dict]) -> list[list[dict]]:
 def groups_of(runs: list[dict]) -> list[dict]:
     """A group for each configuration, in the order of its first run.
 
-    measured   measure -> {"mean", "std"} over seeds, sample standard deviation; those of them that any run compared
-               with it has
+    measured   measure -> {"mean", "std"} over the seeds that have one, sample standard deviation; those measures that
+               any run compared with it has
+    by_seed    of the same, and of the validation loss, what each seed has, None where it diverged; seeds that are not
+               asked for a measure are left out. Seeds are texts, as in JSON
     ranked_by  the first measure that any run compared with it has
     diverged   runs that were asked for it and have no finite one
+    doubts     measure -> why it must not be relied on, the first reason of any seed
     """
     groups = {}
     for section in comparable(runs):
         measures = list(dict.fromkeys(name for run in section for name in run["measured"]))
         had = [name for name in measures if any(known(run["measured"].get(name)) for run in section)] or measures[:1]
         ranked_by = had[0] if had else None
-        for seeds in together(section, lambda run: run["hash"]):
-            groups[seeds[0]["hash"]] = {key: seeds[0][key] for key in SHARED} | {
-                "seeds": [run["seed"] for run in seeds],
+        for alike in together(section, lambda run: run["hash"]):
+            seeds = {str(run["seed"]): run for run in alike}
+            values = {name: by_seed(seeds, name) for name in had}
+            losses = {seed: run["validation_loss"] for seed, run in seeds.items()}
+            groups[alike[0]["hash"]] = {key: alike[0][key] for key in SHARED} | {
+                "seeds": [run["seed"] for run in seeds.values()],
                 "ranked_by": ranked_by,
-                "measured": {name: over_seeds(run["measured"].get(name) for run in seeds) for name in had},
-                "validation_loss": over_seeds(run["validation_loss"] for run in seeds),
-                "targets_per_second": over_seeds(run["targets_per_second"] for run in seeds),
-                "diverged": sum(
-                    ranked_by in run["measured"] and not known(run["measured"][ranked_by]) for run in seeds
-                ),
+                "measured": {name: over_seeds(found.values()) for name, found in values.items()},
+                "by_seed": values | {"validation_loss": losses},
+                "validation_loss": over_seeds(losses.values()),
+                "targets_per_second": over_seeds(run["targets_per_second"] for run in seeds.values()),
+                "diverged": sum(value is None for value in values.get(ranked_by, {}).values()),
+                "doubts": {name: why for run in reversed(seeds.values()) for name, why in run["doubts"].items()},
             }
     return [groups[digest] for digest in dict.fromkeys(run["hash"] for run in runs)]
+
+
+def by_seed(seeds: Mapping[str, dict], name: str) -> dict[str, float | None]:
+    """Seed -> what its run has under `name`, None where that is not finite, of the runs that were asked for it."""
+    return {
+        seed: run["measured"][name] if known(run["measured"][name]) else None
+        for seed, run in seeds.items()
+        if name in run["measured"]
+    }
 
 
 def over_seeds(values: Iterable[float | None]) -> dict:
@@ -67,13 +81,23 @@ def over_seeds(values: Iterable[float | None]) -> dict:
     }
 
 
-def ranking(measures: Mapping[str, Measure]) -> Callable[[dict], float]:
-    """The key that sorts groups from the best to the worst, those without a number last."""
+def standing(group: dict) -> int:
+    """How far the number that ranks a group may be relied on: 0 if it may, 1 if some seeds diverged, 2 if it is in
+    doubt, 3 if there is none."""
+    name = group["ranked_by"]
+    if not known(group["measured"].get(name, {}).get("mean")):
+        return 3
+    return 2 if name in group["doubts"] else 1 if group["diverged"] else 0
 
-    def key(group: dict) -> float:
-        mean = group["measured"].get(group["ranked_by"], {}).get("mean")
-        if not known(mean):
-            return math.inf
-        return -mean if measures[group["ranked_by"]].better == "high" else mean
+
+def ranking(measures: Mapping[str, Measure]) -> Callable[[dict], tuple[int, float]]:
+    """The key that sorts groups from the best to the worst, after those that may be relied on those that may less."""
+
+    def key(group: dict) -> tuple[int, float]:
+        stands, name = standing(group), group["ranked_by"]
+        if stands == 3:
+            return stands, 0.0
+        mean = group["measured"][name]["mean"]
+        return stands, -mean if measures[name].better == "high" else mean
 
     return key

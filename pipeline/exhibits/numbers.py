@@ -3,8 +3,11 @@
 import math
 import re
 import unicodedata
+from collections.abc import Mapping
 
 NOTHING = "\N{EM DASH}"
+MINUS = "\N{MINUS SIGN}"
+DOUBT = "\N{DAGGER}"
 
 
 def known(number: float | None) -> bool:
@@ -24,9 +27,15 @@ def spread(number: float | None, digits: str = ".3f") -> str:
     return "" if not known(number) else f"± {format(number, _fewer(digits, '1', number, 0.5))}"
 
 
+def share(by_seed: Mapping[str, float | None]) -> str:
+    """Of how many of its seeds a mean is, as "(2 of 3)"; nothing if it is of all or there is none."""
+    having = sum(map(known, by_seed.values()))
+    return f"({having} of {len(by_seed)})" if 0 < having < len(by_seed) else ""
+
+
 def difference(number: float | None, digits: str = ".3f") -> str:
     """A difference in the format of its numbers, with its sign; an em dash if unknown."""
-    return f"{number:+{digits}}".replace("-", "\N{MINUS SIGN}") if known(number) else NOTHING
+    return f"{number:+{digits}}".replace("-", MINUS) if known(number) else NOTHING
 
 
 def count(number: float | None) -> str:

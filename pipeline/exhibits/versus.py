@@ -4,34 +4,50 @@ from collections.abc import Mapping
 
 from pipeline.exhibits.exhibit import Exhibit, Measure
 from pipeline.exhibits.figures import against_parameters, against_settings, svg
-from pipeline.exhibits.numbers import known
+from pipeline.exhibits.numbers import known, share
 
 
 def by_parameters(section: dict, measures: Mapping[str, Measure], study: str) -> Exhibit | None:
     """A point a group, its mean over seeds; None where there are none."""
     name = section["ranked_by"]
-    found = [(row["name"], row["parameters"], row["measured"].get(name, {}).get("mean")) for row in section["rows"]]
+    rows = relied_on(section)
+    found = [(row["name"], row["parameters"], row["measured"][name]["mean"]) for row in rows]
     points = [point for point in found if known(point[-1])]
     if not points:
         return None
     axis = measures[name].axis(name, section["units"])
     title = f"{axis} by parameters, {section['data']}"
-    return Exhibit(title, "Mean over seeds.", svg(against_parameters(points, axis), full(title, section, study)))
+    fewer = [f"{row['name']} {share(row['by_seed'][name])}" for row in rows if share(row["by_seed"][name])]
+    about = "Mean over seeds." + f" Over those that did not diverge: {', '.join(fewer)}." * bool(fewer)
+    about += left_out(section)
+    return Exhibit(title, about, svg(against_parameters(points, axis), full(title, section, study)))
 
 
 def by_settings(section: dict, measures: Mapping[str, Measure], study: str) -> Exhibit | None:
     """A point a run, a panel a setting; None where there are none, or nothing that they differ in."""
     name = section["ranked_by"]
-    found = [(settings(row["name"]), run["measured"].get(name)) for row in section["rows"] for run in row["runs"]]
+    found = [(settings(row["name"]), run["measured"].get(name)) for row in relied_on(section) for run in row["runs"]]
     points = [point for point in found if known(point[-1])]
     if not any(names for names, _ in points):
         return None
     measure = measures[name]
     axis = measure.axis(name, section["units"])
     title = f"{axis} by settings, {section['data']}"
-    about = "A point a run; the line joins the best of each value, whatever the other settings."
+    about = "A point a run; the line joins the best of each value, whatever the other settings." + left_out(section)
     figure = against_settings(points, axis, measure.better)
     return Exhibit(title, about, svg(figure, full(title, section, study)))
+
+
+def relied_on(section: dict) -> list[dict]:
+    """The groups whose number that ranks them is there and not in doubt."""
+    name = section["ranked_by"]
+    return [row for row in section["rows"] if name in row["measured"] and name not in row["doubts"]]
+
+
+def left_out(section: dict) -> str:
+    """Words on the groups whose number is in doubt."""
+    doubted = [row["name"] for row in section["rows"] if section["ranked_by"] in row["doubts"]]
+    return f" Left out, for their numbers are in doubt: {', '.join(doubted)}." if doubted else ""
 
 
 VERSUS = {"parameters": by_parameters, "settings": by_settings}

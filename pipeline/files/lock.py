@@ -5,17 +5,35 @@ once; of another machine's owner this process sees only whether the stamp moves,
 system needs to offer locks of its own.
 """
 
+import contextlib
 import json
 import os
+import re
 import socket
 import threading
 import time
 from pathlib import Path
 
 import psutil
+from typing_extensions import TypedDict
+
+from pipeline.files.form import misfit
+from pipeline.files.whole import naming
 
 BEAT = 5.0  # seconds between renewals
 SILENCE = 30.0  # an owner on another machine that has not renewed its lock for so long is dead
+
+
+class Owner(TypedDict):
+    """What a lock file says of its owner, in JSON."""
+
+    host: str
+    machine: str  # within it, process numbers mean the same
+    process: int
+    started: float
+    job: str | None
+    restarts: int
+    since: float
 
 
 class Held(Exception):
@@ -34,18 +52,19 @@ class Lock:
 
         An owner that died is replaced; that takes SILENCE seconds where it was on another machine. So is, dead or
         alive, what this SLURM job was before it was put back into the queue:
-        a node that SLURM has lost may still be at work.
+        a node that SLURM has lost may still be at work. So is a file that is no lock: one of ours is never there in
+        part. One that another version of this code may have written is believed while it is renewed.
         """
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         while not self._create():
-            owner = _read(self.path)
-            if owner is not None:
-                before = _was_this_job(json.loads(owner))
-                if not before and _alive(self.path, owner):
-                    raise Held(_who(json.loads(owner)))
-                self._remove(owner)
+            content = _read(self.path)
+            if content is not None:
+                before = _was_this_job(content)
+                if not before and _alive(self.path, content):
+                    raise Held(_who(content))
+                self._remove(content)
                 if before:
                     time.sleep(2 * BEAT)  # in which it notices
+        self._remove_leftovers()
         self._ended = threading.Event()
         threading.Thread(target=self._renew, daemon=True).start()
 
@@ -68,36 +87,57 @@ class Lock:
     def _create(self) -> bool:
         """Puts the lock file there with all that it says, unless there is one."""
         self.mine = json.dumps({**_self(), "since": time.time(), "token": os.urandom(8).hex()})
-        whole = self.path.with_name(f"{self.path.name}.{os.urandom(8).hex()}")
-        whole.write_text(self.mine)
+        whole = self._beside()
+        self.path.parent.mkdir(parents=True, exist_ok=True)
         try:
+            with naming(self.path), open(whole, "x", encoding="utf-8") as file:
+                file.write(self.mine)
+                file.flush()
+                os.fsync(file.fileno())
             os.link(whole, self.path)
             return True
-        except FileExistsError:
+        except (FileExistsError, FileNotFoundError):  # locked; or taken for a leftover
             return False
         finally:
-            whole.unlink()
+            whole.unlink(missing_ok=True)
+
+    def _beside(self) -> Path:
+        return self.path.with_name(f"{self.path.name}.{os.urandom(8).hex()}")
+
+    def _remove_leftovers(self) -> None:
+        """Files beside the lock whose makers were killed: on this machine, or so long ago that they cannot be alive."""
+        pattern, now = re.compile(re.escape(self.path.name) + r"\.[0-9a-f]{16}"), _stamp(self.path)
+        for path in self.path.parent.iterdir():
+            if pattern.fullmatch(path.name):
+                content, stamp = _read(path), _stamp(path)
+                if content is None or stamp is None or now is None:
+                    continue
+                owner = _owner(content)
+                here = owner is not None and owner["machine"] == _machine()
+                if not _runs(owner) if here else now - stamp > SILENCE * 1e9:
+                    path.unlink(missing_ok=True)
 
     def _remove(self, content: str) -> None:
         """Removes the lock file if it says `content`: no other one,
         even if another process replaces it at this moment."""
-        aside = self.path.with_name(f"{self.path.name}.{os.urandom(8).hex()}")
+        aside = self._beside()
         if _read(self.path) != content:
             return
         try:
             os.rename(self.path, aside)
         except FileNotFoundError:
             return
-        if _read(aside) != content and not self.path.exists():
-            os.rename(aside, self.path)
-        else:
-            aside.unlink()
+        with contextlib.suppress(FileNotFoundError):  # taken for a leftover: it was a dead owner's
+            if _read(aside) != content and not self.path.exists():
+                os.rename(aside, self.path)
+            else:
+                aside.unlink()
 
     def _renew(self) -> None:
         """Every BEAT seconds. An owner that was taken for dead, being cut off for long, must write no more."""
         while not self._ended.wait(BEAT):
             try:
-                if self.path.read_text() == self.mine:
+                if _read(self.path) == self.mine:
                     os.utime(self.path)
                     continue
             except FileNotFoundError:
@@ -121,31 +161,49 @@ def _self() -> dict:
     }
 
 
-def _was_this_job(owner: dict) -> bool:
-    return owner["job"] is not None and owner["job"] == _self()["job"] and owner["restarts"] < _self()["restarts"]
-
-
 def _machine() -> str:
-    """Within it, process numbers mean the same: this boot of this kernel, this name space of processes."""
+    """This boot of this kernel, this name space of processes."""
     boot = Path("/proc/sys/kernel/random/boot_id")
     return boot.read_text().strip() + os.readlink("/proc/self/ns/pid") if boot.exists() else socket.gethostname()
 
 
 def _read(path: Path) -> str | None:
     try:
-        return path.read_text()
+        return path.read_text(encoding="utf-8", errors="surrogateescape")
     except FileNotFoundError:
         return None
 
 
+def _value(content: str) -> object:
+    """What a lock file says; None where it is no JSON."""
+    try:
+        return json.loads(content)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _owner(content: str) -> Owner | None:
+    """Whom a lock file names; None where it is none of this version."""
+    value = _value(content)
+    return value if misfit(value, Owner) is None else None
+
+
+def _was_this_job(content: str) -> bool:
+    owner, mine = _owner(content), _self()
+    return (
+        owner is not None
+        and owner["job"] is not None
+        and owner["job"] == mine["job"]
+        and owner["restarts"] < mine["restarts"]
+    )
+
+
 def _alive(path: Path, content: str) -> bool:
-    owner = json.loads(content)
-    if owner["machine"] == _machine():
-        try:
-            process = psutil.Process(owner["process"])
-            return abs(process.create_time() - owner["started"]) < 1 and process.status() != psutil.STATUS_ZOMBIE
-        except psutil.NoSuchProcess:
-            return False
+    owner = _owner(content)
+    if owner is not None and owner["machine"] == _machine():
+        return _runs(owner)
+    if not isinstance(_value(content), dict):
+        return False
     first = _stamp(path)
     for _ in range(round(SILENCE)):
         time.sleep(1)
@@ -156,15 +214,27 @@ def _alive(path: Path, content: str) -> bool:
     return False
 
 
+def _runs(owner: Owner) -> bool:
+    """Whether an owner on this machine does."""
+    try:
+        process = psutil.Process(owner["process"])
+        return abs(process.create_time() - owner["started"]) < 1 and process.status() != psutil.STATUS_ZOMBIE
+    except (psutil.NoSuchProcess, ValueError, OverflowError):  # the latter of numbers that no process has
+        return False
+
+
 def _stamp(path: Path) -> int | None:
     try:
-        with open(path) as file:  # opening makes a network file system ask its server
+        with open(path, "rb") as file:  # opening makes a network file system ask its server
             return os.fstat(file.fileno()).st_mtime_ns
     except FileNotFoundError:
         return None
 
 
-def _who(owner: dict) -> str:
+def _who(content: str) -> str:
+    owner = _owner(content)
+    if owner is None:
+        return "a process of another version of this code"
     job = f", SLURM job {owner['job']}" if owner["job"] else ""
     minutes = (time.time() - owner["since"]) / 60
     return f"process {owner['process']} on {owner['host']}{job} for {minutes:.0f} min"

@@ -8,10 +8,10 @@ import torch
 from pytorch_lightning.strategies import DDPStrategy, Strategy
 from torch import Tensor, nn
 
-from pipeline.command.refusal import Refusal
 from pipeline.datasets.batch import Batch, Batches
 from pipeline.learning.learning import Learning
 from pipeline.models.model import SequenceModel
+from pipeline.recurrence.dropout import share_masks
 
 
 class GradientLearning(Learning):
@@ -41,12 +41,11 @@ class GradientLearning(Learning):
         seed: int,
     ):
         super().__init__(network, batches)
-        if loss not in ("mean", "sum"):
-            raise Refusal(f"trainer.loss={loss}: take mean or sum")
         self.make_optimizer = optimizer
         self.schedule = functools.partial(schedule, steps=steps, epoch=len(batches))
         self.loss, self.clip_value, self.clip_norm = loss, clip_value, clip_norm
         self.seed = seed
+        share_masks(network, batches.batch, batches.own)
         self.settings: list[dict[str, float]] = []  # of the optimizer's groups, before any factor
 
     def strategy(self, timeout: timedelta) -> Strategy:
@@ -74,8 +73,9 @@ class GradientLearning(Learning):
                 put_setting(group, name, settings[name] * factor)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        # Random numbers are a function of (seed, step, rank): a continuation draws what an uninterrupted run draws.
-        seed = ((self.seed << 40) + (self.global_step << 12) + self.global_rank) % 2**63
+        # Random numbers are a function of (seed, step): a continuation draws what an uninterrupted run draws, and every
+        # rank what one alone would.
+        seed = ((self.seed << 40) + (self.global_step << 12)) % 2**63
         if self.device.type == "cuda":
             torch.cuda.manual_seed(seed)
         else:  # torch.manual_seed notes a traceback for a GPU that is not in use, at every call

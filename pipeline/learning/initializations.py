@@ -3,6 +3,7 @@ on cells and readouts by the roles of their parameters: pipeline.models.model.Se
 
 import torch
 
+from pipeline.command.setting import Width
 from pipeline.models.model import SequenceModel
 
 
@@ -11,7 +12,7 @@ def library(network: SequenceModel) -> None:
 
 
 @torch.no_grad()
-def normal(network: SequenceModel, std: float) -> None:
+def normal(network: SequenceModel, std: Width) -> None:
     """W ~ N(0, std^2), biases 0 (min-char-rnn: std 0.01)."""
     for role, parameter in network.parameters_by_role():
         if role == "bias":
@@ -21,7 +22,7 @@ def normal(network: SequenceModel, std: float) -> None:
 
 
 @torch.no_grad()
-def uniform(network: SequenceModel, bound: float) -> None:
+def uniform(network: SequenceModel, bound: Width) -> None:
     """Every parameter ~ U(-bound, bound) (char-rnn and Karpathy et al. 2015: 0.08)."""
     for _, parameter in network.parameters_by_role():
         parameter.uniform_(-bound, bound)

@@ -46,9 +46,16 @@ class Learning(lightning.LightningModule):
         return batch.to(device, self.network.dtype)
 
     def enter(self, batch: Batch) -> None:
-        """The state before a batch: that after the last one, or a start."""
-        if not batch.carried or self.state is None:
+        """The state before a batch: that after the last one; or a start, where sequences start or network.restart says
+        that they are to."""
+        if not batch.carried or self.state is None or self._restarts():
             self.state = self.network.start(batch.inputs.shape[1], *batch.given)
+
+    def _restarts(self) -> bool:
+        """At the first of as many batches as network.restart elements fill, and one at least."""
+        if self.network.restart is None:
+            return False
+        return self.global_step % len(self.batches) % max(1, self.network.restart // self.batches.longest) == 0
 
     def record(self, loss: Tensor, count: int) -> None:
         """Takes note of the sum of losses over `count` numbers of all ranks, of which `loss` is the mean over ranks."""

@@ -3,13 +3,15 @@
 Lightning takes seconds to import, so it is only imported when something learns.
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Literal
 
+from annotated_types import Ge, Len, Lt
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from pipeline.command.choice import make
-from pipeline.command.refusal import Refusal, whole_number
+from pipeline.command.refusal import Refusal
+from pipeline.command.setting import Called, Count, NotNegative, Positive
 from pipeline.datasets.batch import Batches
 from pipeline.datasets.data import Data
 from pipeline.models.model import SequenceModel
@@ -22,6 +24,7 @@ class Rule:
     """How parameters are found. A new one is a subclass in a file of its own, with what learns by it.
 
     name  as SequenceModel.learned_by lists it
+    The other annotations are the settings of its choices of `optimizer`.
     """
 
     name: str
@@ -43,6 +46,29 @@ class Gradient(Rule):
     """Gradient descent by truncated backpropagation through time: pipeline.learning.gradient."""
 
     name = "gradient"
+    lr: Positive
+    momentum: Annotated[float, Ge(0), Lt(1)]
+    dampening: Annotated[float, Ge(0), Lt(1)]
+    nesterov: bool
+    alpha: Annotated[float, Ge(0), Lt(1)]
+    centered: bool
+    betas: Annotated[
+        list[Annotated[float, Ge(0), Lt(1)]], Len(2, 2), Called("two numbers from 0, below 1: [0.9,0.999]")
+    ]
+    amsgrad: bool
+    rho: Annotated[float, Ge(0), Lt(1)]
+    lr_decay: NotNegative
+    initial_accumulator_value: NotNegative
+    eps: NotNegative
+    weight_decay: NotNegative
+    maximize: bool
+
+    @classmethod
+    def settle(cls, cfg: DictConfig, data: Data) -> None:
+        super().settle(cfg, data)
+        restart, length = cfg.trainer.restart, cfg.trainer.length
+        if restart is not None and length is not None and restart < length:
+            raise Refusal(f"trainer.restart={restart}: a batch has trainer.length={length} steps: take that at least")
 
     @classmethod
     def learning(cls, cfg: DictConfig, network: SequenceModel, batches: Batches) -> "Learning":
@@ -71,21 +97,24 @@ class InPasses(Rule):
     """From sums over whole passes: pipeline.learning.statistics."""
 
     single = False  # whether it has nothing before its one pass is over
+    passes: Count
 
     @classmethod
     def settle(cls, cfg: DictConfig, data: Data) -> None:
         """trainer.steps as the batches of optimizer.passes passes; trainer.batch, .length and .validate_every where
         they are null."""
         trainer, optimizer = cfg.trainer, cfg.optimizer
-        whole(cfg, "optimizer.passes")
         if cls.single and trainer.seconds is not None:
             raise Refusal(
                 f"trainer.seconds={trainer.seconds}: optimizer={optimizer.name} has nothing before its one pass is "
                 "over: leave it out"
             )
         super().settle(cfg, data)
-        whole(cfg, "trainer.batch", *(["trainer.length"] if trainer.length is not None else []))
         batches = len(data.training(trainer.batch, trainer.length))
+        if trainer.restart is not None:
+            raise Refusal(
+                f"trainer.restart={trainer.restart}: model={cfg.model.name} learns in passes over the data: take null"
+            )
         if trainer.steps not in (None, optimizer.passes * batches):
             raise Refusal(
                 f"trainer.steps={trainer.steps}: model={cfg.model.name} learns in passes over the data: "
@@ -113,16 +142,11 @@ class RidgeRegression(InPasses):
     """W = (X^T X + lambda I)^-1 X^T Y from sums of products over one pass."""
 
     name, single = "ridge", True
+    passes: Literal[1]
 
 
 class Counting(InPasses):
     """How often each symbol follows each context, in one pass."""
 
     name, single = "count", True
-
-
-def whole(cfg: DictConfig, *keys: str) -> None:
-    """Refusal: one of these settings, such as "trainer.steps", is no whole number from 1."""
-    for key in keys:
-        group, name = key.split(".")
-        whole_number(key, cfg[group][name])
+    passes: Literal[1]

@@ -4,6 +4,11 @@
 """
 
 import math
+from typing import Annotated
+
+from annotated_types import Gt, Le
+
+from pipeline.command.setting import Share, Whole
 
 
 def constant(step: int, steps: int, epoch: int) -> dict[str, float]:
@@ -11,13 +16,15 @@ def constant(step: int, steps: int, epoch: int) -> dict[str, float]:
     return {"lr": 1.0}
 
 
-def epoch_decay(step: int, steps: int, epoch: int, after: int, factor: float) -> dict[str, float]:
+def epoch_decay(
+    step: int, steps: int, epoch: int, after: Whole, factor: Annotated[float, Gt(0), Le(1)]
+) -> dict[str, float]:
     """lr: factor ** max(0, e - after), e = completed epochs of `epoch` steps (Karpathy et al. 2015: 0.95 after 10
     epochs)."""
     return {"lr": factor ** max(0, step // epoch - after)}
 
 
-def cosine(step: int, steps: int, epoch: int, warmup: int, floor: float) -> dict[str, float]:
+def cosine(step: int, steps: int, epoch: int, warmup: Whole, floor: Share) -> dict[str, float]:
     """lr: (step + 1) / warmup while warming up, then floor + (1 - floor) (1 + cos(pi u)) / 2, u from 0 to 1 at the last
     step."""
     if step < warmup:

@@ -15,12 +15,13 @@ class StatisticsLearning(Learning):
     """s = sum over batches of s(batch; parameters); parameters <- update(s) after each pass.
 
     Every statistic is a sum, so ranks add theirs up at the end of a pass and get the parameters that one process gets,
-    up to rounding.
+    up to rounding. Raises Refusal where nothing can be learned from the batches.
     """
 
     def __init__(self, network: StatisticsModel, batches: Batches):
         super().__init__(network, batches)
         self.automatic_optimization = False
+        network.check(batches)
         self.sums = network.zero_statistics(batches.elements)
 
     def strategy(self, timeout: timedelta) -> Strategy:

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from pipeline.cells.cell import State
 from pipeline.cells.products import linear
-from pipeline.command.refusal import whole_number
+from pipeline.command.setting import Count
 from pipeline.datasets.space import Space
 from pipeline.models.model import SequenceModel
 from pipeline.models.taps import delayed, no_taps
@@ -21,9 +21,9 @@ class DelayTaps(SequenceModel):
 
     roles = {"weight": "output", "bias": "bias"}
 
-    def __init__(self, reads: Space, answers: Space, given: tuple[Space, ...], taps: int):
+    def __init__(self, reads: Space, answers: Space, given: tuple[Space, ...], taps: Count):
         super().__init__(reads, answers, given)
-        self.taps = whole_number("model.taps", taps)
+        self.taps = taps
         self.weight = nn.Parameter(torch.zeros(answers.width, taps, reads.width))
         self.bias = nn.Parameter(torch.zeros(answers.width))
 

@@ -5,15 +5,18 @@ one (N + 1, or N + I + 1 with a direct connection), C steps of a chunk.
 """
 
 from collections.abc import Iterator
+from typing import Annotated
 
 import torch
+from annotated_types import Ge, Gt, Le
 from scipy.linalg import blas
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pipeline.cells.cell import State
 from pipeline.command.refusal import Refusal
-from pipeline.datasets.batch import Batch
+from pipeline.command.setting import NotNegative, Positive, Whole
+from pipeline.datasets.batch import Batch, Batches
 from pipeline.datasets.data import Data
 from pipeline.datasets.space import Reals, Space, Symbols
 from pipeline.models.model import StatisticsModel
@@ -55,27 +58,23 @@ class EchoState(StatisticsModel):
         reads: Space,
         answers: Symbols | Reals,
         given: tuple[Space, ...],
-        units: int,
-        spectral_radius: float,
-        connectivity: float,
-        leak: float,
+        units: Annotated[int, Ge(1), Le(100_000)],
+        spectral_radius: NotNegative,
+        connectivity: Annotated[float, Gt(0), Le(1)],
+        leak: Annotated[float, Gt(0), Le(1)],
         feedback_scale: float,
         input_scale: float,
         bias_scale: float,
         direct_connection: bool,
-        washout: int,
-        ridge: float,
-        noise: float,
-        floor: float,
+        washout: Whole,
+        ridge: NotNegative,
+        noise: NotNegative,
+        floor: Positive,
     ):
         super().__init__(reads, answers, given)
-        if units < 1:
-            raise Refusal(f"model.units={units}: take a whole number from 1")
-        if ridge < 0 or washout < 0 or noise < 0:
-            raise Refusal(f"model.ridge={ridge}, model.washout={washout}, model.noise={noise}: take 0 or more")
-        if isinstance(answers, Symbols) and not 0 < floor < 1 / answers.count:
+        if isinstance(answers, Symbols) and floor >= 1 / answers.count:
             raise Refusal(
-                f"model.floor={floor}: take more than 0 and less than 1/{answers.count}, "
+                f"model.floor={floor}: take less than 1/{answers.count}, "
                 f"the probability of {answers.count} symbols alike"
             )
         if isinstance(reads, Symbols) and noise:
@@ -134,6 +133,15 @@ class EchoState(StatisticsModel):
     def zero_statistics(self, elements: int) -> dict[str, Tensor]:
         size = self.readout.in_features + 1 + self.readout.out_features
         return {"products": torch.zeros(size, size, dtype=torch.float64, device=self.readout.weight.device)}
+
+    def check(self, batches: Batches) -> None:
+        """Refusal: the washout leaves nothing."""
+        if batches.reach <= self.washout:
+            raise Refusal(
+                f"model.washout={self.washout}: no sequence of the training part is read for more than "
+                f"{batches.reach} steps, so none is left to learn from: take less, or longer sequences (a smaller "
+                "trainer.batch of one text or series)"
+            )
 
     @torch.no_grad()
     def accumulate(self, statistics: dict[str, Tensor], batch: Batch, state: State) -> tuple[State, Tensor]:

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from pipeline.cells.cell import State
 from pipeline.cells.products import linear
-from pipeline.command.refusal import whole_number
+from pipeline.command.setting import Count
 from pipeline.datasets.data import Data
 from pipeline.datasets.space import Space, Symbols
 from pipeline.models.model import SequenceModel
@@ -32,14 +32,12 @@ class FeedforwardLM(SequenceModel):
         reads: Symbols,
         answers: Space,
         given: tuple[Space, ...],
-        taps: int,
-        embedding: int,
-        hidden: int,
+        taps: Count,
+        embedding: Count,
+        hidden: Count,
         direct_connections: bool,
     ):
         super().__init__(reads, answers, given)
-        for name, value in (("taps", taps), ("embedding", embedding), ("hidden", hidden)):
-            whole_number(f"model.{name}", value)
         self.taps = taps
         self.features = nn.Parameter(torch.randn(embedding, reads.count) / math.sqrt(embedding))
         self.hidden = nn.Linear(taps * embedding, hidden)

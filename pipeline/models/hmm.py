@@ -6,14 +6,15 @@ Shapes: T time, B streams, N states, V symbols, D observed values, S = T + 1 obs
 
 import math
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import torch
+from annotated_types import Ge, Le
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pipeline.cells.cell import State
-from pipeline.command.refusal import Refusal
+from pipeline.command.setting import NotNegative, Positive
 from pipeline.datasets.batch import Batch
 from pipeline.datasets.data import Data
 from pipeline.datasets.space import Reals, Space, Symbols
@@ -71,20 +72,12 @@ class HiddenMarkovModel(StatisticsModel):
         reads: Symbols | Reals,
         answers: Space,
         given: tuple[Space, ...],
-        states: int,
-        smoothing: float,
-        covariance_floor: float,
-        precision: str,
+        states: Annotated[int, Ge(1), Le(20_000)],
+        smoothing: NotNegative,
+        covariance_floor: Positive,
+        precision: Literal["float32", "float64"],
     ):
         super().__init__(reads, answers, given)
-        for name, value, fits, wanted in (
-            ("states", states, states >= 1, "1 or more"),
-            ("smoothing", smoothing, smoothing >= 0, "0 or a small positive number such as 0.01"),
-            ("covariance_floor", covariance_floor, covariance_floor > 0, "a small positive number such as 1e-6"),
-            ("precision", precision, precision in ("float32", "float64"), "float32 or float64"),
-        ):
-            if not fits:
-                raise Refusal(f"model.{name}={value}: take {wanted}")
         self.states, self.smoothing, self.precision = states, smoothing, getattr(torch, precision)
         self.initial = nn.Parameter(draw_proportions(states), requires_grad=False)
         self.transition = nn.Parameter(draw_proportions(states, states), requires_grad=False)

@@ -6,13 +6,16 @@ The windows of training have T targets, so T + 1 observations.
 """
 
 import math
+from typing import Annotated
 
 import numpy as np
 import torch
+from annotated_types import Ge, Gt, Le, Lt
 from torch import Tensor, nn
 
 from pipeline.cells.cell import State
 from pipeline.command.refusal import Refusal
+from pipeline.command.setting import Positive
 from pipeline.datasets.batch import Batch
 from pipeline.datasets.data import Data
 from pipeline.datasets.space import Reals, Space
@@ -55,16 +58,15 @@ class LinearDynamicalSystem(StatisticsModel):
     learned_by = ("em",)
 
     def __init__(
-        self, reads: Reals, answers: Reals, given: tuple[Space, ...], states: int, radius: float, floor: float
+        self,
+        reads: Reals,
+        answers: Reals,
+        given: tuple[Space, ...],
+        states: Annotated[int, Ge(1), Le(2_000)],
+        radius: Annotated[float, Gt(0), Lt(1)],
+        floor: Positive,
     ):
         super().__init__(reads, answers, given)
-        for name, value, fits, wanted in (
-            ("states", states, states >= 1, "1 or more"),
-            ("radius", radius, 0 < radius < 1, "a number between 0 and 1"),
-            ("floor", floor, floor > 0, "a small positive number such as 1e-6"),
-        ):
-            if not fits:
-                raise Refusal(f"model.{name}={value}: take {wanted}")
         self.observed, self.driving, self.states, self.floor = answers.width, reads.driving, states, floor
         double = {"dtype": torch.float64}
         initial = {

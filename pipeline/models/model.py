@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.cells.cell import State
-from pipeline.datasets.batch import Batch
+from pipeline.datasets.batch import Batch, Batches
 from pipeline.datasets.data import Data
 from pipeline.datasets.space import Reals, Space, Symbols
 
@@ -26,6 +26,7 @@ class SequenceModel(nn.Module):
     learned_by: tuple[str, ...] = ("gradient", "hessian_free")
     roles: dict[str, str] = {}
     discrete_states: int | None = None  # N, where the state is one of N
+    restart: int | None = None  # elements after which its state starts anew, in training and where it is judged
 
     def __init__(self, reads: Space, answers: Space, given: tuple[Space, ...] = ()):
         super().__init__()
@@ -126,6 +127,9 @@ class StatisticsModel(SequenceModel):
     def zero_statistics(self, elements: int) -> dict[str, Tensor]:
         """float64 zeros for the sums over a training part whose positions are below `elements`."""
         raise NotImplementedError
+
+    def check(self, batches: Batches) -> None:
+        """Raises Refusal, before any is read, where nothing can be learned from these batches. Nothing here."""
 
     def accumulate(self, statistics: dict[str, Tensor], batch: Batch, state: State) -> tuple[State, Tensor]:
         """Adds a batch's share to the sums -> the state after it, and the loss over its targets under the present

@@ -1,9 +1,11 @@
 """N-gram model over a suffix tree: the tree model of the lecture in its practical form."""
 
 import math
+from typing import Annotated
 
 import numpy as np
 import torch
+from annotated_types import Ge, Le
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -40,12 +42,10 @@ class NGram(StatisticsModel):
 
     learned_by = ("count",)
 
-    def __init__(self, reads: Symbols, answers: Symbols, given: tuple[Space, ...], order: int):
+    def __init__(
+        self, reads: Symbols, answers: Symbols, given: tuple[Space, ...], order: Annotated[int, Ge(1), Le(255)]
+    ):
         super().__init__(reads, answers, given)
-        if not 1 <= order <= 255:
-            raise Refusal(
-                f"model.order={order}: take 1 (how frequent symbols are) to 255; Karpathy et al. 2015 have 20"
-            )
         self.order = order
         self.discounts = nn.Parameter(torch.zeros(order, 3), requires_grad=False)
         dtype = torch.uint8 if reads.count < 2**8 else torch.int16 if reads.count < 2**15 else torch.int32

@@ -4,13 +4,15 @@ Shapes: T time, B batch, H width of what is seen, O width of a prediction, V sym
 """
 
 import math
-from collections.abc import Sequence
+from typing import Annotated
 
 import torch
+from annotated_types import Gt
 from torch import Tensor, nn
 
 from pipeline.cells.products import linear
-from pipeline.command.refusal import Refusal, whole_number
+from pipeline.command.refusal import Refusal
+from pipeline.command.setting import Count
 from pipeline.datasets.space import Space, Symbols
 
 
@@ -82,20 +84,23 @@ class AdaptiveReadout(Readout):
     roles = {"softmax": "output"}
 
     def __init__(
-        self, seen: int, answers: Space, embedding: nn.Parameter | None, cutoffs: Sequence[int], factor: float
+        self,
+        seen: int,
+        answers: Space,
+        embedding: nn.Parameter | None,
+        cutoffs: list[Count],
+        factor: Annotated[float, Gt(1)],
     ):
         super().__init__(seen, answers, embedding)
         if not isinstance(answers, Symbols):
             raise Refusal("readout=adaptive: answers with symbols: take readout=linear")
         cutoffs = list(cutoffs)
         rising = all(one < other for one, other in zip([0, *cutoffs], [*cutoffs, answers.count]))
-        if not (cutoffs and rising and all(isinstance(one, int) for one in cutoffs)):
+        if not (cutoffs and rising):
             raise Refusal(
                 f"readout.cutoffs={cutoffs}: take increasing whole numbers from 1 to {answers.count - 1}, "
                 "or readout=linear"
             )
-        if not factor > 1:
-            raise Refusal(f"readout.factor={factor}: take a number above 1, such as 4")
         self.softmax = nn.AdaptiveLogSoftmaxWithLoss(seen, answers.count, cutoffs, factor)
 
     def forward(self, h: Tensor) -> Tensor:
@@ -114,16 +119,16 @@ class SampledReadout(LinearReadout):
     (Bengio & Senecal 2008; Jean et al. 2015 for symbols drawn once for a whole batch). The sum's mean over draws is the
     denominator; the gradient's differs from the softmax's by O(1/S). Else as LinearReadout.
 
-    samples  S >= 1 for each batch, the same for all of its steps; symbols are to be numbered by their frequency. Each
-             rank draws its own.
+    samples  S >= 1 for each batch, the same for all of its steps; symbols are to be numbered by their frequency; all
+             ranks draw the same ones.
     Memory while learning: T B (S + H) and S H numbers, no T B V.
     """
 
-    def __init__(self, seen: int, answers: Space, embedding: nn.Parameter | None, samples: int):
+    def __init__(self, seen: int, answers: Space, embedding: nn.Parameter | None, samples: Count):
         super().__init__(seen, answers, embedding)
         if not isinstance(answers, Symbols):
             raise Refusal("readout=sampled: answers with symbols: take readout=linear")
-        self.samples = whole_number("readout.samples", samples)
+        self.samples = samples
 
     def log_proposal(self, symbols: Tensor) -> Tensor:
         """log q."""

@@ -4,13 +4,16 @@ Shapes: T time, B batch, V vocabulary, D width of the input, O width of a predic
 """
 
 from collections.abc import Callable
+from typing import Annotated
 
 import torch
+from annotated_types import Ge, Le, Lt
 from torch import Tensor, nn
 
 from pipeline.cells.cell import Cell, State
 from pipeline.cells.products import linear
-from pipeline.command.refusal import Refusal, whole_number
+from pipeline.command.refusal import Refusal
+from pipeline.command.setting import Count, Weight
 from pipeline.datasets.batch import Batch
 from pipeline.datasets.data import Data
 from pipeline.datasets.space import Space, Symbols
@@ -48,18 +51,16 @@ class RecurrentNetwork(SequenceModel):
         answers: Space,
         given: tuple[Space, ...],
         cell: Callable[[int, int], Cell],
-        layers: int,
-        hidden: int,
-        embedding: int | None,
-        dropout: float,
+        layers: Annotated[int, Ge(1), Le(1000)],
+        hidden: Count,
+        embedding: Count | None,
+        dropout: Annotated[float, Ge(0), Lt(1)],
         skip_connections: bool,
-        initial_state: float,
+        initial_state: Weight,
         learned_initial_state: bool,
         readout: Callable[[int, Space, nn.Parameter | None], Readout] = LinearReadout,
     ):
         super().__init__(reads, answers, given)
-        for name, value in (("layers", layers), ("hidden", hidden)):
-            whole_number(f"model.{name}", value)
         if embedding is not None and not isinstance(reads, Symbols):
             raise Refusal(f"model.embedding={embedding}: symbols are embedded, numbers are read as they are: take null")
         self.skip_connections = skip_connections

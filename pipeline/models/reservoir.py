@@ -3,13 +3,14 @@
 Shapes: N units, I inputs, K connections a unit has, C steps of a chunk, B batch.
 """
 
+import math
 from collections.abc import Callable
 
 import numpy as np
 import scipy.linalg
 import torch
 from scipy import sparse
-from scipy.sparse.csgraph import connected_components
+from scipy.sparse.csgraph import connected_components, dijkstra
 from scipy.sparse.linalg import ArpackError, eigs
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -17,6 +18,8 @@ from torch.nn import functional as F
 from pipeline.command.refusal import Refusal
 
 LARGEST_DENSE = 1500  # units up to which all eigenvalues are computed: seconds; above, the largest ones alone
+RESTARTS = 300  # of ARPACK, at most: random reservoirs of up to 10,000 units take about 50
+LARGEST_RESORT = 4000  # units up to which all are computed where ARPACK has not found the largest: under a minute
 FEW_STREAMS = 16  # below, scipy's sparse product is faster than torch's embedding bag
 
 
@@ -47,15 +50,11 @@ class Reservoir(nn.Module):
     ):
         super().__init__()
         connections = round(connectivity * units)
-        if not (0 < connectivity <= 1 and connections):
+        if not connections:
             raise Refusal(
                 f"model.connectivity={connectivity}: gives {connections} connections to each of model.units={units}: "
                 f"take {1 / units:.2g} to 1"
             )
-        if not 0 < leak <= 1:
-            raise Refusal(f"model.leak={leak}: take more than 0 and at most 1")
-        if spectral_radius < 0:
-            raise Refusal(f"model.spectral_radius={spectral_radius}: take 0 or more")
         self.units, self.leak = units, leak
         columns = torch.stack([torch.randperm(units)[:connections].sort().values for _ in range(units)])
         weights = torch.randn(units, connections, dtype=torch.float64)
@@ -115,7 +114,8 @@ def spectral_radius(matrix: sparse.csr_array, largest_dense: int = LARGEST_DENSE
 
     A matrix has the eigenvalues of its strongly connected parts. Those of up to `largest_dense` units are computed in
     full (LAPACK); of larger ones the largest by ARPACK from a fixed start,
-    kept if |W v - lambda v| <= 1e-10 |lambda| |v|, else in full too.
+    kept if |W v - lambda v| <= 1e-10 |lambda| |v|, else in full too. Raises Refusal where that would take too long: the
+    largest eigenvalues of more than LARGEST_RESORT units are too nearly alike.
     """
     matrix = sparse.csr_array(matrix, dtype=np.float64, copy=True)
     matrix.eliminate_zeros()
@@ -129,10 +129,14 @@ def spectral_radius(matrix: sparse.csr_array, largest_dense: int = LARGEST_DENSE
 
 
 def _largest_eigenvalue(matrix: sparse.csr_array, largest_dense: int) -> float:
+    """That of a strongly connected matrix."""
     units = matrix.shape[0]
     if units > largest_dense:
+        steps, period = _cycles(matrix)
+        if period > 1:
+            return _around(matrix, steps % period, period, largest_dense)
         try:
-            found, vectors = eigs(matrix, k=8, ncv=100, v0=np.cos(np.arange(units)), tol=0, maxiter=100 * units)
+            found, vectors = eigs(matrix, k=8, ncv=100, v0=np.cos(np.arange(units)), tol=0, maxiter=RESTARTS)
         except ArpackError:
             found = np.zeros(1)
         largest = np.argmax(abs(found))
@@ -140,7 +144,37 @@ def _largest_eigenvalue(matrix: sparse.csr_array, largest_dense: int) -> float:
             matrix @ vectors[:, largest] - found[largest] * vectors[:, largest]
         ) <= 1e-10 * abs(found[largest]):
             return abs(found[largest])
+        if units > LARGEST_RESORT:
+            raise Refusal(
+                f"the reservoir's matrix of {units} units: its largest eigenvalues are too nearly alike for its "
+                f"spectral radius to be found: take another seed, or model.units={LARGEST_RESORT} at most"
+            )
     return abs(scipy.linalg.eigvals(matrix.toarray(), check_finite=False)).max()
+
+
+def _cycles(matrix: sparse.csr_array) -> tuple[np.ndarray, int]:
+    """Of a strongly connected matrix: how many connections lead from its first unit to each, at least, and the greatest
+    common divisor of the lengths of its cycles."""
+    steps = dijkstra(matrix.astype(bool).astype(np.float64), indices=0, unweighted=True).astype(np.int64)
+    one, other = matrix.nonzero()
+    return steps, int(np.gcd.reduce(steps[one] + 1 - steps[other]))
+
+
+def _around(matrix: sparse.csr_array, class_of: np.ndarray, period: int, largest_dense: int) -> float:
+    """The spectral radius of a matrix W whose units are in p classes, each connected to the next one alone, the last to
+    the first: every eigenvalue comes p times, turned by 2 pi / p, which ARPACK cannot tell apart, and its p-th power is
+    one of W^p within a class."""
+    inside = np.flatnonzero(class_of == np.bincount(class_of).argmin())
+    product, log_scale = sparse.eye_array(len(class_of), format="csr")[inside], 0.0
+    for _ in range(period):
+        product = product @ matrix
+        scale = abs(product.data).max(initial=0.0)
+        if not scale:
+            return 0.0
+        product.data /= scale
+        log_scale += math.log(scale)
+    radius = spectral_radius(product[:, inside], largest_dense)
+    return math.exp((math.log(radius) + log_scale) / period) if radius else 0.0
 
 
 def radius_to_scale(matrix: sparse.csr_array) -> float:

@@ -1,5 +1,6 @@
 """How a model goes on from the beginnings that its data name."""
 
+from pipeline.command.setting import NotNegative, Whole
 from pipeline.exhibits.exhibit import Exhibit
 from pipeline.exhibits.gallery import cards, folded, temperatures, written_text
 from pipeline.probes.probe import Probe
@@ -12,7 +13,7 @@ class Completions(Probe):
     temperature  >= 0; 0 takes the likeliest, 1 draws from the model's own distribution, more flattens it
     """
 
-    def __init__(self, length: int, temperature: float):
+    def __init__(self, length: Whole, temperature: NotNegative):
         self.length, self.temperature = length, temperature
 
     def fits(self, network, data) -> bool:

@@ -1,5 +1,6 @@
 """Where a model of a series thinks that it goes."""
 
+from pipeline.command.setting import Whole
 from pipeline.exhibits.exhibit import Exhibit
 from pipeline.exhibits.figures import INK, drawing, legend, look, svg
 from pipeline.exhibits.groups import comparable
@@ -14,7 +15,7 @@ class Forecast(Probe):
     length  its steps, >= 1, where the test part has as many
     """
 
-    def __init__(self, length: int):
+    def __init__(self, length: Whole):
         self.length = length
 
     def fits(self, network, data) -> bool:

@@ -4,8 +4,9 @@ from typing import NamedTuple
 
 import torch
 
-from pipeline.command.refusal import Refusal
+from pipeline.datasets.batch import Reading
 from pipeline.datasets.data import Data
+from pipeline.decoding.network import evaluating
 from pipeline.models.model import SequenceModel
 
 
@@ -22,18 +23,20 @@ class HeldOut(NamedTuple):
 
 
 @torch.no_grad()
-def held_out(network: SequenceModel, data: Data, part: str, most: int | None = None) -> HeldOut:
+def held_out(
+    network: SequenceModel, data: Data, part: str, most: int | None = None, burn_in: int | None = None
+) -> HeldOut:
     """1/n sum of the losses of the n numbers that are asked in "validation" or "test", or in its first `most` elements.
+
+    burn_in  as pipeline.datasets.batch.Reading; the state starts anew as it did in training (network.restart)
 
     Raises Refusal where nothing is asked.
     """
     answers = data.answers
     loss, right, steps = (torch.zeros((), dtype=torch.float64, device=network.device) for _ in range(3))
     judged, asked, state = True, 0, None
-    training = network.training
-    network.eval()
-    try:
-        for batch in data.held_out(part, most):
+    with evaluating(network):
+        for batch in data.held_out(part, most, Reading(burn_in, network.restart)):
             batch = batch.to(network.device, network.dtype)
             if not batch.carried:
                 state = network.start(batch.inputs.shape[1], *batch.given)
@@ -46,11 +49,6 @@ def held_out(network: SequenceModel, data: Data, part: str, most: int | None = N
                 right += found.sum()
                 steps += answers.asked(batch.targets).sum()
             asked += batch.count
-    finally:
-        network.train(training)
     if not asked:
-        raise Refusal(
-            f"data={data.card['corpus']}: nothing is asked in its {part} part, so no model can be judged on it: "
-            "take more data or another split"
-        )
+        raise data.nothing_asked(part, most)
     return HeldOut(loss.item() / asked, (right / steps).item() if judged else None, asked)

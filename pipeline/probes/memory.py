@@ -56,13 +56,13 @@ def carried_bits(network, data) -> float:
     import numpy as np
     import torch
 
-    training = network.training
-    network.eval()
+    from pipeline.decoding.network import evaluating
+
     length = data.episode
     episodes_TB = np.asarray(data.parts[data.judged_on]).astype(np.int64).reshape(-1, length).T
     recalled = torch.from_numpy(data.recall).to(network.device)
     bits = 0.0
-    with torch.no_grad():
+    with evaluating(network), torch.no_grad():
         for first in range(1, episodes_TB.shape[1], EPISODES):
             read = torch.from_numpy(episodes_TB[:, first - 1 : first + EPISODES]).to(network.device)
             # The episode before and this one, whose last symbol is a target alone.
@@ -70,7 +70,6 @@ def carried_bits(network, data) -> float:
             logits, _ = network(x, network.start(x.shape[1]))
             log_p = torch.log_softmax(logits[length - 1 :].double(), -1).gather(-1, read[:, 1:, None])[..., 0]
             bits += (data.bits - (-log_p[recalled].sum(0) / math.log(2))).sum().item()
-    network.train(training)
     return bits / (episodes_TB.shape[1] - 1)
 
 

@@ -32,7 +32,8 @@ class Probe(ABC):
     @abstractmethod
     def measure(self, network: "SequenceModel", data: "Data", seed: int) -> dict:
         """What is found, for JSON: numbers by the names of `measures`, those that these data have, and whatever `show`
-        needs.
+        needs. "doubts", where measures must not be relied on: {measure: why, in a line}; tables mark them, and no
+        claim rests on them.
 
         seed  of random numbers
         """

@@ -6,6 +6,7 @@ from torch import Tensor
 from pipeline.cells.cell import Cell, State
 from pipeline.cells.gru import ResetAfterGRU
 from pipeline.cells.lstm import LSTM
+from pipeline.cells.products import linear
 from pipeline.cells.rnn import ReluRNN, TanhRNN
 
 # Exactly these: a class that is made from one of them has equations of its own.
@@ -19,12 +20,15 @@ def in_torch(cell: Cell) -> str | None:
 
 def by_library(cell: Cell, x: Tensor, state: State) -> tuple[Tensor, State]:
     """Inputs [T, B, D] or symbols [T, B] and the state before them -> outputs [T, B, H] and the state after."""
-    if not x.is_floating_point():
-        x = torch.eye(cell.inputs + 1, cell.inputs, dtype=cell.input_weight.dtype, device=x.device)[x]
+    read, rows = cell.input_weight, len(cell.input_weight)
+    if not x.is_floating_point() and cell.inputs > rows:  # one-hot vectors are longer than what is read of them
+        x, read = linear(x, read), torch.eye(rows, dtype=read.dtype, device=x.device)
+    elif not x.is_floating_point():
+        x = torch.eye(cell.inputs + 1, cell.inputs, dtype=read.dtype, device=x.device)[x]
     name = in_torch(cell)
     [(product, weight)] = cell.recurrent.items()
     bias = cell.recurrent_bias[product] if product in cell.recurrent_bias else torch.zeros_like(cell.input_bias)
-    flat = [cell.input_weight, weight, cell.input_bias, bias]
+    flat = [read, weight, cell.input_bias, bias]
     state = tuple(part.unsqueeze(0).contiguous() for part in state)
     outputs, *after = getattr(torch, name)(
         x, state if name == "lstm" else state[0], flat, True, 1, 0.0, cell.training, False, False

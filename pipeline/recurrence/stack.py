@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from pipeline.cells.cell import Cell, State
 from pipeline.recurrence import engines
+from pipeline.recurrence.dropout import Dropout
 
 
 class Stack(nn.Module):
@@ -43,7 +44,7 @@ class Stack(nn.Module):
         super().__init__()
         self.width = hidden
         self.cells = nn.ModuleList(cell(inputs if layer == 0 else hidden, hidden) for layer in range(layers))
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.initial_state = initial_state
         self.initial = nn.ParameterList(torch.empty(layers, width) for width in self.cells[0].state.values())
         self.initial.requires_grad_(learned_initial_state)

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+import psutil
 import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig
@@ -10,7 +11,9 @@ from pipeline.command.refusal import Refusal
 from pipeline.datasets.data import Data
 from pipeline.models.model import SequenceModel
 from pipeline.runs.directory import RunDirectory
-from pipeline.runs.settling import build, rule_of
+from pipeline.runs.identity import size
+from pipeline.runs.settling import build, model_of, rule_of
+from pipeline.runs.weights import load_best
 
 if TYPE_CHECKING:
     from pipeline.learning.learning import Learning
@@ -22,7 +25,31 @@ def initial_network(cfg: DictConfig, data: Data) -> SequenceModel:
     network = build(cfg.model, data)
     instantiate(cfg.initialization)(network)
     network.finish_initialization()
+    network.restart = cfg.trainer.restart
     return network.to(getattr(torch, cfg.trainer.dtype))
+
+
+LARGE = 2**30  # bytes of a network in training that are worth a word
+IN_TRAINING = 4  # numbers for each parameter: itself, its gradient, and two of the optimizer's
+
+
+def refuse_too_large(cfg: DictConfig, data: Data) -> str | None:
+    """A line that says how large the settled model is, None where it is not. Raises Refusal where this machine cannot
+    hold it."""
+    if "gradient" not in model_of(cfg).learned_by:
+        return None
+    try:
+        with torch.device("meta"):
+            parameters = build(cfg.model, data).count_parameters()
+    except (RuntimeError, OverflowError, TypeError):  # more than torch can count
+        parameters = 2**63
+    gpu = cfg.trainer.accelerator != "cpu" and torch.cuda.is_available()
+    memory = torch.cuda.get_device_properties(0).total_memory if gpu else psutil.virtual_memory().total
+    needed = IN_TRAINING * parameters * getattr(torch, cfg.trainer.dtype).itemsize
+    said = f"model={cfg.model.name} {size(cfg.model)}: {parameters:,} parameters, {needed / 2**30:,.1f} GiB in training"
+    if needed > memory:
+        raise Refusal(f"{said}, of which there are {memory / 2**30:,.1f} here: take a smaller model")
+    return said if needed > LARGE else None
 
 
 def initial_learning(cfg: DictConfig, data: Data, rank: int) -> "tuple[Learning, str]":
@@ -50,6 +77,7 @@ def load_network(run: RunDirectory, data: Data) -> SequenceModel:
         )
     cfg = run.config()
     network = build(cfg.model, data).to(getattr(torch, cfg.trainer.dtype))
-    network.load_state_dict(torch.load(run.best, map_location="cpu", weights_only=True)["network"])
+    network.restart = cfg.trainer.get("restart")  # runs from before this setting have none
+    load_best(run.best, network)
     network.run_on("cpu")
     return network.eval()

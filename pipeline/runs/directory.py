@@ -7,11 +7,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from pipeline.command.refusal import Refusal
+from pipeline.files.form import misfit
 from pipeline.files.lock import Held, Lock
-from pipeline.files.whole import read_lines, write_atomically, write_json
+from pipeline.files.whole import read_json, read_lines, remove_partials, write_atomically, write_json
+from pipeline.runs.forms import OF_STATUS, Facts, Record, Sample, Settled
 from pipeline.runs.identity import Identity, code_version
+
+MEND = "train the run again with fresh=true"
 
 
 class RunDirectory:
@@ -27,9 +33,31 @@ class RunDirectory:
 
     @property
     def facts(self) -> dict:
-        """run.json; empty before the run was created."""
+        """run.json; empty before the run was created. Raises Refusal where it is damaged."""
         file = self.path / "run.json"
-        return json.loads(file.read_text()) if file.exists() else {}
+        if not file.exists():
+            return {}
+        facts = read_json(file, MEND, Facts)
+        why = misfit(facts, OF_STATUS.get(facts["status"], dict))
+        if why is not None:
+            raise Refusal(f"{file} is damaged ({why}): {MEND}")
+        return facts
+
+    @property
+    def legible_facts(self) -> dict:
+        """run.json, empty also where it is damaged: for what starts the run over."""
+        try:
+            return self.facts
+        except (Refusal, OSError):
+            return {}
+
+    def records(self) -> list[dict]:
+        """metrics.jsonl. Raises Refusal where it is damaged."""
+        return read_lines(self.metrics, Record)
+
+    def written(self) -> list[dict]:
+        """samples.jsonl. Raises Refusal where it is damaged."""
+        return read_lines(self.samples, Sample)
 
     def note(self, **facts: object) -> None:
         """Adds to run.json."""
@@ -40,7 +68,18 @@ class RunDirectory:
         return self.facts.get("status") == "finished"
 
     def config(self) -> DictConfig:
-        return OmegaConf.load(self.path / "config.yaml")
+        """config.yaml. Raises Refusal where it is missing or damaged."""
+        file = self.path / "config.yaml"
+        try:
+            cfg = OmegaConf.load(file)
+            why = misfit(OmegaConf.to_container(cfg, resolve=True), Settled)
+        except FileNotFoundError:
+            raise Refusal(f"{file} is missing: {MEND}") from None
+        except (YAMLError, OmegaConfBaseException, UnicodeDecodeError) as error:
+            why = str(error).splitlines()[0]
+        if why is not None:
+            raise Refusal(f"{file} is damaged ({why}): {MEND}")
+        return cfg
 
     @property
     def locked(self) -> bool:
@@ -53,12 +92,19 @@ class RunDirectory:
 
     def lock(self) -> Lock:
         """Held by the process that trains this run, whichever machine it is on;
-        one that has died leaves it to the next."""
+        one that has died leaves it to the next, which removes what was not whole."""
         lock = Lock(self._lock_file)
         try:
             lock.acquire()
         except Held as owner:
             raise Refusal(f"{self.path} is being trained by {owner}: wait for it, or stop it") from None
+        try:
+            remove_partials(self.path)
+            remove_partials(self.last.parent)
+            shutil.rmtree(self._forgotten, ignore_errors=True)
+        except BaseException:
+            lock.release()
+            raise
         return lock
 
     def create(self, cfg: DictConfig, identity: Identity, **facts: object) -> None:
@@ -76,12 +122,20 @@ class RunDirectory:
             **facts,
         )
 
+    @property
+    def _forgotten(self) -> Path:
+        return self.path.with_name(f".{self.path.name}.forgotten")
+
     def forget(self) -> None:
-        """Removes everything the run has done."""
-        shutil.rmtree(self.path, ignore_errors=True)
+        """Removes everything the run has done, all at once. Needs the lock."""
+        if self.path.is_dir() and not self.path.is_symlink():
+            os.rename(self.path, self._forgotten)
+            shutil.rmtree(self._forgotten, ignore_errors=True)  # what is left the next holder of the lock removes
+        else:
+            self.path.unlink(missing_ok=True)
 
     def rewind(self, step: int) -> None:
         """Drops the records after training step `step`, where the continuation starts and will write them again."""
-        for file in (self.metrics, self.samples):
-            kept = [record for record in read_lines(file) if record["step"] <= step]
+        for file, records in ((self.metrics, self.records()), (self.samples, self.written())):
+            kept = [record for record in records if record["step"] <= step]
             write_atomically(file, "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in kept))

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 # Settings of the trainer that change how a run runs, not what comes out.
 HOW = ("record_every", "checkpoint_every", "engine", "threads", "accelerator", "devices", "nodes", "progress")
 
+# Settings of the trainer that came later, as they are where nobody sets them: runs from before keep their names.
+LATER = {"restart": None}
 
 SIZES = ("layers", "hidden", "states", "units", "order", "taps")
 
@@ -36,8 +38,8 @@ def identify(cfg: DictConfig, data: "Data") -> Identity:
     """The identity of the settled run `cfg` on these data.
 
     The hash is over the resolved model, optimizer, initialization, schedule and trainer, without what only says how to
-    run (HOW), and over the fingerprint of the data, which stands for everything under `data`. Whole floats count
-    as integers, so `5` and `5.0` are one run.
+    run (HOW) or is as it always was (LATER), and over the fingerprint of the data, which stands for everything under
+    `data`. Whole floats count as integers, so `5` and `5.0` are one run.
     """
     parts = {
         group: OmegaConf.to_container(cfg[group], resolve=True)
@@ -45,6 +47,9 @@ def identify(cfg: DictConfig, data: "Data") -> Identity:
     }
     for key in HOW:
         parts["trainer"].pop(key)
+    for key, value in LATER.items():
+        if parts["trainer"][key] == value:
+            del parts["trainer"][key]
     text = json.dumps(_canonical(parts | {"data": data.card["fingerprint"]}), sort_keys=True)
     digest = hashlib.sha256(text.encode()).hexdigest()[:8]
     name = "-".join(

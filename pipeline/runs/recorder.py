@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import signal
 import time
 from types import SimpleNamespace
@@ -16,11 +17,12 @@ from pipeline.files.whole import append_line
 from pipeline.learning.learning import Learning
 from pipeline.probes.held_out import held_out
 from pipeline.runs.directory import RunDirectory
+from pipeline.runs.divergence import divergence
 from pipeline.runs.goal import Goal
 from pipeline.runs.progress import Progress
-from pipeline.runs.tracking import Tracking
+from pipeline.runs.tracking import Tracking, waiting
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 KEPT = ("best", "without_best", "seconds", "reached")  # in checkpoints
 
 
@@ -33,8 +35,8 @@ class Recorder(lightning.Callback):
     that came before it.
 
     Only the first rank writes, and has `tracking` and `progress`. What it wrote after the last checkpoint is dropped
-    and written again by a continuation. After SIGINT, SIGTERM or SIGUSR1 on any rank it saves and ends the training;
-    `signal` says which came. Raises Diverged.
+    and written again by a continuation. After one of SIGNALS on any rank it saves and ends the training; `signal` says
+    which came. Raises Diverged.
 
     best     validation loss;  reached  where trainer.stop_at was reached: measure, value, step, targets
     seconds  spent on training steps alone
@@ -43,7 +45,7 @@ class Recorder(lightning.Callback):
     def __init__(
         self, cfg: DictConfig, run: RunDirectory, data: Data, tracking: Tracking | None, progress: Progress | None
     ):
-        self.settings, self.seed = plain(cfg.trainer), cfg.seed
+        self.cfg, self.settings, self.seed = cfg, plain(cfg.trainer), cfg.seed
         self.goal = Goal.of(cfg, data)
         self.run, self.data, self.tracking, self.progress = run, data, tracking, progress
         self.best, self.without_best = math.inf, 0
@@ -51,6 +53,7 @@ class Recorder(lightning.Callback):
         self.reached: dict | None = None
         # As they are before Lightning puts its own on top.
         self.handlers = {number: signal.getsignal(number) for number in SIGNALS}
+        self.terminals = [descriptor for descriptor in (1, 2) if os.isatty(descriptor)]
         self.asked = 0  # the signal that this rank received
         self.signal: int | None = None
 
@@ -62,8 +65,9 @@ class Recorder(lightning.Callback):
             setattr(self, name, state[name])
 
     def on_train_start(self, trainer: lightning.Trainer, learning: Learning) -> None:
-        for number in SIGNALS:
-            signal.signal(number, self._ask_to_stop)
+        for number, handler in self.handlers.items():
+            if handler != signal.SIG_IGN:  # nohup's SIGHUP, SIGINT of a background job: as they were
+                signal.signal(number, self._ask_to_stop)
         if trainer.is_global_zero:
             self.run.rewind(trainer.global_step)
             self.progress.start(trainer.global_step)
@@ -74,6 +78,15 @@ class Recorder(lightning.Callback):
         if self.asked and number == signal.SIGINT:  # a second Ctrl-C: at once, going back to the last checkpoint
             raise KeyboardInterrupt
         self.asked = number
+        if number == signal.SIGHUP:
+            self._leave_terminal()
+
+    def _leave_terminal(self) -> None:
+        """The terminal is gone, and what is still said must not fail for that."""
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        for descriptor in self.terminals:
+            os.dup2(nowhere, descriptor)
+        os.close(nowhere)
 
     def on_train_batch_end(self, trainer: lightning.Trainer, learning: Learning, outputs, batch, index) -> None:
         step, settings = trainer.global_step, self.settings
@@ -115,17 +128,10 @@ class Recorder(lightning.Callback):
             self._now()
             trainer.save_checkpoint(self.run.last)
             if self.tracking is not None:
-                self._push()
+                with waiting(self.progress.say, self.run):
+                    self.tracking.push(self.run)
             self.began = time.monotonic()
         trainer.should_stop = stop or late or self._done()
-
-    def _push(self) -> None:
-        try:
-            self.tracking.push(self.run)
-        except Exception as error:  # a server that is away for a while must not cost the training
-            self.progress.say(
-                f"{self.run.path.name}: MLflow cannot be reached, its record waits ({str(error).splitlines()[0][:200]})"
-            )
 
     def _done(self) -> bool:
         """Whether the goal is reached, or there was no new best for too long."""
@@ -163,15 +169,16 @@ class Recorder(lightning.Callback):
         return number or None, bool(late)
 
     def _check(self, record: dict, learning: Learning) -> None:
-        nothing, unit = learning.batches.nothing, self.data.answers.units.loss
-        if not record["train"] <= self.settings.explode * nothing:  # NaN is not either
-            raise Diverged(
-                f"{self.run.path.name}: the training loss is {record['train']:.3g} {unit} at step {record['step']:,} "
-                f"(knowing nothing costs {nothing:.2f}): try a tenth of the learning rate (optimizer.lr), "
-                f"or trainer.clip_norm=1"
-            )
+        reason = divergence(self.cfg, record, learning.batches.scale, self.data.answers.units.loss, learning.rate)
+        if reason is not None:
+            raise Diverged(f"{self.run.path.name}: {reason}")
 
     def _compare(self, record: dict, learning: Learning) -> None:
+        if not math.isfinite(record["validation"]):
+            raise Diverged(
+                f"{self.run.path.name}: the validation loss is {record['validation']} at step {record['step']:,}, the "
+                f"training loss {record['train']:.3g}: it knows what it has seen and nothing else, take other settings"
+            )
         if self.reached is None and self.goal.reached(record["validation"], record.get("right")):
             self.reached = {"measure": self.goal.measure, "value": self.goal.value}
             self.reached |= {name: record[name] for name in ("step", "targets")}

@@ -41,7 +41,7 @@ WAIT = 600  # seconds for which the ranks wait for one another
 
 def refuse_mismatch(cfg: DictConfig) -> None:
     """Refusal: the tasks that srun started are not the devices x nodes that the run is to train on,
-    or srun was left out."""
+    or srun was left out, or there is no SLURM."""
     devices, nodes = cfg.trainer.devices, cfg.trainer.nodes
     if STEP is not None:
         tasks, on = os.environ["SLURM_STEP_TASKS_PER_NODE"], os.environ["SLURM_STEP_NUM_NODES"]
@@ -55,6 +55,10 @@ def refuse_mismatch(cfg: DictConfig) -> None:
         raise Refusal(
             f"trainer.devices={devices} x trainer.nodes={nodes} in SLURM job {JOB} without srun: sbatch "
             "slurm/train.sbatch starts a task a device"
+        )
+    elif nodes > 1:
+        raise Refusal(
+            f"trainer.nodes={nodes}: SLURM starts what runs on several nodes: say the same to python -m slurm.submit"
         )
 
 
@@ -150,7 +154,7 @@ def requeue(number: int) -> bool:
     SIGUSR1 comes before the time limit. SIGTERM comes at a preemption, with some grace or when SLURM has put the job
     back already, and when the job is cancelled.
     """
-    if JOB is None or number == signal.SIGINT:
+    if JOB is None or number in (signal.SIGINT, signal.SIGHUP):
         return False
     # The job's processes are ended from here on; what is left to do is short.
     for each in (signal.SIGUSR1, signal.SIGTERM):

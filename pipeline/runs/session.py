@@ -8,21 +8,22 @@ from contextlib import contextmanager
 import torch
 from omegaconf import DictConfig
 
-from pipeline.command.refusal import Refusal
 from pipeline.command.verb import in_sweep
 from pipeline.datasets.data import Data, load_data
 from pipeline.learning.learning import Learning
 from pipeline.runs import scheduler
-from pipeline.runs.building import initial_learning, load_network
+from pipeline.runs.building import initial_learning, load_network, refuse_too_large
 from pipeline.runs.directory import RunDirectory
 from pipeline.runs.identity import Identity, identify
 from pipeline.runs.progress import Progress
 from pipeline.runs.recorder import Diverged, Recorder
 from pipeline.runs.settling import settle
-from pipeline.runs.tracking import Tracking
+from pipeline.runs.tracking import Tracking, kept, reaching, refuse_unusable, waiting
 from pipeline.runs.training import fit
 
 __all__ = ["Diverged", "train_run"]
+
+KEPT = "the training is done and kept; the same command sends its record when MLflow answers"
 
 
 def train_run(cfg: DictConfig) -> float:
@@ -30,22 +31,25 @@ def train_run(cfg: DictConfig) -> float:
 
     Every rank comes here. The first one alone writes, under the run's lock, and makes the MLflow run before Lightning
     starts the others. Raises Refusal before any work for what cannot be trained; Diverged; KeyboardInterrupt after
-    SIGINT or SIGTERM, when where the run is has been saved.
+    SIGINT, SIGTERM or SIGHUP, when where the run is has been saved.
     """
     scheduler.watch()
     scheduler.refuse_mismatch(cfg)
+    refuse_unusable(cfg.tracking)
     data = load_data(cfg.data, cfg.paths.local)
     data.check_prompt(cfg.trainer.sample.prompt)
     cfg = settle(cfg, data)
     identity = identify(cfg, data)
     run = RunDirectory(identity.directory)
-    fresh = cfg.fresh and not scheduler.began(run.facts)
-    if run.finished and not fresh:
+    fresh = cfg.fresh and not scheduler.began(run.legible_facts)
+    if not fresh and run.facts.get("status") in ("finished", "diverged") and scheduler.RANK == 0:
+        _send_again(cfg, data, run)
+    if not fresh and run.finished:
         units = data.answers.units
         validation = f"{run.facts['validation']:{units.digits}} {units.loss}"
         print(f"{run.path}  has finished already: validation {validation} (fresh=true starts it over)", flush=True)
         return run.facts["validation"]
-    if run.facts.get("status") == "diverged" and not fresh:
+    if not fresh and run.facts.get("status") == "diverged":
         raise Diverged(f"{run.path} has diverged already: {run.facts['reason']} (fresh=true starts it over)")
 
     torch.set_num_threads(cfg.trainer.threads)
@@ -53,26 +57,34 @@ def train_run(cfg: DictConfig) -> float:
         logging.getLogger(name).setLevel(logging.ERROR)
         warnings.filterwarnings("ignore", module=name)
     scheduler.refuse_missing_gpus(cfg)
+    large = refuse_too_large(cfg, data)
+    if large and scheduler.RANK == 0:
+        print(f"large: {large}", flush=True)
     learning, engine = initial_learning(cfg, data, scheduler.RANK)  # refuses before anything is written
     if scheduler.RANK > 0:
-        scheduler.wait_for_first_rank(lambda: run.facts)
+        scheduler.wait_for_first_rank(lambda: run.legible_facts)
         recorder = Recorder(cfg, run, data, None, None)
-        fit(cfg, run, learning, recorder)
+        with _interruptible():
+            fit(cfg, run, learning, recorder)
         return recorder.best
-    warning = scheduler.refuse_shared_sqlite(cfg.tracking.uri) if scheduler.JOB is not None else None
-    if warning:
-        print(warning, flush=True)
     lock = run.lock()
     try:
+        tracking = _connected(cfg)  # or refused, while what the run did before is still there
         if fresh:
             run.forget()
-        return _first_rank(cfg, data, identity, run, learning, engine)
+        return _first_rank(cfg, data, identity, run, learning, engine, tracking)
     finally:
         lock.release()
 
 
 def _first_rank(
-    cfg: DictConfig, data: Data, identity: Identity, run: RunDirectory, learning: Learning, engine: str
+    cfg: DictConfig,
+    data: Data,
+    identity: Identity,
+    run: RunDirectory,
+    learning: Learning,
+    engine: str,
+    tracking: Tracking | None,
 ) -> float:
     units, trainer = data.answers.units, cfg.trainer
     if not run.facts:
@@ -84,12 +96,9 @@ def _first_rank(
             units=units._asdict(),
             mlflow_run_id=None,
         )
-    tracking = None
-    if cfg.tracking.uri is not None:
-        with _reaching_mlflow(cfg, "start it, or train without tracking (tracking.uri=null)"):
-            if run.facts["mlflow_run_id"] is None:
-                run.note(mlflow_run_id=Tracking.create(cfg, identity.name, data.card, run.facts["code"]))
-            tracking = Tracking.resume(cfg, run.facts["mlflow_run_id"])
+    if tracking is not None:
+        with reaching(cfg.tracking):
+            tracking.take(cfg, run, data.card)
     run.note(status="running", process=os.getpid(), job=scheduler.JOB, srun=scheduler.STEP)
     progress = Progress(trainer.progress, identity.name, trainer.steps, trainer.seconds, units, alone=not in_sweep())
     length = "whole sequences" if trainer.length is None else trainer.length
@@ -100,27 +109,29 @@ def _first_rank(
     )
     recorder = Recorder(cfg, run, data, tracking, progress)
     try:
-        fit(cfg, run, learning, recorder)
+        with _interruptible():
+            fit(cfg, run, learning, recorder)
     except Diverged as reason:
         run.note(status="diverged", reason=str(reason))
         if tracking is not None:
-            tracking.finish(run, None, "FAILED")
+            with waiting(progress.say, run):
+                tracking.finish(run, None, "FAILED")
         raise
     if recorder.signal is not None:
         goes_on = scheduler.requeue(recorder.signal)
         run.note(status="stopped")
         if tracking is not None:
-            tracking.client.update_run(tracking.run_id, status="SCHEDULED" if goes_on else "KILLED")
+            with waiting(progress.say, run):
+                tracking.client.update_run(tracking.run_id, status="SCHEDULED" if goes_on else "KILLED")
         progress.say(
             f"{run.path}  stopped and saved: "
             f"{'SLURM goes on with it' if goes_on else 'the same command goes on from here'}"
         )
         raise KeyboardInterrupt
     if tracking is not None:
-        with _reaching_mlflow(
-            cfg, "the training is done and kept; the same command sends its record when MLflow answers"
-        ):
-            tracking.finish(run, load_network(run, data))
+        network = load_network(run, data)
+        with reaching(cfg.tracking, KEPT):
+            tracking.finish(run, network)
     run.note(
         status="finished",
         validation=recorder.best,
@@ -135,12 +146,41 @@ def _first_rank(
     return recorder.best
 
 
-@contextmanager
-def _reaching_mlflow(cfg: DictConfig, mend: str):
-    """Turns what MLflow says when it cannot be reached into one line with the mend."""
-    from mlflow.exceptions import MlflowException
+def _connected(cfg: DictConfig) -> Tracking | None:
+    """The MLflow that tracking.uri names. Raises Refusal where it cannot take the run's record."""
+    if cfg.tracking.uri is None:
+        return None
+    warning = scheduler.refuse_shared_sqlite(cfg.tracking.uri) if scheduler.JOB is not None else None
+    if warning:
+        print(warning, flush=True)
+    with reaching(cfg.tracking):
+        return Tracking.connect(cfg)
 
+
+def _send_again(cfg: DictConfig, data: Data, run: RunDirectory) -> None:
+    """Sends the record of a run that has ended, where MLflow has lost it or tracking.uri names another one."""
+    if kept(cfg.tracking, run.facts):
+        return
+    lock = run.lock()
+    try:
+        tracking = _connected(cfg)
+        with reaching(cfg.tracking):
+            if tracking.ended(run):
+                return
+            tracking.take(cfg, run, data.card)
+        network = load_network(run, data) if run.finished else None
+        with reaching(cfg.tracking, KEPT):
+            tracking.finish(run, network, "FAILED" if network is None else "FINISHED")
+    finally:
+        lock.release()
+
+
+@contextmanager
+def _interruptible():
+    """Lightning answers KeyboardInterrupt by exiting with 1, and lets no other come."""
     try:
         yield
-    except MlflowException as error:
-        raise Refusal(f"tracking.uri={cfg.tracking.uri}: {str(error).splitlines()[0][:200]}: {mend}") from error
+    except SystemExit as end:
+        if isinstance(end.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt from None
+        raise

@@ -10,12 +10,14 @@ from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 
 from pipeline.command.choice import make
-from pipeline.command.refusal import Refusal, whole_number
-from pipeline.command.verb import CONF
+from pipeline.command.refusal import Refusal
+from pipeline.command.settings import CONF
 from pipeline.datasets.data import Data
-from pipeline.learning.rule import Rule, whole
+from pipeline.learning.rule import Rule
 from pipeline.models.model import SequenceModel
 from pipeline.runs.goal import Goal
+
+USUAL = {"readout": "linear", "schedule": "constant", "initialization": "library"}  # which stand for none too
 
 
 def settle(cfg: DictConfig, data: Data) -> DictConfig:
@@ -26,17 +28,20 @@ def settle(cfg: DictConfig, data: Data) -> DictConfig:
     have.
     """
     refuse_misfits(cfg, data)
-    whole_number("seed", cfg.seed, least=0)
     settled = copy.deepcopy(cfg)
-    whole(settled, "trainer.record_every", "trainer.threads")
     _settle_width(settled.model, data)
     rule_of(settled).settle(settled, data)
-    whole(settled, "trainer.batch", "trainer.steps", "trainer.validate_every", "trainer.checkpoint_every")
-    if settled.trainer.length is not None:
-        whole(settled, "trainer.length")
-    if settled.trainer.dtype not in ("float32", "float64"):
-        raise Refusal(f"trainer.dtype={settled.trainer.dtype}: take float32 or float64")
+    for key in ("batch", "steps", "validate_every", "checkpoint_every"):
+        if settled.trainer[key] is None:
+            raise Refusal(f"trainer.{key}=null: take a whole number from 1")
+    ranks = settled.trainer.devices * settled.trainer.nodes
+    if settled.trainer.batch % ranks:
+        raise Refusal(
+            f"trainer.batch={settled.trainer.batch} cannot be shared by {ranks} devices: take a multiple of {ranks}"
+        )
     Goal.of(settled, data)  # refuses one that cannot be reached
+    data.check_asked("validation", settled.trainer.validation_symbols)
+    data.check_asked(data.judged_on)
     return settled
 
 
@@ -58,6 +63,14 @@ def refuse_misfits(cfg: DictConfig, data: Data) -> None:
             f"optimizer={cfg.optimizer.name}: model={cfg.model.name} does not learn by it: "
             f"take optimizer={', '.join(fitting)}, or leave it out"
         )
+    followed = "gradient" in model.learned_by
+    for group, has in {"readout": "readout" in cfg.model, "schedule": followed, "initialization": followed}.items():
+        chosen = _choice(group, cfg[group]._target_)
+        if not has and chosen != USUAL[group]:
+            raise Refusal(
+                f"{group}={chosen}: model={cfg.model.name} has no {group} to choose: leave it out, or take model=lstm "
+                "or another recurrent network"
+            )
     why = model.fits(data)
     if why is not None:
         raise Refusal(f"model={cfg.model.name}, data={cfg.data.name}: the model {why}")
@@ -70,14 +83,19 @@ def _rules() -> dict[str, str]:
     return {name: get_class(choice["rule"]).name for name, choice in files.items()}
 
 
+@cache
+def _choice(group: str, target: str) -> str:
+    """The name of the choice of a group that makes `target`; that itself where none does."""
+    files = sorted(Path(CONF, group).glob("*.yaml"))
+    return next((file.stem for file in files if yaml.safe_load(file.read_text()).get("_target_") == target), target)
+
+
 def _settle_width(model: DictConfig, data: Data) -> None:
     """Sets model.hidden to the largest width whose network has at most model.parameter_budget parameters, where one is
     given."""
     budget = model.get("parameter_budget")
     if budget is None:
         return
-    if isinstance(budget, bool) or not isinstance(budget, (int, float)) or not 1 <= budget < 2**40:
-        raise Refusal(f"model.parameter_budget={budget}: take a whole number from 1 to {2**40:,}")
 
     def parameters(hidden: int) -> int:
         with torch.device("meta"):

@@ -1,12 +1,10 @@
 """The runs that a study consists of."""
 
-from hydra import compose
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
 from pipeline.command.refusal import Refusal
+from pipeline.command.sweep import compose_job, jobs_of
 from pipeline.runs.identity import SIZES, size
 
 
@@ -14,18 +12,7 @@ def runs_of(cfg: DictConfig) -> list[DictConfig]:
     """The configurations that `python -m pipeline.train -m study=...` with the same overrides trains, in its order."""
     if "question" not in cfg.study:
         raise Refusal(f"study={cfg.study.name} is no study: choose one of conf/study, e.g. study=architectures")
-    # The sweep refers to the configuration around it, which Hydra does not keep beside it.
-    whole = OmegaConf.create(
-        {**OmegaConf.to_container(cfg), "sweep": OmegaConf.to_container(HydraConfig.get().sweeper.params)}
-    )
-    swept = OmegaConf.to_container(whole.sweep, resolve=True)
-    overrides = OverridesParser.create().parse_overrides(
-        [f"{key}={values}" for key, values in swept.items()] + list(HydraConfig.get().overrides.task)
-    )
-    [jobs] = BasicSweeper.split_arguments(overrides, max_batch_size=None)
-    # Where more choices lie is said to Hydra itself, which does not hand it on.
-    places = [one for one in HydraConfig.get().overrides.hydra if one.startswith("hydra.searchpath=")]
-    return [compose("config", overrides=[*places, *job]) for job in jobs]
+    return [compose_job(job) for job in jobs_of(cfg, HydraConfig.get())]
 
 
 def labels(runs: list[DictConfig]) -> list[tuple[str, str]]:

@@ -1,90 +1,267 @@
 """The mirror of a run in MLflow.
 
 The run's directory is the truth; MLflow receives what it lacks, in batches. So a requeued job, a second rank or a
-killed process neither makes a second MLflow run nor writes a step twice.
+killed process neither makes a second MLflow run nor writes a step twice, and a record that MLflow has lost is sent
+again.
 """
 
 import hashlib
 import logging
 import os
+import re
+import sqlite3
 import subprocess
 import sys
+import tempfile
+import textwrap
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import quote, urlsplit
+from urllib.request import url2pathname
 
 import filelock
 from omegaconf import DictConfig, OmegaConf
 
 from pipeline.command.refusal import Refusal
-from pipeline.files.whole import read_lines
 from pipeline.runs.directory import RunDirectory
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import Experiment, RunInfo
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # its own 7 take minutes
 BATCH = 1000  # metrics in one request, MLflow's limit
+NOTE = 8000  # characters of a run's description; MLflow cuts a longer one
 LOSSES = ("train", "smoothed", "validation")
+SCHEMES = ("sqlite", "postgresql", "mysql", "mssql", "http", "https", "databricks")
+ENDED = ("FINISHED", "FAILED")  # MLflow's words for a run that has finished or diverged
+LOCKED = 20.0  # seconds to wait for another writer of an sqlite database, as MLflow does
+ASKED = 2.0  # seconds for the answer whether a record is still there
+
+
+def refuse_unusable(tracking: DictConfig) -> None:
+    """Refusal: tracking.uri or tracking.artifacts cannot be one of MLflow's, whatever is there. Loads no MLflow."""
+    uri, artifacts = tracking.uri, tracking.artifacts
+    if uri is None:
+        return
+    scheme = uri.partition(":")[0].partition("+")[0] if isinstance(uri, str) else None
+    if scheme not in SCHEMES and scheme not in {each.name for each in entry_points(group="mlflow.tracking_store")}:
+        raise Refusal(
+            f"tracking.uri={uri}: MLflow knows no such place: take sqlite:///mlflow.db, http://HOST:PORT or another "
+            "database server (postgresql://...), or null to train without tracking"
+        )
+    if scheme == "sqlite":
+        if _sqlite(uri) is None:
+            raise Refusal(f"tracking.uri={uri} names no file: take sqlite:///mlflow.db, or tracking.uri=null")
+        if not isinstance(artifacts, str) or not artifacts:
+            raise Refusal(
+                f"tracking.artifacts={artifacts}: name the folder where MLflow keeps figures, samples and models "
+                "(tracking.artifacts=mlartifacts), or take tracking.uri=null"
+            )
 
 
 def database(uri: str) -> str:
-    """`uri`, with the file of an sqlite database made absolute and created once, however many processes ask at once."""
-    if not uri.startswith("sqlite:///"):
+    """`uri`, with the file of an sqlite database made absolute, and created where there is none, once, however many
+    processes ask at once. Refusal: the file is anything but a database of MLflow that can be written."""
+    file = _sqlite(uri)
+    if file is None:
         return uri
-    file = Path(uri.removeprefix("sqlite:///")).absolute()
-    uri = f"sqlite:///{file}"
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with filelock.FileLock(f"{file}.lock"):
-        ready = Path(f"{file}.ready")  # several processes creating one database break it for good, a killed one as well
-        if not ready.exists():
-            made = subprocess.run(
-                [sys.executable, "-m", "mlflow", "db", "upgrade", uri], capture_output=True, text=True
-            )
-            if made.returncode:
-                raise Refusal(
-                    f"tracking.uri={uri}: MLflow cannot make this database: {made.stderr.strip().splitlines()[-1]}"
-                )
-            ready.touch()
+    uri, why = f"sqlite:///{file}", None
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with filelock.FileLock(f"{file}.lock"):
+            with closing(sqlite3.connect(file, timeout=LOCKED)) as opened:
+                opened.execute("BEGIN IMMEDIATE")
+                tables = {name for (name,) in opened.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+            if not tables:
+                _make(file)
+            elif not tables >= {"experiments", "runs", "alembic_version"}:
+                why = "it is another program's, or was made by half"
+    except (OSError, sqlite3.Error) as error:
+        why = _line(error)
+    if why is not None:
+        wait = "wait for the program that holds it" if "locked" in why else "move it away or name another file"
+        raise Refusal(
+            f"tracking.uri={uri}: MLflow cannot use this database ({why}): {wait}, or train without tracking "
+            "(tracking.uri=null)"
+        )
     return uri
 
 
+def _make(file: Path) -> None:
+    """A new database of MLflow, whole or not there: a killed process, or several at once, break one for good."""
+    new = f"{file}.new"
+    Path(new).unlink(missing_ok=True)
+    command = [sys.executable, "-m", "mlflow", "db", "upgrade", f"sqlite:///{new}"]
+    made = subprocess.run(command, capture_output=True, text=True)
+    if made.returncode:
+        errors = re.findall(r"^[\w.]+(?:Error|Exception): .+", made.stderr, re.MULTILINE)
+        raise OSError(errors[-1] if errors else f"mlflow db upgrade ended with {made.returncode}")
+    os.replace(new, file)
+
+
+def kept(tracking: DictConfig, facts: dict) -> bool:
+    """Whether the record of a run that has ended is in the MLflow that tracking.uri names, as far as can be told at
+    once: an sqlite file and a server are asked without MLflow, which takes seconds to load; silence counts as yes."""
+    if tracking.uri is None:
+        return True
+    address, run_id = _address(tracking.uri), facts.get("mlflow_run_id")
+    # Runs of before have no records: they were in this one.
+    run_id = facts["mlflow_records"].get(address) if "mlflow_records" in facts else run_id
+    if run_id is None:
+        return False
+    file = _sqlite(tracking.uri)
+    if file is not None:
+        try:
+            with closing(sqlite3.connect(f"file:{quote(str(file))}?mode=ro", uri=True, timeout=ASKED)) as opened:
+                asked = "SELECT lifecycle_stage, status FROM runs WHERE run_uuid = ?"
+                stage, status = opened.execute(asked, (run_id,)).fetchone() or (None, None)
+        except sqlite3.Error as error:  # what else is wrong with it is said where it is opened
+            return error.sqlite_errorcode == sqlite3.SQLITE_BUSY
+        return stage == "active" and status in ENDED
+    if not address.startswith("http"):
+        return True
+    import requests
+
+    name, password = (os.environ.get(f"MLFLOW_TRACKING_{each}") for each in ("USERNAME", "PASSWORD"))
+    token = os.environ.get("MLFLOW_TRACKING_TOKEN")
+    try:
+        answer = requests.get(
+            f"{tracking.uri.rstrip('/')}/api/2.0/mlflow/runs/get",
+            params={"run_id": run_id},
+            auth=(name, password) if name and password else None,
+            headers={"Authorization": f"Bearer {token}"} if token else None,
+            timeout=ASKED,
+        )
+        if answer.status_code == 404:
+            return False
+        info = answer.json()["run"]["info"]
+        return info["lifecycle_stage"] == "active" and info["status"] in ENDED
+    except (OSError, ValueError, KeyError, TypeError):
+        return True
+
+
+@contextmanager
+def reaching(tracking: DictConfig, mend: str = "") -> Iterator[None]:
+    """Turns what MLflow says when it cannot be reached, or cannot write, into one line with the mend."""
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield
+    except (MlflowException, SQLAlchemyError, OSError, ImportError) as error:
+        line = _line(error)
+        if not mend:
+            mend = "move it away or name another file" if _sqlite(tracking.uri) else "start it"
+            if "error code 401" in line:
+                mend = "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+            mend += ", or train without tracking (tracking.uri=null)"
+        raise Refusal(f"tracking.uri={tracking.uri}: {line}: {mend}") from error
+
+
+@contextmanager
+def waiting(say: Callable[[str], None], run: RunDirectory) -> Iterator[None]:
+    """A server that is away for a while must not cost the training: says so in a line."""
+    try:
+        yield
+    except Exception as error:
+        say(f"{run.path.name}: MLflow cannot be reached, its record waits ({_line(error)})")
+
+
 class Tracking:
-    """One run of one MLflow experiment; the experiment has the study's name, the run that of its directory."""
+    """One run of one MLflow experiment; the experiment has the study's name, the run that of its directory.
 
-    def __init__(self, client: "MlflowClient", run_id: str):
-        self.client, self.run_id = client, run_id
+    address  tracking.uri without a password, an sqlite file absolute;  run_id  None before `take`
+    """
+
+    def __init__(self, client: "MlflowClient", address: str, experiment: "Experiment"):
+        self.client, self.address, self.experiment = client, address, experiment
+        self.run_id: str | None = None
 
     @classmethod
-    def connect(cls, tracking: DictConfig) -> "MlflowClient":
+    def connect(cls, cfg: DictConfig) -> "Tracking":
+        """Finds or makes the study's experiment. Refusal: it could not keep the run's artifacts."""
         from mlflow import MlflowClient
+        from mlflow.exceptions import MlflowException
 
-        return MlflowClient(database(tracking.uri))
+        logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # it prints a traceback and raises, too
+        client, study, address = MlflowClient(database(cfg.tracking.uri)), cfg.study.name, _address(cfg.tracking.uri)
+        experiment = client.get_experiment_by_name(study)
+        if experiment is None:
+            location = None
+            if _sqlite(cfg.tracking.uri):
+                location = Path(cfg.tracking.artifacts).absolute().as_uri()
+                _refuse_unwritable(cfg, location, "name another folder")
+            tags = {"mlflow.experimentKind": "custom_model_development"}
+            try:
+                client.create_experiment(study, artifact_location=location, tags=tags)
+            except MlflowException as error:
+                if error.error_code != "RESOURCE_ALREADY_EXISTS":  # another process was first
+                    raise
+            experiment = client.get_experiment_by_name(study)
+        elif experiment.lifecycle_stage != "active":
+            try:
+                client.restore_experiment(experiment.experiment_id)
+                print(f"{address}: experiment {study} had been deleted there: restored, with its runs", flush=True)
+            except MlflowException as error:
+                if error.error_code != "RESOURCE_DOES_NOT_EXIST":  # another process was first
+                    raise
+        _refuse_unwritable(cfg, experiment.artifact_location, "make it a folder that can be written")
+        return cls(client, address, experiment)
 
-    @classmethod
-    def create(cls, cfg: DictConfig, name: str, card: dict, code: dict) -> str:
+    def find(self, run: RunDirectory) -> "RunInfo | None":
+        """What MLflow says of the run's record; None where there is none, or it was deleted."""
+        from mlflow.exceptions import MlflowException
+
+        facts = run.facts
+        # A server may have another address than before, and the same records.
+        run_id = facts.get("mlflow_records", {}).get(self.address, facts["mlflow_run_id"])
+        if run_id is None:
+            return None
+        try:
+            info = self.client.get_run(run_id).info
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            return None
+        return info if info.lifecycle_stage == "active" else None
+
+    def take(self, cfg: DictConfig, run: RunDirectory, card: dict) -> None:
+        """Finds the run's record or makes one, and says so where there has been one or should have been."""
+        info, facts = self.find(run), run.facts
+        if info is None and (facts["mlflow_run_id"] is not None or run.metrics.exists()):
+            print(f"{run.path}  has no record in {self.address}: a new one gets all there is", flush=True)
+        self.run_id = self._create(cfg, run.path.name, card, facts["code"]) if info is None else info.run_id
+        self._note(run, self.run_id)
+        self.client.update_run(self.run_id, status="RUNNING")
+        # Before the training, which ends with artifacts that are larger.
+        self.client.log_artifact(self.run_id, str(run.path / "config.yaml"))
+
+    def ended(self, run: RunDirectory) -> bool:
+        """Whether the record of a run that has ended is here after all, and whole; the next `kept` knows."""
+        info = self.find(run)
+        if info is None or info.status not in ENDED:
+            return False
+        self._note(run, info.run_id)
+        return True
+
+    def _note(self, run: RunDirectory, run_id: str) -> None:
+        """Says in the run's facts where its record is."""
+        records = run.facts.get("mlflow_records", {}) | {self.address: run_id}
+        run.note(mlflow_run_id=run_id, mlflow_records=records)
+
+    def _create(self, cfg: DictConfig, name: str, card: dict, code: dict) -> str:
         """Makes the MLflow run and returns its id: parameters are the resolved configuration,
         the data set is an input."""
         from mlflow.entities import Dataset, DatasetInput, InputTag, Param, RunTag
         from mlflow.exceptions import MlflowException
 
-        client = cls.connect(cfg.tracking)
-        experiment = client.get_experiment_by_name(cfg.study.name)
-        if experiment is None:
-            location = (
-                Path(cfg.tracking.artifacts).absolute().as_uri() if cfg.tracking.uri.startswith("sqlite") else None
-            )
-            try:
-                client.create_experiment(
-                    cfg.study.name,
-                    artifact_location=location,
-                    tags={"mlflow.experimentKind": "custom_model_development"},
-                )
-            except MlflowException:  # another process was first
-                pass
-            experiment = client.get_experiment_by_name(cfg.study.name)
+        client = self.client
         tags = {
             "mlflow.source.name": "pipeline.train",
             "mlflow.source.type": "LOCAL",
@@ -95,7 +272,7 @@ class Tracking:
         lock = Path("dvc.lock")
         if lock.exists():
             tags["dvc.lock"] = hashlib.md5(lock.read_bytes()).hexdigest()
-        run_id = client.create_run(experiment.experiment_id, run_name=name).info.run_id
+        run_id = client.create_run(self.experiment.experiment_id, run_name=name).info.run_id
         groups = ("data", "model", "optimizer", "initialization", "schedule", "trainer", "seed")
         parameters = _flat({key: OmegaConf.to_container(cfg, resolve=True)[key] for key in groups})
         client.log_batch(
@@ -117,46 +294,40 @@ class Tracking:
             client.log_inputs(run_id, datasets=inputs)
         return run_id
 
-    @classmethod
-    def resume(cls, cfg: DictConfig, run_id: str) -> "Tracking":
-        tracking = cls(cls.connect(cfg.tracking), run_id)
-        tracking.client.update_run(run_id, status="RUNNING")
-        return tracking
-
     def push(self, run: RunDirectory) -> None:
         """Sends the records and samples that MLflow lacks.
         Samples go first: the metrics' last step says what has arrived."""
         from mlflow.entities import Metric
 
         sent = max((metric.step for metric in self.client.get_metric_history(self.run_id, "train")), default=-1)
-        samples = read_lines(run.samples)
+        samples = run.written()
         fresh = [sample for sample in samples if sample["step"] > sent]
         for sample in fresh:
             self.client.log_text(self.run_id, sample["text"], f"samples/step_{sample['step']:08d}.txt")
         if fresh:
-            self.client.set_tag(self.run_id, "mlflow.note.content", _story(samples))
-        now, also = int(time.time() * 1000), run.facts["units"]["also"]
-        metrics = [
-            Metric(key, value, now, record["step"])
-            for record in read_lines(run.metrics)
-            if record["step"] > sent
-            for key, value in _numbers(record, also)
-        ]
-        for first in range(0, len(metrics), BATCH):
-            self.client.log_batch(self.run_id, metrics=metrics[first : first + BATCH])
+            self.client.log_text(self.run_id, _story(samples), "samples.md")
+            self.client.set_tag(self.run_id, "mlflow.note.content", _note(samples))
+        now, also, batch = int(time.time() * 1000), run.facts["units"]["also"], []
+        for record in run.records():
+            if record["step"] > sent:
+                metrics = [Metric(key, value, now, record["step"]) for key, value in _numbers(record, also)]
+                if len(batch) + len(metrics) > BATCH:  # a step arrives whole or not at all
+                    self.client.log_batch(self.run_id, metrics=batch)
+                    batch = []
+                batch += metrics
+        if batch:
+            self.client.log_batch(self.run_id, metrics=batch)
 
     def finish(self, run: RunDirectory, network, status: str = "FINISHED") -> None:
-        """The rest of the record, the loss curve as a figure, the configuration and,
-        where the run has ended well, the model."""
+        """The rest of the record, the loss curve as a figure and, where the run has ended well, the model."""
         from pipeline.exhibits.figures import loss_curves
 
         self.push(run)
         self.client.log_figure(
             self.run_id,
-            loss_curves([(run.path.name, read_lines(run.metrics))], run.facts["units"]),
+            loss_curves([(run.path.name, run.records())], run.facts["units"]),
             "loss.png",
         )
-        self.client.log_artifact(self.run_id, str(run.path / "config.yaml"))
         if network is not None:
             self._log_model(network)
         self.client.set_terminated(self.run_id, status)
@@ -169,6 +340,39 @@ class Tracking:
         mlflow.set_tracking_uri(self.client.tracking_uri)
         with mlflow.start_run(run_id=self.run_id, log_system_metrics=False):
             mlflow.pytorch.log_model(network, name="model", pip_requirements=["torch"], serialization_format="pickle")
+
+
+def _sqlite(uri: str) -> Path | None:
+    """The file of an sqlite database; None for anything else."""
+    file = uri.removeprefix("sqlite:///")
+    return None if file in (uri, "", ":memory:") else Path(file).absolute()
+
+
+def _address(uri: str) -> str:
+    """What tells one MLflow from another: `uri` without a password, an sqlite file absolute."""
+    file = _sqlite(uri)
+    return re.sub(r"//[^/@]*@", "//", uri.rstrip("/")) if file is None else f"sqlite:///{file}"
+
+
+def _refuse_unwritable(cfg: DictConfig, location: str, mend: str) -> None:
+    """Refusal: `location` is a folder of this machine where nothing can be written."""
+    parts = urlsplit(location)
+    if parts.scheme not in ("", "file"):
+        return
+    folder = Path(url2pathname(parts.path))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise Refusal(
+            f"tracking.artifacts={cfg.tracking.artifacts}: artifacts of study.name={cfg.study.name} go to {folder} "
+            f"({error.strerror}): {mend}, or train without tracking (tracking.uri=null)"
+        ) from None
+
+
+def _line(error: Exception) -> str:
+    """The first line of what `error` says."""
+    return textwrap.shorten((str(error).strip() or type(error).__name__).splitlines()[0], 200, placeholder=" ...")
 
 
 def _numbers(record: dict, also: dict[str, float]) -> Iterator[tuple[str, float]]:
@@ -193,8 +397,18 @@ def _flat(node: dict, before: str = "") -> dict:
     return flat
 
 
+def _note(samples: list[dict]) -> str:
+    """The run page's description: the story, or as much of the first and last samples as MLflow takes."""
+    story = _story(samples)
+    if len(story) <= NOTE:
+        return story
+    ends, rest = [samples[0], samples[-1]][: len(samples)], "\nCut; the whole is in the artifact `samples.md`.\n"
+    room = (NOTE - len(rest) - len(_story([end | {"text": ""} for end in ends]))) // len(ends)
+    return _story([end | {"text": end["text"][:room]} for end in ends]) + rest
+
+
 def _story(samples: list[dict]) -> str:
-    """The run page's description: the samples as training went, first and last and a few between."""
+    """The samples as training went, first and last and a few between."""
     chosen = sorted({round(index * (len(samples) - 1) / 4) for index in range(5)})
     parts = []
     for place, index in enumerate(chosen):

@@ -22,7 +22,7 @@ def fit(cfg: DictConfig, run: RunDirectory, learning: Learning, recorder: Record
         num_nodes=settings.nodes,
         strategy=learning.strategy(timedelta(seconds=scheduler.WAIT)) if several else "auto",
         max_steps=settings.steps,
-        plugins=[AtomicCheckpointIO(), *scheduler.plugins()],
+        plugins=[AtomicCheckpointIO(learning), *scheduler.plugins()],
         callbacks=[recorder],
         logger=False,
         enable_checkpointing=False,

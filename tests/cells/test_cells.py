@@ -8,7 +8,7 @@ from torch import nn
 
 from pipeline.cells.mrnn import FullMultiplicativeRNN, MultiplicativeRNN
 from pipeline.cells.rnn import TanhRNN
-from pipeline.command.verb import CONF
+from pipeline.command.settings import CONF
 from pipeline.recurrence import compilable, compiled, engines, native
 from pipeline.recurrence.library import in_torch
 from tests.conftest import composed, needs_steps

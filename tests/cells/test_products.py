@@ -1,9 +1,22 @@
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from pipeline.cells import products
 from pipeline.recurrence import compilable, engines
 from tests.cells.test_cells import NAMES, B, make, symbols
+
+
+class Largest(TorchDispatchMode):
+    """Numbers of the largest tensor that was made."""
+
+    numbers = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **kwargs or {})
+        made = [] if func.is_view else out if isinstance(out, (tuple, list)) else [out]
+        self.numbers = max([self.numbers, *(one.numel() for one in made if isinstance(one, torch.Tensor))])
+        return out
 
 
 @pytest.fixture
@@ -62,6 +75,23 @@ def test_linear_is_the_product_for_values_and_for_symbols(small, embedded):
     weight, bias = torch.randn(9, 7), torch.randn(9)
     rows = torch.eye(8, 7)[x]  # 7 is unknown
     torch.testing.assert_close(products.linear(rows if embedded else x, weight, bias), rows @ weight.t() + bias)
+
+
+@pytest.mark.parametrize("biased", [False, True])
+def test_few_of_many_symbols_are_as_among_many(biased):
+    generator = torch.Generator().manual_seed(0)
+    weight, bias = (torch.randn(*shape, generator=generator).requires_grad_() for shape in ((9, 500), (9,)))
+    given = (weight, bias if biased else None)
+    x, upstream = torch.tensor([[3], [500], [499], [3]]), torch.randn(4, 1, 9, generator=generator)  # 500: unknown
+    many = torch.cat([x, torch.arange(500)[:, None]])
+    with Largest() as largest:
+        few = products.linear(x, *given)
+    assert torch.equal(few, products.linear(many, *given)[:4]) and largest.numbers == few.numel()
+    wanted = [one for one in given if one is not None]
+    ours = torch.autograd.grad(few, wanted, upstream)
+    theirs = torch.autograd.grad(products.linear(many, *given)[:4], wanted, upstream)
+    for one, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(one, other)
 
 
 @pytest.mark.parametrize("shape", [(5, 7, 3), (50, 300, 128), (1, 16, 16)])

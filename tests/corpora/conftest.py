@@ -1,6 +1,7 @@
 """Corpora of a test's own, and the real ones where a mirror holds them."""
 
 import os
+import random
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,19 @@ from pipeline.corpora.sources import fetch
 from pipeline.corpora.text import Text
 
 TEXT = "pipeline.datasets.text.Text"
+
+
+def spoil(path: Path, damage: str) -> None:
+    """Does to a file what disks and people do."""
+    content = path.read_bytes()
+    path.unlink()
+    if damage != "gone":
+        noise = random.Random(0).randbytes(len(content))
+        half = content[: len(content) // 2]
+        other = content[:-3] + bytes([content[-3] ^ 1]) + content[-2:]  # one bit
+        path.write_bytes(
+            {"cut": half, "zero": bytes(len(content)), "noise": noise, "empty": b"", "other": other}[damage]
+        )
 
 
 @pytest.fixture

@@ -99,8 +99,8 @@ def test_awkward_text_in_pieces(fetched, sizes, symbols, split):
 
 def test_random_bytes(fetched, sizes):
     generator = random.Random(1)
-    alphabet = [b"\r", b"\n", b"a", "é".encode(), "語".encode(), "\U0001f600".encode()]
-    alphabet += [b"\xe2", b"\x80", b"\xff", b"\xef\xbb\xbf"]
+    alphabet = [b"\r", b"\n", b"a", "é".encode(), "語".encode(), "\U0001f600".encode(), b"\xef\xbb\xbf"] * 4
+    alphabet += [b"\xe2", b"\x80", b"\xff"]
     contents = [b"".join(generator.choices(alphabet, k=300)) for _ in range(5)]
     check(fetched, *contents)
     check(fetched, *contents, symbols="bytes")
@@ -118,9 +118,10 @@ def test_large_vocabulary(fetched, size, dtype):
 
 
 def test_a_symbol_at_the_border_belongs_to_one_part(fetched):
-    assert check(fetched, b"a" * 79 + b"b" + b"a" * 20).card["unknown"] == {"train": 0, "validation": 0, "test": 0}
-    prepared = check(fetched, b"a" * 80 + b"b" + b"a" * 19)
-    assert prepared.card["unknown"] == {"train": 0, "validation": 1, "test": 0} and prepared.card["vocabulary"] == 1
+    before = check(fetched, b"xy" * 39 + b"x" + b"b" + b"x" * 20)
+    assert before.card["unknown"] == {"train": 0, "validation": 0, "test": 0}
+    prepared = check(fetched, b"xy" * 40 + b"b" + b"x" * 19)
+    assert prepared.card["unknown"] == {"train": 0, "validation": 1, "test": 0} and prepared.card["vocabulary"] == 2
 
 
 def test_fingerprint_is_of_the_content(fetched, text, tmp_path):
@@ -143,14 +144,13 @@ def test_fingerprint_is_of_the_content(fetched, text, tmp_path):
 @pytest.mark.parametrize(
     "contents, split, reason",
     [
-        ([b"", b"\xef\xbb\xbf"], "80-10-10", "the corpus in .*/raw/text is empty"),
+        ([b"", b"\xef\xbb\xbf"], "80-10-10", "the corpus in .*/raw/text is empty: take a text with something in it"),
         (
             [b"abc"],
             "50-25-25",
             "text has 3 characters: too few for data.split=50-25-25, the train part would have 1 .*",
         ),
         ([b"a"], "95-5", "text has 1 characters: too few for data.split=95-5, the train part would have 0 of them: .*"),
-        ([b"abc"], "70-20", "data.split=70-20: take per cent of training, validation and test part, such as .*"),
     ],
 )
 def test_refusals_are_one_line(fetched, contents, split, reason):
@@ -160,15 +160,91 @@ def test_refusals_are_one_line(fetched, contents, split, reason):
 
 
 def test_nothing_or_something_else_fetched(fetched, text, tmp_path):
-    with pytest.raises(CorpusError, match="^nothing fetched in .*/raw/text: run `python -m pipeline.fetch`"):
+    with pytest.raises(CorpusError) as caught:
         prepare(text("x"), tmp_path / "raw")
+    fetch_it = "run `python -m pipeline.fetch data=text data.path=x`"
+    assert str(caught.value) == f"nothing fetched in {tmp_path}/raw/text: {fetch_it}"
     corpus, raw = fetched(b"abc" * 10)
     corpus.pattern = "*.md"
-    with pytest.raises(CorpusError, match="^.*/raw/text holds .*asked for .*: run `python -m pipeline.fetch`"):
+    with pytest.raises(CorpusError, match=r"^.*/raw/text holds .*asked for .*: run `python -m pipeline\.fetch .*`$"):
         prepare(corpus, raw)
-    corpus.pattern, corpus.symbols = "**/*", "words"
-    with pytest.raises(CorpusError, match="^data.symbols=words: choose characters or bytes$"):
+
+
+@pytest.mark.parametrize(
+    "choices, reason",
+    [
+        ({"symbols": "words"}, "data.symbols=words: take characters or bytes"),
+        ({"split": "70-20"}, "data.split=70-20: take per cent of training, validation and test part, such as .*"),
+        (
+            {"encoding": "klingon"},
+            "data.encoding='klingon': there is no such text encoding: take one such as utf-8, .*",
+        ),
+        ({"encoding": "hex"}, "data.encoding='hex': there is no such text encoding: .*"),
+        ({"encoding": ""}, "data.encoding='': there is no such text encoding: .*"),
+        ({"encoding": 437}, "data.encoding=437: there is no such text encoding: .*"),
+        (
+            {"encoding": "latin-1", "symbols": "bytes"},
+            "data.encoding=latin-1: bytes are read as they are: take data.symbols=characters, or data.encoding=null",
+        ),
+    ],
+)
+def test_settings_that_no_corpus_has_are_refused(text, choices, reason):
+    with pytest.raises(Refusal, match=f"^{reason}$"):
+        text("x", **choices)
+
+
+def test_a_text_of_one_symbol_has_nothing_to_learn(fetched, tmp_path):
+    for content in (b"a" * 1000, b"a" * 800 + b"b" * 200):
+        corpus, raw = fetched(content)
+        reason = "text has 800 characters in the training part, all of them 'a': there is nothing to learn"
+        with pytest.raises(CorpusError, match=f"^{reason}: take another text$"):
+            prepare(corpus, raw)
+        assert not (tmp_path / "prepared/text").exists()
+
+
+@pytest.mark.parametrize(
+    "content, unknown, part",
+    [
+        (b"ab" * 400 + b"cd" * 100, "100 of 100", "validation"),
+        (b"ab" * 450 + b"cd" * 50, "100 of 100", "test"),
+        (b"ab" * 400 + b"a" + b"c" * 99 + b"ab" * 50, "99 of 100", "validation"),  # the first is not asked
+    ],
+)
+def test_a_part_of_unknown_symbols_is_refused(fetched, tmp_path, content, unknown, part):
+    corpus, raw = fetched(content)
+    with pytest.raises(CorpusError) as caught:
         prepare(corpus, raw)
+    assert str(caught.value) == (
+        f"text has {unknown} characters in the {part} part that the training part lacks, so that no model can be "
+        "judged on it: take another data.split than 80-10-10, or a text that ends as it begins"
+    )
+    assert not (tmp_path / "prepared/text").exists()
+
+
+def test_many_unknown_symbols_and_bytes_that_are_not_utf8_are_said(fetched, capsys):
+    def said(content: bytes) -> str:
+        prepare(*fetched(content))
+        return capsys.readouterr().out.splitlines()[-1].partition("80-10-10")[2]
+
+    assert said(b"ab" * 500) == ""
+    assert (
+        said(b"ab" * 499 + b"ac")
+        == "; 1% of the test part unknown: symbols that the training part lacks, which are not asked"
+    )
+    assert said(b"ab" * 499 + b"b\xe9") == (
+        "; 1 bytes that are not UTF-8, read as Latin-1; 1% of the test part unknown: symbols that the training part "
+        "lacks, which are not asked"
+    )
+    assert said(b"ab" * 400 + b"acab" * 50) == (
+        "; 25% of the validation part, 25% of the test part unknown: symbols that the training part lacks, which are "
+        "not asked"
+    )
+
+
+def test_the_fingerprint_is_the_one_it_was(fetched):
+    """A run is known by it: what else is kept on the card must not change it."""
+    card = check(fetched, b"To be, or not to be\n" * 20).card
+    assert card["fingerprint"] == "21be15e29214dde96a0b4cfb1da506810c9fd3b1007beef30986692b63d07981"
 
 
 def test_failing_prepare_leaves_the_old_directory(fetched, tmp_path, monkeypatch):
@@ -192,9 +268,12 @@ def test_the_handler_is_for_decoding_only():
 
 def test_load_names_the_commands_that_make_it(tmp_path):
     with pytest.raises(Refusal) as caught:
-        load(tmp_path / "linux/characters-95-5")
-    assert "\n" not in str(caught.value) and str(tmp_path / "linux/characters-95-5") in str(caught.value)
-    assert "`python -m pipeline.fetch data=linux` and `python -m pipeline.prepare data=linux`" in str(caught.value)
+        load(tmp_path / "linux/characters-95-5", words="data=linux data.split=95-5")
+    words = "data=linux data.split=95-5"
+    assert str(caught.value) == (
+        f"no prepared corpus in {tmp_path}/linux/characters-95-5: run `python -m pipeline.fetch {words}` and "
+        f"`python -m pipeline.prepare {words}`"
+    )
 
 
 def test_vocabulary_encodes_and_decodes():
@@ -221,3 +300,12 @@ def test_tiny_shakespeare_is_what_everybody_counts(mirror, tmp_path):
     prepared = load(corpus.prepared)
     assert "test" not in prepared.parts and prepared.vocabulary.decode(prepared.parts["train"][:300]) == text[:300]
     assert prepared.vocabulary.decode(prepared.parts["validation"]) == text[1_115_394 * 90 // 100 :]
+
+
+@pytest.mark.parametrize("dataset", ["os.getcwd", "nothing.at.All", "pathlib.Path", "x", "", ".x"])
+def test_a_dataset_that_reads_no_corpus_is_refused(fetched, dataset):
+    corpus, raw = fetched(b"a text\n" * 9)
+    prepare(corpus, raw)
+    corpus.dataset = dataset
+    with pytest.raises(CorpusError, match=f"^data.dataset={dataset}: no class that reads a corpus: take pipeline"):
+        corpus.open()

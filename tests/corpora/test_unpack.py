@@ -1,9 +1,12 @@
 import io
+import random
+import re
 import subprocess
 import tarfile
 
 import pytest
 
+from pipeline.corpora import unpack
 from pipeline.corpora.corpus import CorpusError
 from pipeline.corpora.latex import chapters, place_stacks
 from pipeline.corpora.linux import source_file
@@ -36,28 +39,130 @@ def test_keeps_the_chosen_under_their_names(tmp_path, suffix):
     }
 
 
-@pytest.mark.parametrize("name", ["../evil", "a/../../evil"])
-def test_name_that_leads_outside_is_refused(tmp_path, name):
+@pytest.mark.parametrize("name", ["../evil", "a/../../evil", "/evil", "a/.."])
+@pytest.mark.parametrize(
+    "choose", [str, lambda name: None, lambda name: "/" + name], ids=["kept", "not kept", "renamed"]
+)
+def test_name_that_leads_outside_is_refused(tmp_path, name, choose):
     (tmp_path / "files").mkdir()
-    with pytest.raises(CorpusError, match="a.tar cannot be unpacked: .*outside"):
-        from_tar(make_tar(tmp_path / "a.tar", {name: b"x"}), tmp_path / "files", str)
-    assert not list(tmp_path.rglob("evil"))
+    with pytest.raises(CorpusError, match="^a.tar cannot be unpacked: [^\n]* leads outside$"):
+        from_tar(make_tar(tmp_path / "a.tar", {name: b"x"}), tmp_path / "files", choose)
+    assert not list((tmp_path / "files").iterdir())
 
 
-def test_absolute_names_and_links_write_nothing_outside(tmp_path):
-    outside = tmp_path / "outside"
-    outside.mkdir()
-    archive = make_tar(tmp_path / "a.tar", {"link/evil": b"x", str(outside / "evil"): b"x"}, {"link": str(outside)})
-    from_tar(archive, tmp_path / "files", str)
-    assert not list(outside.iterdir())
+@pytest.mark.parametrize("target", ["/etc/passwd", "../../evil", "../..", "a/../../../evil"])
+def test_a_chosen_link_that_leads_outside_is_refused(tmp_path, target):
+    archive = make_tar(tmp_path / "a.tar", {}, {"top/link": target})
+    with pytest.raises(CorpusError, match=f"^a.tar cannot be unpacked: the link top/link leads outside, to {target}$"):
+        from_tar(archive, tmp_path / "files", str)
+    assert from_tar(archive, tmp_path / "files", lambda name: None) == []
+
+
+def test_links_within_the_archive_are_left_out(tmp_path):
+    archive = make_tar(tmp_path / "a.tar", {"top/a.c": b"x"}, {"top/b.c": "a.c", "top/c/d.c": "../a.c"})
+    assert from_tar(archive, tmp_path / "files", str) == ["top/a.c"]
+
+
+@pytest.mark.parametrize(
+    "kind, what",
+    [
+        ("LNKTYPE", "hard link"),
+        ("CHRTYPE", "device or a pipe"),
+        ("BLKTYPE", "device or a pipe"),
+        ("FIFOTYPE", "device or a pipe"),
+    ],
+)
+def test_chosen_devices_and_hard_links_are_refused(tmp_path, kind, what):
+    with tarfile.open(tmp_path / "a.tar", "w") as tar:
+        odd = tarfile.TarInfo("odd")
+        odd.type, odd.linkname = getattr(tarfile, kind), "a"
+        tar.addfile(odd)
+    with pytest.raises(CorpusError, match=f"^a.tar cannot be unpacked: odd is a {what}$"):
+        from_tar(tmp_path / "a.tar", tmp_path / "files", str)
+
+
+@pytest.mark.parametrize("second", ["a/b", "./a/b", "a//b", "a/./b"])
+def test_two_members_of_one_name_are_refused(tmp_path, second):
+    with tarfile.open(tmp_path / "a.tar", "w") as tar:
+        for name, content in (("a/b", b"one"), (second, b"two")):
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+    with pytest.raises(CorpusError, match="^a.tar cannot be unpacked: a/b is in it twice$"):
+        from_tar(tmp_path / "a.tar", tmp_path / "files", str)
+
+
+@pytest.mark.parametrize("suffix", ["gz", "xz", "bz2"])
+@pytest.mark.parametrize("kept", [True, False], ids=["kept", "not kept"])
+def test_an_archive_that_is_made_to_fill_the_disk_is_refused(tmp_path, suffix, kept):
+    archive = make_tar(tmp_path / f"a.{suffix}", {"a": bytes(unpack.FROM + 1)})
+    with pytest.raises(
+        CorpusError, match=rf"^a.{suffix} cannot be unpacked: its [\d,]+ bytes unpack to [\d,]+ or more"
+    ):
+        from_tar(archive, tmp_path / "files", str if kept else lambda name: None)
+    assert not (tmp_path / "files").exists()  # it is refused by what it says of itself
+
+
+def test_an_archive_is_refused_by_what_it_unpacks_to_whatever_it_says(tmp_path, monkeypatch):
+    """A header that is itself as large as a disk."""
+    monkeypatch.setattr(unpack, "FROM", 1 << 20)
+    with tarfile.open(tmp_path / "a.gz", "w:gz", format=tarfile.PAX_FORMAT) as tar:
+        info = tarfile.TarInfo("a")
+        info.pax_headers = {"comment": "x" * (4 << 20)}
+        tar.addfile(info)
+    with pytest.raises(CorpusError, match="^a.gz cannot be unpacked: its [\\d,]+ bytes unpack to [\\d,]+ or more"):
+        from_tar(tmp_path / "a.gz", tmp_path / "files", str)
+
+
+def test_size_and_number_of_members_have_limits(tmp_path, monkeypatch):
+    archive = make_tar(tmp_path / "a.tar", {"a": b"a" * 3000, "b": b"b" * 3000})
+    assert from_tar(archive, tmp_path / "files", str) == ["a", "b"]
+    with monkeypatch.context() as patched:
+        patched.setattr(unpack, "UNPACKED", 5000)
+        with pytest.raises(CorpusError, match="^a.tar cannot be unpacked: its 10,240 bytes unpack to .* or more"):
+            from_tar(archive, tmp_path / "files", str)
+    monkeypatch.setattr(unpack, "MEMBERS", 1)
+    with pytest.raises(CorpusError, match="^a.tar cannot be unpacked: more than 1 members: it is no archive of texts$"):
+        from_tar(archive, tmp_path / "files", str)
 
 
 def test_broken_archive_is_one_line(tmp_path):
     whole = make_tar(tmp_path / "a.xz", {"a": bytes(range(256)) * 4000}).read_bytes()
-    for content in (b"no archive", whole[: len(whole) // 2]):
+    for content in (b"", b"no archive", whole[: len(whole) // 2]):
         (tmp_path / "b.xz").write_bytes(content)
         with pytest.raises(CorpusError, match="^b.xz cannot be unpacked: [^\n]*$"):
             from_tar(tmp_path / "b.xz", tmp_path / "files", str)
+
+
+@pytest.mark.parametrize("suffix", ["gz", "xz", "bz2"])
+def test_a_damaged_checksum_or_a_cut_end_of_the_compression_is_seen(tmp_path, suffix):
+    whole = make_tar(tmp_path / f"a.{suffix}", {"a": random.Random(0).randbytes(50_000)}).read_bytes()
+    flipped = bytearray(whole)
+    flipped[-6 if suffix == "gz" else -20] ^= 1  # gzip's checksum is at the end of the file
+    for content in (flipped, whole[:-1], whole[:-9], whole[:-30]):
+        (tmp_path / f"b.{suffix}").write_bytes(content)
+        with pytest.raises(CorpusError, match=f"^b.{suffix} cannot be unpacked: [^\n]*$"):
+            from_tar(tmp_path / f"b.{suffix}", tmp_path / "files", str)
+
+
+def test_a_tar_that_is_cut_or_damaged_anywhere_is_seen(tmp_path):
+    """tarfile takes a damaged header, or the end of the file between two members, for the end of the archive."""
+    whole = make_tar(tmp_path / "a.tar", {name: name.encode() * 600 for name in "abc"}).read_bytes()
+    for size in range(0, 3 * (512 + 1024) + 512, 256):  # three headers and their padded 600 bytes; a block of zeros
+        (tmp_path / "b.tar").write_bytes(whole[:size])
+        with pytest.raises(CorpusError, match="^b.tar cannot be unpacked: [^\n]*$"):
+            from_tar(tmp_path / "b.tar", tmp_path / "files", str)
+    for header in (512 * 3, 512 * 6):
+        spoiled = bytearray(whole)
+        spoiled[header + 150] ^= 1  # its own checksum
+        (tmp_path / "b.tar").write_bytes(spoiled)
+        with pytest.raises(CorpusError, match=f"^b.tar cannot be unpacked: damaged at byte {header:,}$"):
+            from_tar(tmp_path / "b.tar", tmp_path / "files", str)
+
+
+def test_a_full_disk_stays_what_it_is(tmp_path):
+    with pytest.raises(OSError, match="Not a directory"):
+        from_tar(make_tar(tmp_path / "a.tar", {"a": b"x"}), tmp_path / "a.tar", str)
 
 
 def test_archive_within_a_debian_package(tmp_path):
@@ -76,8 +181,11 @@ def test_archive_within_a_debian_package(tmp_path):
     assert from_deb(tmp_path / "x.deb", folder, lambda n: source_file("all", n), inside="./inner.tar") == ["kernel/b.c"]
     assert (folder / "a").read_text() + (folder / "kernel/b.c").read_text() == "outerinner"
     (tmp_path / "broken.deb").write_bytes(b"no package")
-    with pytest.raises(CorpusError, match="broken.deb"):
-        from_deb(tmp_path / "broken.deb", folder, str)
+    for inside in (None, "./inner.tar"):
+        with pytest.raises(
+            CorpusError, match="^(broken.deb cannot be unpacked: [^\n]*|dpkg-deb cannot read broken.deb)$"
+        ):
+            from_deb(tmp_path / "broken.deb", folder, str, inside)
 
 
 def test_which_members_belong_to_a_corpus():
@@ -101,3 +209,28 @@ def test_chapters_in_the_order_of_the_makefile(tmp_path):
     archive = make_tar(tmp_path / "s.gz", {"s-1/Makefile": makefile} | {f"s-1/{name}.tex": b"" for name in names})
     assert place_stacks(archive, tmp_path / "files") == chapters(makefile.decode())
     assert {path.name for path in (tmp_path / "files").iterdir()} == set(chapters(makefile.decode()))
+
+
+@pytest.mark.parametrize(
+    "listed, reason",
+    [
+        ("a ../../evil", "s.gz holds no ../../evil.tex, which its Makefile lists"),
+        ("a /etc/passwd", "s.gz holds no /etc/passwd.tex, which its Makefile lists"),
+        ("a sub/b", "s.gz holds no sub/b.tex, which its Makefile lists"),
+        ("a ..", "s.gz holds no ...tex, which its Makefile lists"),
+        ("a b $(MORE)", r"s.gz holds no $(MORE).tex, which its Makefile lists"),
+        ("a a", "the Makefile of s.gz lists a.tex twice"),
+    ],
+)
+def test_a_makefile_lists_chapters_of_the_archive_alone(tmp_path, listed, reason):
+    members = {"s-1/Makefile": f"LIJST = {listed}\n".encode() + b"# \xff\n", "s-1/a.tex": b"a", "s-1/b.tex": b"b"}
+    archive = make_tar(tmp_path / "s.gz", members | {"s-1/sub/b.tex": b"b"})
+    with pytest.raises(CorpusError, match=f"^{re.escape(reason)}$"):
+        place_stacks(archive, tmp_path / "files")
+
+
+def test_no_makefile_or_no_list_is_one_line(tmp_path):
+    with pytest.raises(CorpusError, match="^s.gz holds no Makefile$"):
+        place_stacks(make_tar(tmp_path / "s.gz", {"s-1/a.tex": b"a"}), tmp_path / "files")
+    with pytest.raises(CorpusError, match="^the Stacks project's Makefile has no chapter list LIJST$"):
+        place_stacks(make_tar(tmp_path / "s.gz", {"s-1/Makefile": b"X = y\n"}), tmp_path / "files")

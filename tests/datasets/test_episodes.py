@@ -276,12 +276,6 @@ def test_a_problem_may_spell_its_symbols():
     assert lines == ["read    B x y", "answer  · · A", "right   · · B"]
 
 
-@pytest.mark.parametrize("setting, value", [("seed", None), ("seed", -1), ("episodes", 0), ("held", 2.5)])
-def test_nonsense_is_refused(setting, value):
-    with pytest.raises(Refusal, match=f"data.{setting}={value}: take a whole number from"):
-        PROBLEMS["latch"](**{setting: value})
-
-
 class Wrong(Episodes):
     name, reads, answers, longest = "wrong", Reals(2), Symbols(3), 4
 

@@ -146,7 +146,5 @@ def test_nonsense_is_refused():
         numbered(50).training(51, None)
     with pytest.raises(Refusal, match="data=n: the validation part has no sequence"):
         Sequences("n", Symbols(3), Symbols(3), {"train": [([0], [1])], "validation": []}, 0)
-    with pytest.raises(Refusal, match="data.seed=None: take a whole number from 0"):
-        numbered(5, seed=None)
     with pytest.raises(ValueError, match="are no sequences of one length"):
         Sequences("n", Symbols(3), Symbols(3), {"train": [([0, 1], [1])]}, 0)

@@ -31,6 +31,13 @@ def test_models_read_the_training_parts_units():
 def test_a_constant_channel_is_centred_and_not_scaled():
     found = Series("flat", np.full((50, 1), 3.0), np.empty((50, 0)), "80-10-10", True)
     assert (found.part("validation")[0] == 0).all() and found.std == 1
+    rounded = np.full((50, 1), 3.0)
+    rounded[::2] = np.nextafter(3.0, 4.0)
+    assert Series("flat", rounded, np.empty((50, 0)), "80-10-10", True).std == 1
+    assert Series("small", 1e-9 * series(50).values, np.empty((50, 0)), "80-10-10", True).std < 1e-7
+    zeros = Series("flat", np.zeros((50, 1)), np.empty((50, 0)), "80-10-10", True)
+    assert zeros.std == 1 and zeros.training(1, 10).scale == 1
+    assert series(100).training(1, 10).scale == pytest.approx(np.square(np.arange(80)).mean())
 
 
 def test_the_fingerprint_is_of_all_that_a_model_sees():

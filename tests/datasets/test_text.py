@@ -1,6 +1,7 @@
 """Contiguous text in three parts. tests/datasets/test_contiguous.py has its windows, tests/probes its completions."""
 
 import math
+import time
 
 import numpy as np
 import pytest
@@ -36,13 +37,16 @@ def test_it_reads_and_answers_symbols():
     assert batch.inputs.shape == batch.targets.shape == (10, 4) and batch.inputs.dtype == torch.int64
     assert (batch.inputs[1:] == batch.targets[:-1]).all() and batch.count == 40 and not batch.given
     assert found.training(4, 10).nothing == pytest.approx(math.log(V), rel=1e-15)
+    assert found.training(4, 10).scale == found.training(4, 10).nothing
+    alike = texts.TextWindows(np.zeros(50, np.uint8), 1, 4, 10)  # one symbol, of which there is nothing to know
+    assert (alike.nothing, alike.scale) == (0, 1)
 
 
 @pytest.mark.parametrize("kind", ["test", "validation"])
 @pytest.mark.parametrize("most", [None, 33])
 @pytest.mark.parametrize("unknown", [False, True])
 def test_every_known_target_of_a_held_out_part_is_asked_once(monkeypatch, kind, most, unknown):
-    monkeypatch.setattr(texts, "BURN_IN", 10)
+    monkeypatch.setattr(texts.Text, "context", 10)
     monkeypatch.setattr(texts, "LENGTH", 30)
     symbols = random_text(900, unknown)
     whole = {"test": symbols, "validation": symbols[:40]}[kind][:most]
@@ -73,6 +77,20 @@ def test_unknown_symbols_of_a_prompt_are_named():
     found = text_of(random_text(300))
     assert found.check_prompt("") is None and found.check_prompt("abcg") is None
     assert found.check_prompt("aZbhZ") == "made has never seen 'Zh': read as unknown"
+    in_bytes = text_of(random_text(300), "bytes")
+    assert in_bytes.check_prompt("aébé") == "made has never seen 'é': read as unknown"
+
+
+def test_large_vocabularies_cost_as_many_steps_as_symbols():
+    """A quadratic one took minutes: each of 60,000 symbols looked up in a list made anew of all."""
+    vocabulary = Vocabulary("characters", list(range(0x10000, 0x10000 + 60_000)))
+    found = text_of(random_text(300))
+    found.vocabulary = vocabulary
+    began = time.process_time()
+    spell = texts.speller(vocabulary)
+    assert [spell(0), spell(59_999)] == ["\U00010000", chr(0x10000 + 59_999)]
+    assert found.check_prompt(vocabulary.decode(range(60_000)) + "a") == "made has never seen 'a': read as unknown"
+    assert time.process_time() - began < 2
 
 
 def test_a_prepared_corpus_opens_as_it(tmp_path):

@@ -1,6 +1,6 @@
 import pytest
 
-from pipeline.exhibits.numbers import count, difference, spread, visible, written
+from pipeline.exhibits.numbers import count, difference, share, spread, visible, written
 
 
 @pytest.mark.parametrize(
@@ -42,6 +42,11 @@ def test_a_spread_has_its_sign_and_never_no_digit(number, digits, text):
 def test_a_difference_has_its_sign():
     assert [difference(number) for number in (0.1234, -0.1234, None)] == ["+0.123", "−0.123", "—"]
     assert difference(-0.05, ".1%") == "−5.0%"
+
+
+def test_a_mean_of_some_seeds_says_of_how_many():
+    seeds = {"0": 1.5, "1": None, "2": 1.6}
+    assert [share(one) for one in (seeds, {"0": 1.5}, {"0": None}, {})] == ["(2 of 3)", "", "", ""]
 
 
 def test_counts():

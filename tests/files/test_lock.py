@@ -1,4 +1,6 @@
+import errno
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -129,3 +131,88 @@ def test_who_has_lost_the_lock_writes_no_more(file):
     elsewhere(file)
     said, _ = other.communicate(timeout=10)
     assert other.returncode == 1 and "another process has taken this lock over" in said
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"garbage", b"\xff\x00", bytes(50), b"[]", b"null", b'{"host": "n7", "mach', b"[" * 9999]
+)
+def test_what_is_no_lock_keeps_nobody_out(file, content):
+    file.parent.mkdir()
+    file.write_bytes(content)
+    began = time.monotonic()
+    lock = Lock(file)
+    lock.acquire()
+    assert time.monotonic() - began < 1 and file.read_text() == lock.mine
+    lock.release()
+    assert not list(file.parent.iterdir())
+
+
+@pytest.mark.parametrize("content", ['{"owner": "n7"}', "{}", '{"host": 7, "machine": 1, "process": "x"}'])
+def test_the_lock_of_another_version_is_believed_while_it_is_renewed(file, content):
+    file.parent.mkdir()
+    file.write_text(content)
+    threading.Timer(0.5, file.touch).start()
+    with pytest.raises(Held, match="^a process of another version of this code$"):
+        Lock(file).acquire()
+    Lock(file).acquire()  # now it is silent
+    assert json.loads(file.read_text())["process"] == os.getpid()
+
+
+@pytest.mark.parametrize("number", [-1, 2**31, 2**80])
+def test_a_number_that_no_process_has_is_a_dead_owner(file, number):
+    file.parent.mkdir()
+    file.write_text(json.dumps({**module._self(), "process": number, "since": 0.0}))
+    Lock(file).acquire()
+
+
+def test_the_next_holder_removes_what_killed_processes_have_left_beside_the_lock(file):
+    file.parent.mkdir()
+    dead = {**module._self(), "started": 0.0, "since": 0.0}
+    left = {
+        name: file.with_name(f"{file.name}.{digit * 16}") for name, digit in (("dead", "a"), ("old", "b"), ("new", "c"))
+    }
+    left["dead"].write_text(json.dumps(dead))
+    left["old"].write_text("")
+    os.utime(left["old"], (0, 0))
+    left["new"].write_text("")
+    mine, others = file.with_name(f"{file.name}.{'d' * 16}"), file.with_name(f".other{file.name}.{'a' * 16}")
+    mine.write_text(json.dumps({**module._self(), "since": 0.0}))  # of a living process
+    others.write_text(json.dumps(dead))  # of another lock
+    lock = Lock(file)
+    lock.acquire()
+    lock.release()
+    assert set(file.parent.iterdir()) == {left["new"], mine, others}
+
+
+def test_what_was_taken_for_a_leftover_is_made_again(file, monkeypatch):
+    link, links = os.link, []
+
+    def slow(source, target):
+        links.append(source)
+        if len(links) == 1:
+            os.unlink(source)
+        link(source, target)
+
+    monkeypatch.setattr(os, "link", slow)
+    lock = Lock(file)
+    lock.acquire()
+    assert len(links) == 2 and file.read_text() == lock.mine
+
+
+def test_the_lock_is_on_disk_before_it_is_seen(file, monkeypatch):
+    synced = []
+    monkeypatch.setattr(os, "fsync", lambda number: synced.append(os.readlink(f"/proc/self/fd/{number}")))
+    link = os.link
+    monkeypatch.setattr(os, "link", lambda source, target: (link(source, target), synced.append("linked")))
+    Lock(file).acquire()
+    assert len(synced) == 2 and synced[0].startswith(f"{file}.") and synced[1] == "linked"
+
+
+def test_a_full_disk_leaves_no_part_of_a_lock(file, monkeypatch):
+    def full(number):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError) as error:
+        Lock(file).acquire()
+    assert error.value.filename == str(file) and not list(file.parent.iterdir())

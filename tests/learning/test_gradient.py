@@ -7,12 +7,12 @@ import pytorch_lightning as lightning
 import torch
 
 from pipeline.cells.lstm import LSTM
-from pipeline.command.refusal import Refusal
 from pipeline.datasets.space import Symbols
 from pipeline.datasets.text import TextWindows
 from pipeline.learning.gradient import GradientLearning
 from pipeline.learning.schedules import constant, epoch_decay
 from pipeline.models.recurrent import RecurrentNetwork
+from pipeline.recurrence.dropout import Dropout, share_masks
 
 V, B, T = 6, 4, 5
 
@@ -155,11 +155,6 @@ def test_the_gradient_stops_at_the_window_and_the_state_does_not():
     assert all(not part.requires_grad and part.abs().sum() > 0 for part in module.state)
 
 
-def test_an_unknown_reduction_is_refused():
-    with pytest.raises(Refusal, match="trainer.loss=median: take mean or sum"):
-        learning("median")
-
-
 def test_what_was_asked_is_counted_target_by_target():
     """An epoch's last batch is shorter."""
     module = learning()
@@ -178,3 +173,28 @@ def test_dropouts_numbers_are_a_function_of_the_seed_and_the_step():
         fit(module, 3)
     for mine, other in zip(trained(ours), trained(theirs), strict=True):
         assert torch.equal(mine, other)
+
+
+def test_a_state_starts_anew_after_as_many_batches_as_restart_says():
+    """Windows of 5 steps: anew at every third for 15 to 19 steps, and with the pass."""
+    module, starts = learning(), []
+    module.network.restart = 17
+    start = module.network.start
+    module.network.start = lambda *of: (starts.append(module.global_step), start(*of))[1]
+    fit(module, 24)
+    assert len(module.batches) == 11 and starts == [0, 3, 6, 9, 11, 14, 17, 20, 22]
+    assert module.state[0].abs().max() > 0
+
+
+def test_dropouts_masks_are_those_of_the_whole_batch():
+    whole, part = Dropout(0.5), Dropout(0.5)
+    share_masks(part, 6, slice(2, 4))
+    x = torch.ones(5, 6, 7)
+    torch.manual_seed(0)
+    expected = whole(x)[:, 2:4]
+    torch.manual_seed(0)
+    assert torch.equal(part(x[:, 2:4]), expected)
+    share_masks(part, 6, slice(0, 6))
+    torch.manual_seed(0)
+    assert torch.equal(part(x)[:, 2:4], expected)
+    assert part.eval()(x) is x

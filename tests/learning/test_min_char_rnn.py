@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import yaml
 
-from pipeline.command.verb import CONF
+from pipeline.command.settings import CONF
 from pipeline.datasets.data import load_data
 from pipeline.files.whole import read_lines
 from tests.conftest import composed, prepared_text, trained

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from pipeline.command.verb import CONF
+from pipeline.command.settings import CONF
 from pipeline.datasets.space import Reals, Symbols
 from pipeline.learning.initializations import normal, uniform
 from pipeline.models.model import SequenceModel

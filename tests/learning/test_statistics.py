@@ -1,11 +1,15 @@
 """Models learned in passes: what ranks, interruptions and windows must not change."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
 from pipeline.command.refusal import Refusal
+from pipeline.datasets.space import Symbols
 from pipeline.files.whole import read_lines
 from pipeline.learning.statistics import StatisticsLearning
+from pipeline.models.model import StatisticsModel
 from tests.conftest import composed, prepared_text, trained, words
 from tests.test_train import command, finish
 
@@ -87,6 +91,25 @@ def test_stopped_within_a_pass_it_goes_on_exactly(overrides_of, tmp_path, monkey
     again = trained(*overrides)
     for name, value in learned(whole.path).items():
         assert torch.equal(learned(again.path)[name], value), name
+
+
+class Sums(StatisticsModel):
+    def __init__(self):
+        super().__init__(Symbols(2), Symbols(2))
+
+    def zero_statistics(self, elements: int) -> dict[str, torch.Tensor]:
+        return {"seen": torch.zeros(elements)}
+
+
+@pytest.mark.parametrize("rank, kept", [(0, [1.0, 2.0]), (1, [0.0, 0.0]), (3, [0.0, 0.0])])
+def test_what_was_saved_of_all_ranks_only_the_first_goes_on_with(monkeypatch, rank, kept):
+    monkeypatch.setattr(StatisticsLearning, "global_rank", rank)
+    learning = StatisticsLearning(Sums(), SimpleNamespace(nothing=0.0, elements=2, own=slice(None)))
+    zero = torch.zeros((), dtype=torch.float64)
+    saved = {"carried": [], "loss": (zero, zero, 0, 0), "sums": {"seen": torch.tensor([1.0, 2.0])}}
+    learning.on_load_checkpoint(saved)
+    learning.on_train_start()
+    assert learning.sums["seen"].tolist() == kept
 
 
 def test_each_pass_updates_once_and_is_validated_once(run_in):

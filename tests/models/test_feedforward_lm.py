@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.command.refusal import Refusal
 from pipeline.datasets.series import Series
 from pipeline.datasets.space import Symbols
 from pipeline.models.feedforward_lm import FeedforwardLM
@@ -46,11 +45,3 @@ def test_windows_go_on_where_the_last_one_ended():
 def test_it_reads_no_numbers():
     data = Series("numbers", np.arange(100.0)[:, None], np.empty((100, 0)), "80-10-10", False)
     assert FeedforwardLM.fits(data) == "reads symbols, not numbers: take model=delay_taps, or data=shakespeare"
-
-
-@pytest.mark.parametrize("setting", ["taps", "embedding", "hidden"])
-def test_sizes_are_whole_numbers(setting):
-    for value in (0, 2.5):
-        with pytest.raises(Refusal, match=f"model.{setting}={value}: take a whole number from 1"):
-            sizes = {"taps": K, "embedding": m, "hidden": h, setting: value}
-            FeedforwardLM(Symbols(V), Symbols(V), (), **sizes, direct_connections=True)

@@ -820,20 +820,6 @@ def test_conf_makes_it():
     assert net.count_parameters() == 7 + 49 + 63
 
 
-@pytest.mark.parametrize(
-    "space, options, message",
-    [
-        (Symbols(3), {"states": 0}, "model.states=0: take 1 or more"),
-        (Symbols(3), {"smoothing": -1.0}, "model.smoothing=-1.0: take 0 or a small positive number"),
-        (Reals(1), {"floor": 0.0}, "model.covariance_floor=0.0: take a small positive number"),
-        (Symbols(3), {"precision": "float16"}, "model.precision=float16: take float32 or float64"),
-    ],
-)
-def test_what_does_not_fit_is_refused(space, options, message):
-    with pytest.raises(Refusal, match=message):
-        model(space, options.pop("states", 3), **options)
-
-
 def test_a_series_that_is_driven_is_refused():
     cfg = composed("model=hmm", "data=sine")
     message = "model=hmm, data=sine: the model knows no driving inputs, the series has 1: take model=lds"

@@ -737,19 +737,6 @@ def test_composed_built_saved_and_loaded_back():
     assert model.count_parameters() == 16 + 4 + 8 + 2 + 2 + 16 + 4 + 4 + 16
 
 
-@pytest.mark.parametrize(
-    "settings, message",
-    [
-        ({"states": 0}, "model.states=0: take 1 or more"),
-        ({"radius": 1.0}, "model.radius=1.0: take a number between 0 and 1"),
-        ({"floor": 0.0}, "model.floor=0.0: take a small positive number"),
-    ],
-)
-def test_settings_that_make_no_sense_are_refused(settings, message):
-    with pytest.raises(Refusal, match=message):
-        fresh(1, **settings)
-
-
 def test_symbols_are_refused():
     cfg = composed("model=lds", "data=copying")
     message = "model=lds, data=copying: the model foretells real-valued series, not other sequences: take data=sine"

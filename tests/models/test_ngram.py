@@ -233,9 +233,6 @@ def test_what_does_not_fit_is_refused():
     assert NGram.fits(text) is None
     text.contiguous = False
     assert "separate sequences: take model=lstm or hmm" in NGram.fits(text)
-    for order in (0, 256):
-        with pytest.raises(Refusal, match=f"model.order={order}: take 1 .* to 255"):
-            make(5, order)
     with pytest.raises(Refusal, match="the training part has 600,000,000 symbols: take one of at most 536,870,912"):
         make(5, 3).zero_statistics(600_000_000)
 

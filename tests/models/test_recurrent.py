@@ -4,7 +4,7 @@ import torch
 from hydra.utils import instantiate
 from torch.nn import functional as F
 
-from pipeline.command.verb import CONF
+from pipeline.command.settings import CONF
 from pipeline.datasets.space import Symbols
 from pipeline.models.recurrent import RecurrentNetwork
 from pipeline.recurrence import native

@@ -12,6 +12,7 @@ from pipeline.command.refusal import Refusal
 from pipeline.corpora.prepared import Prepared
 from pipeline.corpora.vocabulary import Vocabulary
 from pipeline.datasets import text as texts
+from pipeline.datasets.batch import Reading
 from pipeline.datasets.ragged import Sequences
 from pipeline.datasets.series import BEFORE, Series
 from pipeline.datasets.space import Bits, Reals, Symbols
@@ -68,7 +69,7 @@ def one_by_one(network, symbols):
 @pytest.mark.parametrize("unknown", [False, True])
 def test_a_text_is_judged_as_if_read_symbol_by_symbol(monkeypatch, n, streams, unknown):
     monkeypatch.setattr(texts, "STREAMS", 7)
-    monkeypatch.setattr(texts, "BURN_IN", 30)
+    monkeypatch.setattr(texts.Text, "context", 30)
     monkeypatch.setattr(texts, "LENGTH", 11)
     symbols = np.random.default_rng(n).integers(0, V + unknown, n).astype(np.uint8)
     network, data = lstm(Symbols(V), Symbols(V)), text_of(symbols)
@@ -78,6 +79,37 @@ def test_a_text_is_judged_as_if_read_symbol_by_symbol(monkeypatch, n, streams, u
     assert found.loss == pytest.approx(nats, rel=1e-12 if streams == 1 else 1e-7)
     assert (found.right, found.asked) == (pytest.approx(right, rel=1e-12), asked)
     assert network.training  # as it was
+
+
+@pytest.mark.parametrize("n, restart, context", [(901, 40, 7), (30, 40, 7), (901, 40, 30), (202, 2, 1)])
+def test_where_states_start_anew_every_target_is_asked_once_and_none_too_late(monkeypatch, n, restart, context):
+    """By a symbol that says where it stands: its place modulo a number that no stream is as long as."""
+    monkeypatch.setattr(texts, "STREAMS", 7)
+    monkeypatch.setattr(texts, "LENGTH", 11)
+    places = np.arange(n).astype(np.int64)
+    data = text_of(places.astype(np.uint16))
+    data.reads = data.answers = Symbols(n)
+    asked, ages = [], []
+    first = 0
+    for batch in data.held_out("test", None, Reading(context, restart)):
+        first = first if batch.carried else 0
+        age = batch.inputs * 0 + torch.arange(first, first := first + len(batch.inputs))[:, None]
+        is_asked = batch.targets != n
+        assert torch.equal(batch.targets[is_asked], batch.inputs[is_asked] + 1)
+        asked += batch.targets[is_asked].tolist()
+        ages += age[is_asked & (batch.targets > restart)].tolist()
+    assert sorted(asked) == list(range(1, n))
+    assert all(min(context, restart // 2) <= age < restart for age in ages)
+
+
+def test_a_series_with_states_that_start_anew_is_asked_once():
+    values = np.arange(2000.0)[:, None]
+    data = Series("made", values, np.empty((2000, 0)), "50-25-25", False)
+    asked = []
+    for batch in data.held_out("test", None, Reading(None, 40)):
+        assert len(batch.inputs) <= 40 and not batch.carried
+        asked += batch.targets[~batch.targets.isnan()].tolist()
+    assert asked == list(np.arange(1500.0, 2000.0))
 
 
 def test_the_first_elements_of_a_text_are_judged_alone():
@@ -217,7 +249,7 @@ def test_the_state_is_carried_where_the_data_say_so_and_nowhere_else(monkeypatch
     monkeypatch.setattr(texts, "LENGTH", 7)
     assert held_out(network, data, "test").loss == pytest.approx(whole, rel=1e-12)
     cut = list(data.held_out("test"))
-    data.held_out = lambda part, most: (batch._replace(carried=False) for batch in cut)
+    data.held_out = lambda part, most, reading: (batch._replace(carried=False) for batch in cut)
     assert abs(held_out(network, data, "test").loss - whole) > 1e-4
 
 

@@ -23,7 +23,36 @@ def test_the_loss_is_measured_in_every_unit_in_which_it_is_compared():
         "part": "test",
         "asked": asked,
         "unknown": 77,
+        "moved": (loss, loss),  # one stream, from the part's beginning on
+        "doubts": {},
     }
+
+
+@pytest.mark.parametrize("forgets", [0.9, 0.9999])
+def test_a_loss_is_doubted_that_depends_on_where_the_state_starts(forgets):
+    """A memory that takes steps in the order of 1 / (1 - forgets) to fill."""
+    data, network = (
+        text_of(np.random.default_rng(0).integers(0, V, 20_000).astype(np.uint8)),
+        lstm(Symbols(V), Symbols(V)),
+    )
+
+    def forward(x, state):
+        filled, found = state[0][0, :, :1], []
+        for _ in range(len(x)):
+            filled = forgets * filled + (1 - forgets)
+            found.append(torch.cat([filled * 3, torch.zeros(len(filled), V - 1)], dim=-1))
+        return torch.stack(found).double(), (filled.expand(-1, state[0].shape[-1])[None], *state[1:])
+
+    network.forward = forward
+    found = Prediction().measure(network, data, 0)
+    less, more = found["moved"]
+    assert less == pytest.approx(held_out(network, data, "test", 50_000, 500).loss, rel=1e-12)
+    assert more == pytest.approx(held_out(network, data, "test", 50_000, 1000).loss, rel=1e-12)
+    if forgets < 0.99:
+        assert found["doubts"] == {} and less == pytest.approx(more, rel=1e-3)
+    else:
+        assert set(found["doubts"]) == {"nats", "bits", "right"} and abs(less - more) > 0.005 * less
+        assert f"{less:.4g} nats/char, {more:.4g} when twice as much" in found["doubts"]["nats"]
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
 from pipeline.command.refusal import Refusal
-from pipeline.command.verb import CONF
+from pipeline.command.settings import CONF
 from pipeline.datasets.space import Symbols
 from pipeline.evaluate import probes_of
 from pipeline.exhibits.exhibit import Measure
@@ -98,8 +98,11 @@ def test_a_new_probe_with_its_section_is_one_python_file_and_one_yaml_file(mine,
         run["probes"]["certainty"] = probes["certainty"].measure(lstm(Symbols(V), Symbols(V), seed=place), data, 0)
         run["measured"]["certainty"] = run["probes"]["certainty"]["certainty"]
     for group in study["groups"]:
-        values = [run["measured"]["certainty"] for run in study["runs"] if run["hash"] == group["hash"]]
+        runs = [run for run in study["runs"] if run["hash"] == group["hash"]]
+        found = {str(run["seed"]): run["measured"]["certainty"] for run in runs}
+        values = list(found.values())
         group["measured"]["certainty"] = {"mean": np.mean(values), "std": np.std(values, ddof=1)}
+        group["by_seed"]["certainty"] = found
     study["probes"]["certainty"] = chosen["certainty"]
     study["measures"]["certainty"] = measures_of(probes.items())["certainty"]._asdict()
     (mine / "results" / "studies" / "asked.json").write_text(json.dumps(study))
@@ -145,7 +148,7 @@ def test_a_page_whose_probe_is_gone_names_the_mend(tmp_path):
     study["probes"]["old"] = {"_target_": "pipeline.probes.old.Old"}
     (tmp_path / "results" / "studies" / "asked.json").write_text(json.dumps(study))
     with pytest.raises(
-        Refusal, match=r"asked.json: probe old: there is no [^\n]*python -m pipeline.evaluate study=asked`$"
+        Refusal, match=r"asked.json: probe old: there is no [^\n]*pipeline.evaluate study=asked`, or move it away$"
     ):
         write_report(tmp_path / "results")
 

@@ -131,7 +131,7 @@ def test_measures_by_hand():
         ),
         (Symbols(9), "loss", "null", "value=None: take a number from 0 that loss is to fall to"),
         (Symbols(9), "loss", "low", "value=low: take a number"),
-        (Symbols(9), "loss", "true", "value=True: take a number"),
+        (Symbols(9), "loss", "true", "value=true: take a number"),
         (Symbols(9), "bits", "nan", "value=nan: take a number"),
         (Symbols(9), "bits", "inf", "value=inf: take a number"),
         (Symbols(9), "bits", -1, "value=-1: take a number"),

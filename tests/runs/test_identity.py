@@ -14,7 +14,13 @@ def data(fingerprint: str = "f") -> SimpleNamespace:
     """What identity and settling ask of data."""
     symbols = Symbols(65)
     return SimpleNamespace(
-        card={"fingerprint": fingerprint}, reads=symbols, answers=symbols, given=(), shape=lambda *asked: asked
+        card={"fingerprint": fingerprint},
+        reads=symbols,
+        answers=symbols,
+        given=(),
+        judged_on="test",
+        shape=lambda *asked: asked,
+        check_asked=lambda *asked: None,
     )
 
 

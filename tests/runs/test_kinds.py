@@ -41,6 +41,11 @@ KINDS = {
     "given numbers": (["data=shift", "model=lstm", *BY_GRADIENT, "trainer.steps=90"], 0.9),
     "ragged, one answer, given numbers": (["data=topics", "model=lstm", *BY_GRADIENT, "trainer.steps=50"], 0.9),
     "ragged, foretold": (["data=names", "model=lstm", *BY_GRADIENT, "trainer.steps=50"], 0.8),
+    "ragged, foretold, with dropout and drawn symbols": (
+        ["data=names", "model=lstm", *BY_GRADIENT, "trainer.steps=80", "model.layers=2", "model.dropout=0.2"]
+        + ["readout=sampled", "readout.samples=4"],
+        0.6,
+    ),
     "ragged, by EM": (["data=names", "model=hmm", "model.states=7", "optimizer.passes=8", "trainer.batch=16"], 0.6),
     "episodes, by ridge regression": (
         ["data=adding", "model=echo_state", "model.washout=0", "trainer.batch=16"],
@@ -53,6 +58,7 @@ SOME = [  # enough to tell each kind of data and rule apart
     "numbers, asked at the end",
     "given numbers",
     "ragged, one answer, given numbers",
+    "ragged, foretold, with dropout and drawn symbols",
     "ragged, by EM",
     "ragged, by ridge regression",
 ]

@@ -1,15 +1,27 @@
+import http.server
+import json
 import multiprocessing
-from pathlib import Path
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import threading
+from contextlib import closing
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 
 from pipeline.command.refusal import Refusal
 from pipeline.datasets.data import load_data
 from pipeline.files.whole import read_lines
+from pipeline.runs import tracking as tracking_module
 from pipeline.runs.building import load_network
-from pipeline.runs.tracking import database
-from tests.conftest import composed, trained
+from pipeline.runs.directory import RunDirectory
+from pipeline.runs.identity import directory_of
+from pipeline.runs.tracking import NOTE, Tracking, _note, _story, database, kept, refuse_unusable
+from tests.conftest import ROOT, composed, trained
 
 FORKED = multiprocessing.get_context("forkserver")
 FORKED.set_forkserver_preload(["pipeline.runs.session", "mlflow.pytorch"])
@@ -61,7 +73,7 @@ def test_the_runs_page_holds_everything(small, store):
     assert data.dataset.name == "text" and card["fingerprint"].startswith(data.dataset.digest)
     assert run.data.tags["mlflow.source.git.commit"] == directory.facts["code"]["commit"]
     files = {file.path for file in client(folder).list_artifacts(run.info.run_id)}
-    assert files >= {"loss.png", "config.yaml", "samples"}
+    assert files >= {"loss.png", "config.yaml", "samples", "samples.md"}
     samples = read_lines(directory.samples)
     story = run.data.tags["mlflow.note.content"]
     assert story.startswith("### at first (step 10)") and "### at last (step 20)" in story
@@ -119,14 +131,7 @@ def test_a_server_that_goes_away_costs_nothing_and_gets_the_record_later(small, 
         patch.setattr(MlflowClient, "log_batch", away)
         patch.setattr(MlflowClient, "log_text", away)
         patch.setattr(
-            "pipeline.runs.tracking.Tracking.create",
-            classmethod(
-                lambda cls, cfg, *rest: (
-                    client(folder)
-                    .create_run(client(folder).create_experiment("away", artifact_location=f"{folder}/away"))
-                    .info.run_id
-                )
-            ),
+            Tracking, "_create", lambda self, *_: self.client.create_run(self.experiment.experiment_id).info.run_id
         )
         with pytest.raises(Refusal, match="the training is done and kept"):
             trained(*overrides)
@@ -136,8 +141,338 @@ def test_a_server_that_goes_away_costs_nothing_and_gets_the_record_later(small, 
     assert [metric.step for metric in history] == [record["step"] for record in read_lines(run.metrics)]
 
 
-def test_the_database_path_is_made_absolute(tmp_path, monkeypatch):
+@pytest.fixture(scope="module")
+def empty(tmp_path_factory):
+    """A database without a run, made where another one was: its maker has left an old mark that it was made, half of
+    one that was killed, an empty file."""
+    folder = tmp_path_factory.mktemp("empty")
+    for name, content in {"mlflow.db.ready": "", "mlflow.db.new": "half", "mlflow.db": ""}.items():
+        (folder / name).write_text(content)
+    database(f"sqlite:///{folder}/mlflow.db")
+    return folder / "mlflow.db"
+
+
+def test_a_database_that_is_gone_is_made_again(empty):
+    assert client(empty.parent).get_experiment_by_name("single") is None
+
+
+def test_the_database_path_is_made_absolute(empty, tmp_path, monkeypatch):
+    shutil.copy(empty, tmp_path)
     monkeypatch.chdir(tmp_path)
-    Path("mlflow.db.ready").touch()
     assert database("sqlite:///mlflow.db") == f"sqlite:///{tmp_path}/mlflow.db"
     assert database("http://127.0.0.1:5000") == "http://127.0.0.1:5000"
+
+
+@pytest.mark.parametrize(
+    "uri", [123, "", "mlflow.db", "./mlruns", "file:///tmp/mlruns", "sqlit:///mlflow.db", "sqlite://", "sqlite:///"]
+)
+def test_what_is_no_address_of_mlflow_is_refused(uri):
+    with pytest.raises(Refusal, match=rf"^tracking\.uri={uri}(:| names) .*take sqlite:///mlflow\.db.*$"):
+        refuse_unusable(OmegaConf.create({"uri": uri, "artifacts": "mlartifacts"}))
+
+
+@pytest.mark.parametrize("artifacts", [None, "", 5])
+def test_artifacts_without_a_folder_are_refused(artifacts):
+    with pytest.raises(Refusal, match=rf"^tracking\.artifacts={artifacts}: name the folder .*tracking\.uri=null$"):
+        refuse_unusable(OmegaConf.create({"uri": "sqlite:///mlflow.db", "artifacts": artifacts}))
+    refuse_unusable(OmegaConf.create({"uri": "http://127.0.0.1:5000", "artifacts": artifacts}))
+
+
+def test_a_finished_run_does_not_hide_a_wrong_address(small):
+    trained(*small)
+    with pytest.raises(Refusal, match=r"^tracking\.uri=123: "):
+        trained(*small[:-1], "tracking.uri=123")
+
+
+def other_program(file):
+    with closing(sqlite3.connect(file)) as opened:
+        opened.execute("CREATE TABLE bookmarks (url)")
+
+
+SPOILT = {
+    "noise": lambda file, whole: file.write_bytes(bytes(range(256)) * 100),
+    "zeros": lambda file, whole: file.write_bytes(bytes(20000)),
+    "cut": lambda file, whole: file.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2]),
+    "another program's": lambda file, whole: other_program(file),
+    "a folder": lambda file, whole: file.mkdir(),
+    "in a file": lambda file, whole: file.parent.write_text(""),
+    "locked": lambda file, whole: shutil.copy(whole, file),
+}
+
+
+@pytest.mark.parametrize("how", SPOILT)
+def test_a_database_that_cannot_be_used_is_refused_and_left_alone(empty, tmp_path, monkeypatch, how):
+    file = tmp_path / "kept" / "mlflow.db"
+    if how != "in a file":
+        file.parent.mkdir()
+    SPOILT[how](file, empty)
+    before = file.read_bytes() if file.is_file() else None
+    monkeypatch.setattr(tracking_module, "LOCKED", 0.1)
+    with closing(sqlite3.connect(file if how == "locked" else ":memory:")) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(Refusal, match=rf"^tracking\.uri=sqlite:///{file}: .*\(tracking\.uri=null\)$") as refusal:
+            database(f"sqlite:///{file}")
+    assert ("wait for the program" if how == "locked" else "move it away") in str(refusal.value)
+    assert before is None or file.read_bytes() == before
+
+
+def test_nothing_is_forgotten_for_a_database_that_cannot_be_used(small, tmp_path):
+    run = trained(*small)
+    (tmp_path / "mlflow.db").write_text("noise" * 1000)
+    with pytest.raises(Refusal, match="file is not a database"):
+        trained(*small[:-1], f"tracking.uri=sqlite:///{tmp_path}/mlflow.db", "fresh=true")
+    assert run.finished and run.best.exists()
+
+
+@pytest.fixture
+def own(empty, tmp_path):
+    """Overrides that name a database without a run; there is another one in empty.db."""
+    for name in ("mlflow.db", "empty.db"):
+        shutil.copy(empty, tmp_path / name)
+    return [f"tracking.uri=sqlite:///{tmp_path}/mlflow.db", f"tracking.artifacts={tmp_path}/artifacts"]
+
+
+def delete_run(folder, run):
+    client(folder).delete_run(run.facts["mlflow_run_id"])
+
+
+def delete_run_for_good(folder, run):
+    with closing(sqlite3.connect(folder / "mlflow.db")) as opened:
+        tables = [name for (name,) in opened.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        for table in tables:
+            if any(column[1] == "run_uuid" for column in opened.execute(f"PRAGMA table_info({table})")):
+                opened.execute(f"DELETE FROM {table} WHERE run_uuid = ?", (run.facts["mlflow_run_id"],))
+        opened.commit()
+
+
+def delete_experiment(folder, run):
+    client(folder).delete_experiment(client(folder).get_experiment_by_name("single").experiment_id)
+
+
+def delete_database(folder, run):
+    shutil.copy(folder / "empty.db", folder / "mlflow.db")
+
+
+def is_whole(folder, run, status="FINISHED"):
+    found = client(folder).get_run(run.facts["mlflow_run_id"])
+    assert (found.info.lifecycle_stage, found.info.status) == ("active", status)
+    history = client(folder).get_metric_history(found.info.run_id, "train")
+    assert [metric.step for metric in history] == [record["step"] for record in read_lines(run.metrics)]
+    assert {file.path for file in client(folder).list_artifacts(found.info.run_id, "samples")} == {
+        f"samples/step_{sample['step']:08d}.txt" for sample in read_lines(run.samples)
+    }
+    return found
+
+
+LOST = (delete_run, delete_run_for_good, delete_experiment, delete_database)
+
+
+def test_a_finished_run_that_mlflow_has_lost_is_sent_again(small, own, tmp_path, monkeypatch, capsys):
+    overrides = [*small[:-1], *own]
+    run = trained(*overrides)
+    for lose in LOST:
+        lose(tmp_path, run)
+        before = run.facts["mlflow_run_id"]
+        capsys.readouterr()
+        trained(*overrides)
+        said = capsys.readouterr().out
+        if lose is delete_experiment:  # its runs come back with it
+            assert f"sqlite:///{tmp_path}/mlflow.db: experiment single had been deleted there: restored" in said
+        else:
+            assert f"{run.path}  has no record in sqlite:///{tmp_path}/mlflow.db: a new one gets all there is" in said
+            assert run.facts["mlflow_run_id"] != before
+        files = {file.path for file in client(tmp_path).list_artifacts(is_whole(tmp_path, run).info.run_id)}
+        assert files >= {"loss.png", "config.yaml", "samples", "samples.md"}
+    with monkeypatch.context() as patch:
+        patch.setattr(Tracking, "connect", None)  # nothing is wrong, and MLflow is not even loaded
+        trained(*overrides)
+        assert " has no record " not in capsys.readouterr().out
+    (tmp_path / "mlflow.db").unlink()
+    assert not kept(composed(*overrides).tracking, run.facts)
+
+
+def stopped(monkeypatch, *overrides):
+    """A run that SIGTERM has stopped at its first validation."""
+    from pipeline.runs.recorder import Recorder
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        sample = Recorder._sample
+
+        def stopping(*arguments):
+            signal.raise_signal(signal.SIGTERM)
+            return sample(*arguments)
+
+        patch.setattr(Recorder, "_sample", stopping)
+        trained(*overrides)
+
+
+@pytest.mark.parametrize("lose", LOST[:3])
+def test_a_run_that_goes_on_sends_all_that_mlflow_has_lost(small, own, tmp_path, monkeypatch, capsys, lose):
+    overrides = [*small[:-1], *own]
+    stopped(monkeypatch, *overrides)
+    run = RunDirectory(directory_of(composed(*overrides)))
+    assert run.facts["status"] == "stopped" and len(read_lines(run.metrics)) == 1
+    lose(tmp_path, run)
+    trained(*overrides)
+    assert len(read_lines(run.metrics)) == 2
+    is_whole(tmp_path, run)
+    said = capsys.readouterr().out
+    assert ("had been deleted there: restored" if lose is delete_experiment else "  has no record in ") in said
+
+
+def test_another_mlflow_gets_a_record_of_its_own_once(small, own, tmp_path, capsys):
+    here = [*small[:-1], *own]
+    (tmp_path / "empty.db").rename(tmp_path / "b.db")
+    there = [*small[:-1], f"tracking.uri=sqlite:///{tmp_path}/b.db", f"tracking.artifacts={tmp_path}/b"]
+    run = trained(*small)  # without MLflow
+    said = []
+    for overrides in (here, there, here, there):
+        capsys.readouterr()
+        trained(*overrides)
+        said.append("  has no record in " in capsys.readouterr().out)
+        if len(said) == 1:
+            is_whole(tmp_path, run)
+    assert said == [True, True, False, False]
+    moved = tmp_path / "moved.db"  # the same database by another name
+    (tmp_path / "b.db").rename(moved)
+    before = run.facts["mlflow_run_id"]
+    trained(*small[:-1], f"tracking.uri=sqlite:///{moved}", f"tracking.artifacts={tmp_path}/b")
+    assert run.facts["mlflow_run_id"] == before and "  has no record in " not in capsys.readouterr().out
+
+
+def test_a_server_is_asked_whether_it_still_has_a_record():
+    """Without MLflow; what is no clear answer changes nothing."""
+    answers = {}
+
+    class Server(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            code, body = answers[self.path.partition("=")[2]]
+            self.send_response(code)
+            self.end_headers()
+            self.wfile.write(json.dumps(body).encode())
+
+        def log_message(self, *_):
+            pass
+
+    def info(stage, status):
+        return {"run": {"info": {"lifecycle_stage": stage, "status": status}}}
+
+    answers |= {"whole": (200, info("active", "FINISHED")), "failed": (200, info("active", "FAILED"))}
+    answers |= {"half": (200, info("active", "RUNNING")), "deleted": (200, info("deleted", "FINISHED"))}
+    answers |= {"gone": (404, {}), "ill": (500, {}), "strange": (200, []), "secret": (401, "no")}
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Server) as server:
+        threading.Thread(target=server.serve_forever).start()
+        address = f"http://127.0.0.1:{server.server_port}"
+        tracking = OmegaConf.create({"uri": address + "/"})
+        found = {each: kept(tracking, {"mlflow_run_id": each, "mlflow_records": {address: each}}) for each in answers}
+        server.shutdown()
+    assert {each for each, there in found.items() if not there} == {"half", "deleted", "gone"}
+    assert kept(tracking, {"mlflow_run_id": "whole", "mlflow_records": {address: "whole"}})  # nobody answers now
+    assert not kept(tracking, {"mlflow_run_id": "whole", "mlflow_records": {"http://elsewhere": "whole"}})
+    assert kept(tracking, {"mlflow_run_id": "whole"})  # a run of before
+
+
+def test_a_diverged_run_sends_its_record_later(small, own, tmp_path, monkeypatch, capsys):
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+
+    from pipeline.runs.session import Diverged, train_run
+
+    def away(*arguments, **named):
+        raise MlflowException("")
+
+    overrides = [*small[:-1], *own, "trainer.explode=0.1"]
+    with monkeypatch.context() as patch:
+        patch.setattr(MlflowClient, "log_figure", away)
+        with pytest.raises(Diverged, match="the training loss is"):
+            train_run(composed(*overrides))
+    assert "MLflow cannot be reached, its record waits (MlflowException)" in capsys.readouterr().out
+    run = RunDirectory(directory_of(composed(*overrides)))
+    with pytest.raises(Diverged, match="has diverged already"):
+        train_run(composed(*overrides))
+    is_whole(tmp_path, run, "FAILED")
+
+
+def test_a_locked_database_costs_a_line_and_a_stop_is_a_stop(small, own, tmp_path, monkeypatch, capfd):
+    """Nothing of MLflow's own tracebacks; the record comes with the next push."""
+    overrides = [*small[:-1], *own]
+    with closing(sqlite3.connect(tmp_path / "mlflow.db", check_same_thread=False)) as other:
+        push = Tracking.push
+
+        def locked(tracking, run):
+            other.execute("BEGIN EXCLUSIVE")
+            push(tracking, run)
+
+        import mlflow.store.db.utils as utils
+
+        text = utils.sql.text
+        monkeypatch.setattr(utils.sql, "text", lambda line: text(line.replace("= 20000", "= 100")))
+        monkeypatch.setattr(Tracking, "push", locked)
+        stopped(monkeypatch, *overrides)
+    out, err = capfd.readouterr()
+    assert "MLflow cannot be reached, its record waits ((sqlite3.OperationalError) database is locked)" in out
+    assert "stopped and saved: the same command goes on from here" in out
+    assert "Traceback" not in out + err
+    monkeypatch.undo()
+    is_whole(tmp_path, trained(*overrides))
+
+
+class Half:
+    """A client that loses its second batch."""
+
+    def __init__(self):
+        self.arrived, self.batches = [], 0
+
+    def log_batch(self, run_id, metrics):
+        self.batches += 1
+        if self.batches == 2:
+            raise ConnectionError
+        self.arrived += metrics
+
+    def get_metric_history(self, run_id, key):
+        return [metric for metric in self.arrived if metric.key == key]
+
+
+def test_a_step_arrives_whole_or_not_at_all(run_in, monkeypatch):
+    run = run_in("trainer.record_every=1")
+    monkeypatch.setattr(tracking_module, "BATCH", 15)
+    run.samples.unlink()
+    tracking = Tracking(Half(), "", None)
+    with pytest.raises(ConnectionError):
+        tracking.push(run)
+    tracking.push(run)
+    for key in ("train", "targets", "smoothed_bits"):
+        steps = [metric.step for metric in tracking.client.get_metric_history("", key)]
+        assert steps == [record["step"] for record in read_lines(run.metrics)] and len(steps) == 20
+
+
+@pytest.mark.parametrize("count, length", [(1, 100), (1, 9000), (2, 3990), (7, 1500), (7, 30000)])
+def test_the_note_is_never_cut_by_mlflow_and_has_first_and_last(count, length):
+    samples = [{"step": 10 * (index + 1), "text": f"{index}" * length} for index in range(count)]
+    note = _note(samples)
+    assert len(note) <= NOTE and note.count("````") % 2 == 0
+    assert note.startswith("### at first (step 10)")
+    assert count == 1 or f"### at last (step {count * 10})" in note
+    cut = len(_story(samples)) > NOTE
+    assert ("`samples.md`" in note) == cut and (not cut or len(note) > NOTE - 10)
+
+
+@pytest.mark.parametrize("new", [True, False])
+def test_artifacts_that_cannot_be_written_are_refused_before_training(small, own, tmp_path, new):
+    if not new:
+        client(tmp_path).create_experiment("single", artifact_location=(tmp_path / "artifacts").as_uri())
+    (tmp_path / "artifacts").write_text("in its place")
+    with pytest.raises(Refusal, match=rf"^tracking\.artifacts={tmp_path}/artifacts: .*\(tracking\.uri=null\)$"):
+        trained(*small[:-1], *own)
+    assert (client(tmp_path).get_experiment_by_name("single") is None) == new  # or it would stay with that folder
+    assert not (tmp_path / "runs" / "single").exists() or not list((tmp_path / "runs" / "single").glob("text-*"))
+
+
+def test_the_server_takes_no_folder_that_could_be_somebody_elses(tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "local").symlink_to(tmp_path / "elsewhere")
+    folders = {"MLFLOW_FOLDER": f"{tmp_path}/server", "MLFLOW_LOCAL": f"{tmp_path}/local"}
+    words = ["bash", ROOT / "slurm" / "mlflow_server.sbatch"]
+    done = subprocess.run(words, env=os.environ | folders, capture_output=True, text=True)
+    assert done.returncode == 1 and done.stderr.startswith(f"error: {tmp_path}/local is not a folder of ")
+    assert (tmp_path / "server").stat().st_mode & 0o777 == 0o700

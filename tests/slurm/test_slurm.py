@@ -85,8 +85,8 @@ def test_a_sweep_of_four_runs_is_an_array_on_two_nodes_and_waits_for_it(cluster,
 
 
 def test_what_fails_in_a_sweep_is_told_with_the_end_of_its_log(cluster, project):
-    said = cluster.python("pipeline.train", "-m", *project, *SMALL, "optimizer.lr=-1", code=1)
-    refusal = "error: optimizer=rmsprop: Invalid learning rate: -1"
+    said = cluster.python("pipeline.train", "-m", *project, *SMALL, "optimizer=sgd", "+optimizer.alpha=0.9", code=1)
+    refusal = "error: optimizer=sgd: SGD.__init__() got an unexpected keyword argument 'alpha'"
     assert f"    {refusal}\n" in said
     assert said.splitlines()[-1].startswith(
         "error: 1 of 1 runs failed, see above or python -m slurm.status study=single"

@@ -1,0 +1,130 @@
+"""What is wrong with the words of a command line, in one line: Hydra says it in several, and of the wrong word."""
+
+import difflib
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import yaml
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from pipeline.command.settings import HYDRA, nearest
+
+QUOTES = "put a value that has spaces, commas, brackets, = or quotes into quotes within quotes, \"key='...'\""
+
+
+def quoted(word: str) -> str:
+    """An override as Hydra reads it: a value that its grammar does not take, such as a path with = or a quote in it, as
+    text in quotes. A word that is no override stays as it is."""
+    key, equals, value = word.partition("=")
+    if not equals or word.startswith("-") or _readable(word):
+        return word
+    text = re.sub(r"(\\*)('|$)", lambda found: 2 * found[1] + found[2].replace("'", "\\'"), value)
+    return f"{key}='{text}'" if _readable(f"{key}='{text}'") else word
+
+
+def _readable(word: str) -> bool:
+    try:
+        OverridesParser.create().parse_override(word)
+    except HydraException:
+        return False
+    return True
+
+
+def in_a_line(error: Exception, conf: Path) -> str:
+    """The value, the place and the mend."""
+    text = str(error)
+    if found := re.search(r"Could not find '(?:(.+)/)?([^/']+)'", text):
+        group, choice = found.groups()
+        options = re.findall(r"^\t(\S+)$", text, re.MULTILINE)
+        return f"{group}={choice}: there is no such choice: {nearest(choice, options)}"
+    if found := re.search(r"Could not override '([^']+)'", text):
+        return _no_such_setting(found[1].split("@")[0], conf)
+    if found := re.search(r"Ambiguous value for argument '(.+)'", text):
+        return f"{found[1]}: several values: add -m to run each, or write key=[a,b] for a list; {QUOTES}"
+    if isinstance(error, (yaml.YAMLError, UnicodeDecodeError)):
+        return next(_unread(conf), text.splitlines()[0])
+    for word in _words():
+        try:
+            OverridesParser.create().parse_override(word)
+        except HydraException as unread:
+            reason = str(unread).splitlines()[1 if str(unread).startswith("Error parsing") else 0].strip()
+            if "=" not in word:
+                reason = "no value"
+            return f"{word}: cannot be read ({reason}): give key=value, and {QUOTES}"
+    if "Config group override" in text:
+        word = next((word for word in _words() if re.fullmatch(r"[\w/]+=(null|\W*)", word)), "a group of choices")
+        return f"{word}: a group takes the name of a choice: `--help` lists them"
+    place = re.search(r"full_key: (\S+)", text)
+    lines = [line for line in text.strip().splitlines() if "full_key" not in line and "object_type" not in line]
+    first = " ".join(line.strip() for line in lines[:2]) or type(error).__name__
+    return f"{place[1]}: {first}" if place else first
+
+
+def _no_such_setting(key: str, conf: Path) -> str:
+    """For a key that the composed configuration lacks: what it has instead, or who has it."""
+    word = next((word for word in _words() if word.lstrip("+~").split("=")[0] == key), key)
+    if "/" in key:
+        groups = [str(folder.relative_to(conf)) for folder in conf.rglob("*") if folder.is_dir()]
+        return f"{word}: there is no such group of choices: {nearest(key, groups)}"
+    others = [other for other in _words() if other != word and not re.match(r"[^=]*=[^'\"\[{(]*,", other)]
+    node = _composed(others, conf, return_hydra_config=key.startswith("hydra."))
+    *place, last = key.split(".")
+    for depth, part in enumerate(place):
+        if not isinstance(node, DictConfig) or part not in node:
+            last, place = part, place[:depth]
+            break
+        node = OmegaConf.to_container(node, resolve=False).get(part) and node._get_node(part)
+    group = place[0] if place else last
+    having = [file.stem for file in sorted((conf / group).glob("*.yaml")) if last in _keys(file)] if place else []
+    if len(place) == 1 and having:
+        return f"{word}: this {group} has no such setting: take {group}={' or '.join(having[:5])} with it"
+    known = [str(name) for name in node if name not in HYDRA] if isinstance(node, DictConfig) else []
+    elsewhere = [name for file in (conf / group).glob("*.yaml") for name in _keys(file)] if len(place) == 1 else []
+    if not (alike := difflib.get_close_matches(last, known, 1)):
+        alike = difflib.get_close_matches(last, elsewhere, 1)
+        having = [file.stem for file in sorted((conf / group).glob("*.yaml")) if alike and alike[0] in _keys(file)]
+        if having:
+            return f"{word}: there is no such setting: did you mean {alike[0]}, of {group}={' or '.join(having[:5])}?"
+    return f"{word}: there is no such setting: {nearest(last, known)}"
+
+
+def _unread(conf: Path) -> Iterator[str]:
+    """What is wrong with each file of choices that is not YAML."""
+    for file in sorted(conf.rglob("*.yaml")):
+        try:
+            yaml.safe_load(file.read_text(encoding="utf-8"))
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            mark = getattr(error, "problem_mark", None)
+            where = f", line {mark.line + 1}" if mark else ""
+            yield f"{file}{where}: is not YAML ({str(error).splitlines()[0]}): mend it, or git restore it"
+
+
+def _keys(file: Path) -> set[str]:
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError):
+        return set()
+    return set(content) if isinstance(content, dict) else set()
+
+
+def _composed(words: list[str], conf: Path, **more: bool) -> DictConfig | None:
+    GlobalHydra.instance().clear()
+    for tried in (words, []):
+        try:
+            with initialize_config_dir(str(conf), version_base="1.3"):
+                return compose("config", overrides=tried, **more)
+        except (HydraException, OmegaConfBaseException):
+            continue
+    return None
+
+
+def _words() -> list[str]:
+    """The overrides of the command line."""
+    return [word for word in sys.argv[1:] if not word.startswith("-")]

@@ -1,0 +1,72 @@
+"""The runs of a sweep (-m): what they are, and that all of them can be before the first one begins."""
+
+import sys
+
+from hydra import compose
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from pipeline.command.refusal import Refusal
+from pipeline.command.settings import CONF, check, check_choice
+
+
+def jobs_of(cfg: DictConfig, hydra: DictConfig) -> list[list[str]]:
+    """The overrides of each run that `python -m pipeline.train -m` with the same overrides trains, in its order.
+
+    hydra  Hydra's own part of the configuration
+    """
+    # The sweep refers to the configuration around it, which Hydra does not keep beside it.
+    whole = OmegaConf.create(
+        {**OmegaConf.to_container(cfg), "sweep": OmegaConf.to_container(hydra.sweeper).get("params") or {}}
+    )
+    swept = OmegaConf.to_container(whole.sweep, resolve=True)
+    overrides = OverridesParser.create().parse_overrides(
+        [f"{key}={values}" for key, values in swept.items()] + list(hydra.overrides.task)
+    )
+    [jobs] = BasicSweeper.split_arguments(overrides, max_batch_size=None)
+    # Where more choices lie is said to Hydra itself, which does not hand it on.
+    places = [one for one in hydra.overrides.hydra if one.startswith("hydra.searchpath=")]
+    return [[*places, *job] for job in jobs]
+
+
+def compose_job(job: list[str]) -> DictConfig:
+    """The configuration of one run. Raises Refusal for a setting that it cannot have."""
+    cfg = compose("config", overrides=job)
+    check(cfg)
+    return cfg
+
+
+class CheckedSweep(Callback):
+    """Refuses a sweep of which one run has a setting that it cannot have, before the first run begins.
+
+    Runs are looked at that differ from the first in one override at most: every value of each, not every combination.
+    """
+
+    def on_multirun_start(self, config: DictConfig, **more: object) -> None:
+        from pipeline.command.overrides import in_a_line
+
+        plain = OmegaConf.create(
+            {key: value for key, value in OmegaConf.to_container(config).items() if key != "hydra"}
+        )
+        try:
+            check_choice("hydra.launcher", OmegaConf.to_container(config.hydra.launcher))
+            first, *others = jobs_of(plain, config.hydra)
+            alike = [job for job in others if sum(one != other for one, other in zip(first, job)) <= 1]
+            for job in [first, *alike]:
+                _refuse_process_groups(compose_job(job))
+        except Refusal as refusal:
+            sys.exit(f"error: {refusal}")  # of other exceptions Hydra only warns
+        except (HydraException, OmegaConfBaseException) as error:
+            sys.exit(f"error: {in_a_line(error, CONF)}")
+
+
+def _refuse_process_groups(cfg: DictConfig) -> None:
+    if cfg.trainer.devices * cfg.trainer.nodes > 1:
+        raise Refusal(
+            f"trainer.devices={cfg.trainer.devices} x nodes={cfg.trainer.nodes} in a multirun: one process group "
+            "trains one configuration; leave out -m, or sweep with devices=1"
+        )

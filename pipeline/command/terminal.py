@@ -1,0 +1,16 @@
+"""Words for people: on terminals that lack some characters, and from command lines that are not of this encoding."""
+
+import io
+import sys
+
+
+def replace_what_cannot_be_shown() -> None:
+    """Lets standard output and standard error show "?" for each character that their encoding lacks."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
+def legible(words: str) -> str:
+    """Words of the command line with bytes that are no UTF-8 replaced by U+FFFD."""
+    return words.encode("utf-8", "surrogateescape").decode("utf-8", "replace")

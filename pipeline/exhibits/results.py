@@ -1,0 +1,107 @@
+"""The form of results/studies/<study>.json, what evaluate writes and the report reads."""
+
+from typing import Literal, NotRequired
+
+from typing_extensions import TypedDict
+
+
+class Units(TypedDict):
+    loss: str
+    element: str
+    digits: str
+    also: dict[str, float]
+    logarithmic: bool
+
+
+class Read(TypedDict):
+    """pipeline.exhibits.exhibit.Measure: how a measure is read."""
+
+    unit: str
+    digits: str
+    better: Literal["low", "high"]
+    title: str
+
+
+class OverSeeds(TypedDict):
+    mean: float | None
+    std: float | None
+
+
+class Run(TypedDict):
+    """A run; one whose status is "failed" could not be evaluated, for a "reason"."""
+
+    directory: str
+    hash: str
+    seed: int
+    label: str
+    status: Literal["finished", "diverged", "failed"]
+    steps: int | None
+    targets: int | None
+    seconds: float | None
+    measured: dict[str, float | None]
+    doubts: dict[str, str]
+    probes: dict[str, dict]
+
+
+class Group(TypedDict):
+    """Runs that differ in their seed alone."""
+
+    hash: str
+    label: str
+    data: str
+    model: str
+    size: str
+    split: str
+    units: Units
+    parameters: int
+    seeds: list[int]
+    ranked_by: str | None
+    measured: dict[str, OverSeeds]
+    by_seed: dict[str, dict[str, float | None]]
+    doubts: dict[str, str]
+    validation_loss: OverSeeds
+    targets_per_second: OverSeeds
+    diverged: int
+
+
+class Claim(TypedDict):
+    source: str
+    claim: str
+    model: str
+    than: str
+    relation: Literal["better", "no_worse"]
+    margin: NotRequired[float | None]
+    measure: str | None
+    difference: float | None
+    error: float | None
+    seeds: int
+    verdict: str
+    why: str | None
+
+
+class Number(TypedDict):
+    data: str
+    model: str
+    size: str
+    value: float
+
+
+class Published(TypedDict):
+    source: str
+    measure: str
+    note: NotRequired[str | None]
+    rows: list[Number]
+
+
+class Study(TypedDict):
+    study: str
+    scale: str
+    question: str
+    description: str | None
+    versus: str | None
+    probes: dict[str, dict]
+    measures: dict[str, Read]
+    runs: list[Run]
+    groups: list[Group]
+    claims: list[Claim] | None
+    published: Published | None

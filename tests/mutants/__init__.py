@@ -1,0 +1,1 @@
+"""Mutation testing: which changes of a file do its tests not notice? `python -m tests.mutants FILE ...`"""
