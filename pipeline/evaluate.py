@@ -6,7 +6,6 @@ doubt) and results/curves/<study>.csv (validation losses) for DVC.
 
 import csv
 import io
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,7 +24,8 @@ def evaluate(cfg: DictConfig) -> dict:
     results/studies/<study>.json holds: the runs, means and spreads over seeds, and what became of the study's claims.
 
     A run that diverged is measured by nothing. Neither is one that cannot be evaluated, which is named on standard
-    error and in the results. Raises Refusal when a run has neither finished nor diverged, or none can be evaluated.
+    error and in the results; those of the others are written all the same. Raises Refusal then, and when a run has
+    neither finished nor diverged.
     """
     from tqdm import tqdm
 
@@ -51,8 +51,6 @@ def evaluate(cfg: DictConfig) -> dict:
     failed = [run for run in runs if run["status"] == "failed"]
     if not measured:
         raise Refusal(f"no run of study={study.name} can be evaluated: {failed[0]['directory']}: {failed[0]['reason']}")
-    for run in failed:
-        print(f"warning: {run['directory']} was not evaluated: {run['reason']}", file=sys.stderr)
     groups = groups_of(measured)
     result = {
         "study": study.name,
@@ -78,7 +76,13 @@ def evaluate(cfg: DictConfig) -> dict:
     )
     write_atomically(results / "curves" / f"{study.name}.csv", curves(measured))
     write_json(results / "studies" / f"{study.name}.json", result)
-    print(as_text(result))
+    print(as_text(result), flush=True)
+    if failed:
+        more = f", and {len(failed) - 1} more" if len(failed) > 1 else ""
+        raise Refusal(
+            f"{len(failed)} of {len(runs)} runs could not be evaluated, the results are those of the others: "
+            f"{failed[0]['directory']}: {failed[0]['reason']}{more}"
+        )
     return result
 
 

@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 
 from pipeline.command.refusal import Refusal
-from pipeline.command.terminal import legible, replace_what_cannot_be_shown
+from pipeline.command.terminal import give_up_output, legible, replace_what_cannot_be_shown
 
 DEFAULTS = {"run": "", "prompt": "", "length": 500, "temperature": 0.7, "seed": 0, "runs": "runs"}
 
@@ -100,6 +100,7 @@ def main() -> None:
     except (Refusal, OSError) as error:
         from pipeline.command.verb import refused
 
+        give_up_output()
         sys.exit(f"error: {refused(error)}")
 
 

@@ -262,7 +262,8 @@ def test_a_run_that_cannot_be_evaluated_costs_no_other_its_results(study, tmp_pa
     code, out, err = finish(command(*overrides, "model=gru", *places, verb="evaluate"))
     [warning] = [line for line in err.splitlines() if not line.startswith("evaluate:")]
     reason = f"{runs[0].best} is damaged (torch cannot read it, UnpicklingError): train the run again with fresh=true"
-    assert (code, warning) == (0, f"warning: {runs[0].path} was not evaluated: {reason}")
+    said = "error: 1 of 2 runs could not be evaluated, the results are those of the others: "
+    assert (code, warning) == (1, f"{said}{runs[0].path}: {reason}")
     result = json.loads((tmp_path / "results" / "studies" / "architectures.json").read_text())
     assert [(run["status"], run.get("reason")) for run in result["runs"]] == [("failed", reason), ("finished", None)]
     assert result["runs"][0]["measured"] == {} and result["runs"][1]["measured"]["nats"] > 0

@@ -176,6 +176,12 @@ def settings(cfg: DictConfig) -> Iterator[Setting]:
     yield from _within("", first, Run)
 
 
+def check_group(group: str, values: Mapping) -> None:
+    """`check` of the choice of one group, such as "model"."""
+    for where, value, annotation in _within(group, values, get_type_hints(Run)[group]):
+        check_value(where, value, annotation)
+
+
 def check_choice(place: str, values: Mapping) -> None:
     """`check` of one choice, such as hydra.launcher."""
     for where, value, annotation in _within(place, values, Choice):

@@ -54,6 +54,9 @@ class CheckedSweep(Callback):
         )
         try:
             check_choice("hydra.launcher", OmegaConf.to_container(config.hydra.launcher))
+            at_once = config.hydra.launcher.get("n_jobs", 1)
+            if not isinstance(at_once, int) or at_once == 0:
+                raise Refusal(f"hydra.launcher.n_jobs={at_once}: take a whole number from 1, or -1 for one a core")
             first, *others = jobs_of(plain, config.hydra)
             alike = [job for job in others if sum(one != other for one, other in zip(first, job)) <= 1]
             for job in [first, *alike]:

@@ -1,6 +1,7 @@
 """Words for people: on terminals that lack some characters, and from command lines that are not of this encoding."""
 
 import io
+import os
 import sys
 
 
@@ -9,6 +10,14 @@ def replace_what_cannot_be_shown() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
+
+
+def give_up_output() -> None:
+    """Drops what standard output does not take, as on a full disk: Python would try again at its end, and fail."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def legible(words: str) -> str:

@@ -7,8 +7,10 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from typing import NoReturn
 
 import hydra
+from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.types import RunMode
@@ -19,10 +21,11 @@ from yaml import YAMLError
 from pipeline.command.overrides import in_a_line, quoted
 from pipeline.command.refusal import Refusal
 from pipeline.command.settings import CONF, check, check_choice
-from pipeline.command.terminal import replace_what_cannot_be_shown
+from pipeline.command.terminal import give_up_output, replace_what_cannot_be_shown
 
 MULTIRUN = {"-m", "--multirun"}
 INTERRUPTS: list[int] = []  # that came to this process before it trained
+HYDRAS_OWN = ("Config group override", "Only one of")  # how its ValueErrors begin, which are no other kind of error
 HELP = {"-h", "--help"}
 
 
@@ -50,6 +53,7 @@ def verb(task: Callable[[DictConfig], object], sweeps: bool = False) -> Callable
             refusal = refused(error)
             if in_sweep():  # the other runs go on; Hydra hands the refusal on at the end
                 raise refusal from None
+            give_up_output()
             sys.exit(f"error: {refusal}")
         except Exception:
             end_if_interrupted()  # within an import, which then says something else
@@ -65,6 +69,7 @@ def verb(task: Callable[[DictConfig], object], sweeps: bool = False) -> Callable
             if flags and not sweeps:
                 raise Refusal(f"{flags[0]}: this command runs once, for a study as a whole: leave it out")
             sys.argv[1:] = flags + [quoted(word) for word in sys.argv[1:] if word not in MULTIRUN]
+            refuse_flags()
             if HELP & set(sys.argv[1:]):
                 from pipeline.command.manual import manual
 
@@ -74,13 +79,24 @@ def verb(task: Callable[[DictConfig], object], sweeps: bool = False) -> Callable
         except (Refusal, HydraException, OmegaConfBaseException, YAMLError, UnicodeDecodeError, OSError) as error:
             sys.exit(f"error: {refused(error)}")
         except ValueError as error:
-            if "Config group override" not in str(error):
+            if not str(error).startswith(HYDRAS_OWN):
                 raise
             sys.exit(f"error: {in_a_line(error, CONF)}")
         except KeyboardInterrupt:
             sys.exit(130)
 
     return main
+
+
+def refuse_flags() -> None:
+    """Raises Refusal for flags that Hydra does not have, or not together."""
+    parser = get_args_parser()
+
+    def error(message: str) -> NoReturn:
+        raise Refusal(f"{message}: --hydra-help lists the flags")
+
+    parser.error = error
+    parser.parse_args(sys.argv[1:])
 
 
 def take_interrupts() -> None:

@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 
 from pipeline.command.choice import make
 from pipeline.command.refusal import Refusal
-from pipeline.command.setting import Called, Count, NotNegative, Positive
+from pipeline.command.setting import Called, Count, NotNegative, Width
 from pipeline.datasets.batch import Batches
 from pipeline.datasets.data import Data
 from pipeline.models.model import SequenceModel
@@ -46,7 +46,7 @@ class Gradient(Rule):
     """Gradient descent by truncated backpropagation through time: pipeline.learning.gradient."""
 
     name = "gradient"
-    lr: Positive
+    lr: Width
     momentum: Annotated[float, Ge(0), Lt(1)]
     dampening: Annotated[float, Ge(0), Lt(1)]
     nesterov: bool

@@ -11,6 +11,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from pipeline.command.refusal import Refusal
+from pipeline.command.settings import check_group
 from pipeline.files.form import misfit
 from pipeline.files.lock import Held, Lock
 from pipeline.files.whole import read_json, read_lines, remove_partials, write_atomically, write_json
@@ -72,7 +73,12 @@ class RunDirectory:
         file = self.path / "config.yaml"
         try:
             cfg = OmegaConf.load(file)
-            why = misfit(OmegaConf.to_container(cfg, resolve=True), Settled)
+            settled = OmegaConf.to_container(cfg, resolve=True)
+            why = misfit(settled, Settled)
+            for group in () if why else ("data", "model"):
+                check_group(group, settled[group])
+        except Refusal as refusal:
+            why = str(refusal)
         except FileNotFoundError:
             raise Refusal(f"{file} is missing: {MEND}") from None
         except (YAMLError, OmegaConfBaseException, UnicodeDecodeError) as error:

@@ -1,6 +1,7 @@
 """Files of torch, read without running what they hold, and weights for the network that they are of."""
 
 import io
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,8 @@ def load_torch(path: Path, form: Any, where: Callable | str = "cpu") -> dict:
     """What torch.save wrote to `path`. Raises Refusal where it is anything else, or not of the type `form`."""
     content = io.BytesIO(path.read_bytes())
     try:
-        value = torch.load(content, map_location=where, weights_only=True)
+        with warnings.catch_warnings(action="ignore"):  # of what is refused here in a line
+            value = torch.load(content, map_location=where, weights_only=True)
         why = misfit(value, form)
     except Exception as error:  # torch raises anything at what is not its file
         why = f"torch cannot read it, {type(error).__name__}"

@@ -148,6 +148,11 @@ def run(*words: str) -> tuple[int, str]:
     return done.returncode, done.stderr
 
 
+def test_flags_that_there_are_not_are_refused_in_a_line():
+    code, said = run("pipeline.train", "--lr", "3")
+    assert (code, said) == (1, "error: unrecognized arguments: --lr: --hydra-help lists the flags\n")
+
+
 def test_a_sweep_is_refused_before_its_first_run():
     of = "pipeline.train", "-m", "data=sine", "scale=smoke", "tracking.uri=null", "paths.runs=/dev/null/none"
     for words in (
