@@ -41,6 +41,8 @@ STRICT = ConfigDict(strict=True, allow_inf_nan=False)  # no words for numbers, n
 
 def check_value(place: str, value: object, annotation: Any) -> None:
     """Raises Refusal where `value` is none that `annotation` allows, with what it does."""
+    if isinstance(value, str) and value.encode("utf-8", "replace").decode() != value:
+        raise Refusal(f"{place}={shown(value)}: take text in UTF-8")
     try:
         _adapter(annotation).validate_python(value)
     except ValidationError:

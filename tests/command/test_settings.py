@@ -81,6 +81,7 @@ BAD = [
     ("trainer.explode=nan", "trainer.explode=nan: take a number above 0"),
     ("trainer.sample.at=[-1]", "trainer.sample.at=[-1]: take a list of whole numbers from 1, as [..,..]"),
     ("trainer.sample.prompt=123", """trainer.sample.prompt=123: take text, as trainer.sample.prompt='"123"'"""),
+    ("trainer.sample.prompt='\udcff'", "trainer.sample.prompt='\\udcff': take text in UTF-8"),
     ("trainer.accelerator=mps", "trainer.accelerator=mps: take auto, cpu, gpu or cuda"),
     ("trainer.devices=auto", "trainer.devices=auto: take a whole number from 1"),
     ("fresh=no", "fresh=no: take true or false"),
