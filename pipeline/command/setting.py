@@ -44,7 +44,8 @@ def check_value(place: str, value: object, annotation: Any) -> None:
     if isinstance(value, str) and value.encode("utf-8", "replace").decode() != value:
         raise Refusal(f"{place}={shown(value)}: take text in UTF-8")
     try:
-        _adapter(annotation).validate_python(value)
+        as_python = tuple(value) if isinstance(value, list) and get_origin(annotation) is tuple else value
+        _adapter(annotation).validate_python(as_python)
     except ValidationError:
         raise Refusal(f"{place}={shown(value)}: take {takes(annotation)}{_quoted(place, value, annotation)}") from None
 
@@ -93,6 +94,8 @@ def _words(annotation: Any) -> str:
     if get_origin(kind) is Literal:
         values = [shown(value) for value in get_args(kind)]
         return " or ".join([", ".join(values[:-1]), values[-1]]) if len(values) > 1 else values[0]
+    if get_origin(kind) is tuple:
+        return f"a list [{', '.join(map(_words, get_args(kind)))}]"
     if get_origin(kind) is list:
         [part] = get_args(kind) or (Any,)
         plural = {"text": "texts"}.get(_words(part)) or _words(part).removeprefix("a ").replace("number", "numbers", 1)

@@ -195,7 +195,8 @@ def _within(place: str, values: Mapping, kind: type) -> Iterator[Setting]:
             if key in values:
                 found = declared(f"{place}.{key}", values[key])
                 known, more = found.settings | known, more or found.open and "rule" not in values
-                needed |= found.needed - GIVEN.get(place.split(".")[-1], set())
+                if "rule" not in values:  # an optimizer says itself what it needs
+                    needed |= found.needed - GIVEN.get(place.split(".")[-1], set())
     if kind not in (Study, Model) and not issubclass(kind, Choice):
         needed = set(known)
     for key in sorted(needed - set(values)):

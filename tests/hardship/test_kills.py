@@ -92,10 +92,6 @@ def survives(place, kind: str, kills: int, seed: int) -> None:
         same(torch.load(ours, weights_only=False), torch.load(theirs, weights_only=False))
 
 
-def test_a_run_killed_once(place):
-    survives(place, "recurrent on text", 1, seed=0)
-
-
 @pytest.mark.hardship
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_run_killed_four_times(place, kind):
