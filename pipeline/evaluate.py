@@ -114,19 +114,18 @@ def plain(node):
     return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
 
 
+def who(run: "RunDirectory", label: str, data_label: str) -> dict:
+    """What tells a run from others."""
+    about = {key: run.facts[key] for key in ("name", "hash", "seed")}
+    return about | {"directory": str(run.path), "label": label, "data": data_label}
+
+
 def evaluated(cfg: DictConfig, data: "Data", run: "RunDirectory", label: str, data_label: str) -> dict:
     """evaluate_run, or the reason why it cannot be done."""
     try:
         return evaluate_run(cfg, data, run, label, data_label)
     except (Refusal, OSError) as error:
-        facts = run.facts
-        return {
-            "name": facts["name"],
-            "directory": str(run.path),
-            "hash": facts["hash"],
-            "seed": facts["seed"],
-            "label": label,
-            "data": data_label,
+        return who(run, label, data_label) | {
             "status": "failed",
             "reason": str(refused(error)),
             "steps": None,
@@ -151,13 +150,7 @@ def evaluate_run(cfg: DictConfig, data: "Data", run: "RunDirectory", label: str,
     facts = run.facts
     last = (run.records() or [None])[-1]
     diverged = facts["status"] == "diverged"
-    result = {
-        "name": facts["name"],
-        "directory": str(run.path),
-        "hash": facts["hash"],
-        "seed": facts["seed"],
-        "label": label,
-        "data": data_label,
+    result = who(run, label, data_label) | {
         "model": cfg.model.name,
         "optimizer": cfg.optimizer.name,
         "size": size(cfg.model),

@@ -23,18 +23,19 @@ def quoted(word: str) -> str:
     """An override as Hydra reads it: a value that its grammar does not take, such as a path with = or a quote in it, as
     text in quotes. A word that is no override stays as it is."""
     key, equals, value = word.partition("=")
-    if not equals or word.startswith("-") or _readable(word):
+    if not equals or word.startswith("-") or _unreadable(word) is None:
         return word
     text = re.sub(r"(\\*)('|$)", lambda found: 2 * found[1] + found[2].replace("'", "\\'"), value)
-    return f"{key}='{text}'" if _readable(f"{key}='{text}'") else word
+    return f"{key}='{text}'" if _unreadable(f"{key}='{text}'") is None else word
 
 
-def _readable(word: str) -> bool:
+def _unreadable(word: str) -> str | None:
+    """Why Hydra's grammar does not take an override; None where it does."""
     try:
         OverridesParser.create().parse_override(word)
-    except HydraException:
-        return False
-    return True
+        return None
+    except HydraException as error:
+        return str(error).splitlines()[1 if str(error).startswith("Error parsing") else 0].strip()
 
 
 def in_a_line(error: Exception, conf: Path) -> str:
@@ -51,12 +52,9 @@ def in_a_line(error: Exception, conf: Path) -> str:
     if isinstance(error, (yaml.YAMLError, UnicodeDecodeError)):
         return next(_unread(conf), text.splitlines()[0])
     for word in _words():
-        try:
-            OverridesParser.create().parse_override(word)
-        except HydraException as unread:
-            reason = str(unread).splitlines()[1 if str(unread).startswith("Error parsing") else 0].strip()
-            if "=" not in word:
-                reason = "no value"
+        reason = _unreadable(word)
+        if reason is not None:
+            reason = reason if "=" in word else "no value"
             return f"{word}: cannot be read ({reason}): give key=value, and {QUOTES}"
     if "Config group override" in text:
         word = next((word for word in _words() if re.fullmatch(r"[\w/]+=(null|\W*)", word)), "a group of choices")
@@ -74,24 +72,27 @@ def _no_such_setting(key: str, conf: Path) -> str:
         groups = [str(folder.relative_to(conf)) for folder in conf.rglob("*") if folder.is_dir()]
         return f"{word}: there is no such group of choices: {nearest(key, groups)}"
     others = [other for other in _words() if other != word and not re.match(r"[^=]*=[^'\"\[{(]*,", other)]
-    node = _composed(others, conf, return_hydra_config=key.startswith("hydra."))
+    cfg = _composed(others, conf, return_hydra_config=key.startswith("hydra."))
+    node = {} if cfg is None else OmegaConf.to_container(cfg, resolve=False)
     *place, last = key.split(".")
     for depth, part in enumerate(place):
-        if not isinstance(node, DictConfig) or part not in node:
+        if part not in node or not isinstance(node[part], dict):
             last, place = part, place[:depth]
             break
-        node = OmegaConf.to_container(node, resolve=False).get(part) and node._get_node(part)
-    group = place[0] if place else last
-    having = [file.stem for file in sorted((conf / group).glob("*.yaml")) if last in _keys(file)] if place else []
-    if len(place) == 1 and having:
-        return f"{word}: this {group} has no such setting: take {group}={' or '.join(having[:5])} with it"
-    known = [str(name) for name in node if name not in HYDRA] if isinstance(node, DictConfig) else []
-    elsewhere = [name for file in (conf / group).glob("*.yaml") for name in _keys(file)] if len(place) == 1 else []
-    if not (alike := difflib.get_close_matches(last, known, 1)):
-        alike = difflib.get_close_matches(last, elsewhere, 1)
-        having = [file.stem for file in sorted((conf / group).glob("*.yaml")) if alike and alike[0] in _keys(file)]
-        if having:
-            return f"{word}: there is no such setting: did you mean {alike[0]}, of {group}={' or '.join(having[:5])}?"
+        node = node[part]
+    known = [str(name) for name in node if name not in HYDRA]
+    if len(place) == 1:  # a setting of a choice: another choice of the group may have it
+        [group] = place
+        choices = {file.stem: _keys(file) for file in sorted((conf / group).glob("*.yaml"))}
+
+        def having(name: str) -> str:
+            return " or ".join([choice for choice, keys in choices.items() if name in keys][:5])
+
+        if having(last):
+            return f"{word}: this {group} has no such setting: take {group}={having(last)} with it"
+        alike = difflib.get_close_matches(last, [name for keys in choices.values() for name in keys], 1)
+        if alike and not difflib.get_close_matches(last, known, 1):
+            return f"{word}: there is no such setting: did you mean {alike[0]}, of {group}={having(alike[0])}?"
     return f"{word}: there is no such setting: {nearest(last, known)}"
 
 

@@ -176,15 +176,9 @@ def settings(cfg: DictConfig) -> Iterator[Setting]:
     yield from _within("", first, Run)
 
 
-def check_group(group: str, values: Mapping) -> None:
-    """`check` of the choice of one group, such as "model"."""
-    for where, value, annotation in _within(group, values, get_type_hints(Run)[group]):
-        check_value(where, value, annotation)
-
-
 def check_choice(place: str, values: Mapping) -> None:
-    """`check` of one choice, such as hydra.launcher."""
-    for where, value, annotation in _within(place, values, Choice):
+    """`check` of one choice, of a group of the configuration such as "model", or another such as "hydra.launcher"."""
+    for where, value, annotation in _within(place, values, get_type_hints(Run).get(place, Choice)):
         check_value(where, value, annotation)
 
 

@@ -11,7 +11,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from pipeline.command.refusal import Refusal
-from pipeline.command.settings import CONF, check, check_choice
+from pipeline.command.settings import check, check_choice
+from pipeline.command.verb import refused
 
 
 def jobs_of(cfg: DictConfig, hydra: DictConfig) -> list[list[str]]:
@@ -47,8 +48,6 @@ class CheckedSweep(Callback):
     """
 
     def on_multirun_start(self, config: DictConfig, **more: object) -> None:
-        from pipeline.command.overrides import in_a_line
-
         plain = OmegaConf.create(
             {key: value for key, value in OmegaConf.to_container(config).items() if key != "hydra"}
         )
@@ -61,10 +60,8 @@ class CheckedSweep(Callback):
             alike = [job for job in others if sum(one != other for one, other in zip(first, job)) <= 1]
             for job in [first, *alike]:
                 _refuse_process_groups(compose_job(job))
-        except Refusal as refusal:
-            sys.exit(f"error: {refusal}")  # of other exceptions Hydra only warns
-        except (HydraException, OmegaConfBaseException) as error:
-            sys.exit(f"error: {in_a_line(error, CONF)}")
+        except (Refusal, HydraException, OmegaConfBaseException) as error:
+            sys.exit(f"error: {refused(error)}")  # of other exceptions Hydra only warns
 
 
 def _refuse_process_groups(cfg: DictConfig) -> None:

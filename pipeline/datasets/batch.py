@@ -56,6 +56,12 @@ class Reading(NamedTuple):
 THROUGHOUT = Reading()
 
 
+def check_shared(batch: int, world: int) -> None:
+    """Raises Refusal where the sequences of a batch cannot be shared alike by so many ranks."""
+    if batch % world:
+        raise Refusal(f"trainer.batch={batch} cannot be shared by {world} devices: take a multiple of {world}")
+
+
 class Batches(ABC):
     """The training part in batches; this rank's share of each.
 
@@ -70,8 +76,7 @@ class Batches(ABC):
     longest: int
 
     def __init__(self, batch: int, rank: int, world: int):
-        if batch % world:
-            raise Refusal(f"trainer.batch={batch} cannot be shared by {world} devices: take a multiple of {world}")
+        check_shared(batch, world)
         self.batch = batch
         self.own = slice(rank * batch // world, (rank + 1) * batch // world)
 

@@ -11,7 +11,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from pipeline.command.refusal import Refusal
-from pipeline.command.settings import check_group
+from pipeline.command.settings import check_choice
 from pipeline.files.form import misfit
 from pipeline.files.lock import Held, Lock
 from pipeline.files.whole import read_json, read_lines, remove_partials, write_atomically, write_json
@@ -76,7 +76,7 @@ class RunDirectory:
             settled = OmegaConf.to_container(cfg, resolve=True)
             why = misfit(settled, Settled)
             for group in () if why else ("data", "model"):
-                check_group(group, settled[group])
+                check_choice(group, settled[group])
         except Refusal as refusal:
             why = str(refusal)
         except FileNotFoundError:

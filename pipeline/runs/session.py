@@ -42,14 +42,15 @@ def train_run(cfg: DictConfig) -> float:
     identity = identify(cfg, data)
     run = RunDirectory(identity.directory)
     fresh = cfg.fresh and not scheduler.began(run.legible_facts)
-    if not fresh and run.facts.get("status") in ("finished", "diverged") and scheduler.RANK == 0:
+    status = None if fresh else run.facts.get("status")
+    if status in ("finished", "diverged") and scheduler.RANK == 0:
         _send_again(cfg, data, run)
-    if not fresh and run.finished:
+    if status == "finished":
         units = data.answers.units
         validation = f"{run.facts['validation']:{units.digits}} {units.loss}"
         print(f"{run.path}  has finished already: validation {validation} (fresh=true starts it over)", flush=True)
         return run.facts["validation"]
-    if not fresh and run.facts.get("status") == "diverged":
+    if status == "diverged":
         raise Diverged(f"{run.path} has diverged already: {run.facts['reason']} (fresh=true starts it over)")
 
     torch.set_num_threads(cfg.trainer.threads)

@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from pipeline.command.choice import make
 from pipeline.command.refusal import Refusal
 from pipeline.command.settings import CONF
+from pipeline.datasets.batch import check_shared
 from pipeline.datasets.data import Data
 from pipeline.learning.rule import Rule
 from pipeline.models.model import SequenceModel
@@ -34,11 +35,7 @@ def settle(cfg: DictConfig, data: Data) -> DictConfig:
     for key in ("batch", "steps", "validate_every", "checkpoint_every"):
         if settled.trainer[key] is None:
             raise Refusal(f"trainer.{key}=null: take a whole number from 1")
-    ranks = settled.trainer.devices * settled.trainer.nodes
-    if settled.trainer.batch % ranks:
-        raise Refusal(
-            f"trainer.batch={settled.trainer.batch} cannot be shared by {ranks} devices: take a multiple of {ranks}"
-        )
+    check_shared(settled.trainer.batch, settled.trainer.devices * settled.trainer.nodes)
     Goal.of(settled, data)  # refuses one that cannot be reached
     data.check_asked("validation", settled.trainer.validation_symbols)
     data.check_asked(data.judged_on)

@@ -6,7 +6,6 @@ stop the first rank has what both had, so that they are added up in another orde
 """
 
 import os
-import socket
 from pathlib import Path
 
 import pytest
@@ -17,8 +16,8 @@ from pipeline.learning.learning import Learning
 from pipeline.runs.directory import RunDirectory
 from tests.conftest import prepared_text, trained, words
 from tests.learning.test_statistics import MODELS
-from tests.runs.test_kinds import KINDS, Stopped, close, short
-from tests.runs.test_resume import FORKED, records, same
+from tests.runs.test_kinds import KINDS, Stopped, by_two, close, short
+from tests.runs.test_resume import records, same
 
 TEXT = ["model=lstm", "optimizer=adam", "trainer.batch=4", "trainer.length=16", "trainer.steps=8"]
 # Beside those of test_kinds: a text and a series by gradient, and a model for each rule that learns in passes.
@@ -64,18 +63,6 @@ def rank_of_two(rank: int, port: int, plan: list[tuple[list[str], int | None]]) 
             assert end is not None
 
 
-def by_two(plan: list[tuple[list[str], int | None]]) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    ranks = [FORKED.Process(target=rank_of_two, args=(rank, port, plan)) for rank in range(2)]
-    for rank in ranks:
-        rank.start()
-    for rank in ranks:
-        rank.join()
-    assert [rank.exitcode for rank in ranks] == [0, 0]
-
-
 def plan_of(kind: str, settings) -> list[tuple[list[str], int | None]]:
     return [
         (settings(kind, "whole", "trainer.devices=2"), None),
@@ -102,17 +89,17 @@ def check(kind: str, settings) -> None:
     """What the plan has left behind, and what one process makes of it."""
     alone, saved = (trained(*settings(kind, name, *more)) for name, *more in (("alone",), ("saved", EVERY)))
     same_runs(saved, alone)
-    whole, every, by_two = (run_in(settings(kind, name), alone.path.name) for name in ("whole", "every", "by two"))
+    whole, every, two = (run_in(settings(kind, name), alone.path.name) for name in ("whole", "every", "by two"))
     same_runs(every, whole)
     if alone.config().optimizer.rule.endswith(".Gradient"):
-        same_runs(by_two, whole)
+        same_runs(two, whole)
     began = run_in(settings(kind, "by one"), alone.path.name)
     assert began.facts["status"] == "running" and began.last.exists()
     by_one = trained(*settings(kind, "by one", EVERY))
     # The normal equations of a reservoir make far more of the last bit.
     tolerance = 1e-6 if "ridge" in kind or kind == "echo_state" else 1e-9
     expected = torch.load(whole.last, weights_only=False)
-    for run in (by_two, by_one):
+    for run in (two, by_one):
         assert run.finished
         last = torch.load(run.last, weights_only=False)
         for part in ("state_dict", "carried", "loss", "sums"):
@@ -125,5 +112,5 @@ def check(kind: str, settings) -> None:
     "kind", [pytest.param(kind, marks=[pytest.mark.hardship] * (kind not in FEW)) for kind in [*KINDS, *MORE]]
 )
 def test_two_ranks(settings, kind):
-    by_two(plan_of(kind, settings))
+    by_two(rank_of_two, plan_of(kind, settings))
     check(kind, settings)

@@ -160,6 +160,19 @@ def rank_of_two(rank: int, port: int, every: list[list[str]]) -> None:
         trained(*overrides)
 
 
+def by_two(target, work: list) -> None:
+    """target(rank, port, work) in two processes, as the ranks 0 and 1, to their end."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    ranks = [FORKED.Process(target=target, args=(rank, port, work)) for rank in range(2)]
+    for rank in ranks:
+        rank.start()
+    for rank in ranks:
+        rank.join()
+    assert [rank.exitcode for rank in ranks] == [0, 0]
+
+
 def short(kind: str) -> list[str]:
     """The kind's run, or a few steps of it."""
     return [*KINDS[kind][0], *["trainer.steps=8"] * any("trainer.steps" in one for one in KINDS[kind][0])]
@@ -170,15 +183,7 @@ def shared(within):
     """The short runs, by two processes, saved after every step."""
     more = ["trainer.devices=2", "trainer.checkpoint_every=1"]
     every = [within("shared", [*short(kind), *more]) for kind in SOME]
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    ranks = [FORKED.Process(target=rank_of_two, args=(rank, port, every)) for rank in range(2)]
-    for rank in ranks:
-        rank.start()
-    for rank in ranks:
-        rank.join()
-    assert [rank.exitcode for rank in ranks] == [0, 0]
+    by_two(rank_of_two, every)
 
 
 @pytest.mark.parametrize("kind", SOME)
