@@ -17,15 +17,15 @@ from pipeline.corpora.vocabulary import Vocabulary
 from pipeline.files.landing import landing, lock
 from pipeline.files.whole import read_json
 
-Count = Annotated[int, Ge(2)]
+Elements = Annotated[int, Ge(2)]
 
 
 class Counts(TypedDict):
     """Elements of each part."""
 
-    train: Count
-    validation: Count
-    test: NotRequired[Count]
+    train: Elements
+    validation: Elements
+    test: NotRequired[Elements]
 
 
 class Card(TypedDict):

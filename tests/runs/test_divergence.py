@@ -34,6 +34,16 @@ def test_losses_up_to_so_many_times_what_knowing_nothing_costs_go_on():
             "costs: try a tenth of the learning rate (optimizer.lr=0.0002), or trainer.clip_norm=1",
         ),
         (math.nan, ["optimizer=sgd", "trainer.clip_norm=0.5"], "(optimizer.lr=0.0002)"),
+        (
+            math.nan,
+            ["optimizer=adamw", "optimizer.weight_decay=1e39"],
+            "optimizer.weight_decay=1e+39 is not finite in trainer.dtype=float32",
+        ),
+        (
+            math.nan,
+            ["optimizer=adamw", "optimizer.weight_decay=1e39", "trainer.dtype=float64"],
+            "(optimizer.lr=0.0002)",
+        ),
         (math.nan, ["optimizer=rmsprop"], "clip_norm=1, or other values than optimizer.alpha=0.95"),
         (4.1, ["trainer.explode=1e-6"], "models begin with such losses: take trainer.explode=3"),
         (20.0, ["trainer.explode=1e-6", "optimizer=sgd"], "(optimizer.lr=0.0002), or trainer.clip_norm=1"),
