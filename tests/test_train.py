@@ -101,10 +101,11 @@ def test_a_loss_that_is_not_finite_or_explodes_stops_the_run_and_says_what_to_tr
         )
     [path] = runs_in(tmp_path)
     assert json.loads((path / "run.json").read_text())["status"] == "diverged"
+    overflowing = ["model=relu_rnn", "optimizer=sgd", "optimizer.lr=1e30", "trainer.steps=60"]
     with pytest.raises(Refusal, match="nan nats"):
-        run_in("optimizer=sgd", "optimizer.lr=1e38", "trainer.steps=60")
+        run_in(*overflowing)
     with pytest.raises(Refusal, match="has diverged already: .*nan nats.*fresh=true starts it over"):
-        run_in("optimizer=sgd", "optimizer.lr=1e38", "trainer.steps=60")
+        run_in(*overflowing)
 
 
 def test_early_stop_waits_as_long_as_patience_says(run_in):
