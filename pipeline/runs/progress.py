@@ -1,8 +1,10 @@
 """What a person sees while a run trains."""
 
+import errno
 import math
 import sys
 import time
+from contextlib import contextmanager
 
 from pipeline.datasets.space import Units
 
@@ -36,7 +38,8 @@ class Progress:
 
     def step(self) -> None:
         if self.bar is not None:
-            self.bar.update(1)
+            with though_unseen():
+                self.bar.update(1)
 
     def show(self, record: dict, speed: float) -> None:
         """A fresh record of the run; `speed` in targets per second of training."""
@@ -56,11 +59,23 @@ class Progress:
             self.say(f"{self.name}  step {record['step']:,}/{self.steps:,}  {loss}  {rate}  {left:.0f} s left")
 
     def say(self, line: str) -> None:
-        if self.bar is not None:
-            self.bar.write(line)
-        else:
-            print(line, flush=True)
+        with though_unseen():
+            if self.bar is not None:
+                self.bar.write(line)
+            else:
+                print(line, flush=True)
 
     def close(self) -> None:
         if self.bar is not None:
-            self.bar.close()
+            with though_unseen():
+                self.bar.close()
+
+
+@contextmanager
+def though_unseen():
+    """A terminal that was closed fails what is written to it, a moment before the signal that says so."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno != errno.EIO:
+            raise

@@ -9,9 +9,11 @@ import time
 
 import pytest
 
+from pipeline.datasets.space import Symbols
 from pipeline.files.whole import read_lines
 from pipeline.runs.directory import RunDirectory
 from pipeline.runs.identity import directory_of
+from pipeline.runs.progress import Progress
 from tests.conftest import ROOT, composed, trained
 
 LONG = ["trainer.steps=100000", "trainer.validate_every=5", "trainer.checkpoint_every=100000"]
@@ -43,6 +45,16 @@ def test_a_closed_terminal_saves_and_stops(small):
     _, status = os.waitpid(process, 0)
     assert os.waitstatus_to_exitcode(status) == 130
     assert run.facts["status"] == "stopped" and run.last.exists()
+
+
+def test_what_is_said_to_a_closed_terminal_before_the_signal_comes_is_lost_and_nothing_else(monkeypatch):
+    ours, terminal = os.openpty()
+    os.close(ours)
+    monkeypatch.setattr(sys, "stdout", os.fdopen(terminal, "w"))
+    Progress("lines", "run", 10, None, Symbols(2).units, alone=True).say("step 1")
+    with pytest.raises(OSError):
+        sys.stdout.flush()  # it is closed indeed
+    os.close(terminal)
 
 
 def test_nohup_goes_on_when_the_terminal_closes(small):
