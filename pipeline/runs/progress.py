@@ -4,7 +4,6 @@ import errno
 import math
 import sys
 import time
-from contextlib import contextmanager
 
 from pipeline.datasets.space import Units
 
@@ -38,8 +37,7 @@ class Progress:
 
     def step(self) -> None:
         if self.bar is not None:
-            with though_unseen():
-                self.bar.update(1)
+            self.bar.update(1)
 
     def show(self, record: dict, speed: float) -> None:
         """A fresh record of the run; `speed` in targets per second of training."""
@@ -59,23 +57,16 @@ class Progress:
             self.say(f"{self.name}  step {record['step']:,}/{self.steps:,}  {loss}  {rate}  {left:.0f} s left")
 
     def say(self, line: str) -> None:
-        with though_unseen():
+        try:
             if self.bar is not None:
                 self.bar.write(line)
             else:
                 print(line, flush=True)
+        except OSError as error:
+            # A terminal that was closed fails, a moment before the signal that says so. A bar takes that by itself.
+            if error.errno != errno.EIO:
+                raise
 
     def close(self) -> None:
         if self.bar is not None:
-            with though_unseen():
-                self.bar.close()
-
-
-@contextmanager
-def though_unseen():
-    """A terminal that was closed fails what is written to it, a moment before the signal that says so."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno != errno.EIO:
-            raise
+            self.bar.close()

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 
 import pytest
 
@@ -47,14 +48,23 @@ def test_a_closed_terminal_saves_and_stops(small):
     assert run.facts["status"] == "stopped" and run.last.exists()
 
 
-def test_what_is_said_to_a_closed_terminal_before_the_signal_comes_is_lost_and_nothing_else(monkeypatch):
+@pytest.mark.parametrize("kind", ["lines", "bar"])
+def test_what_is_said_to_a_closed_terminal_before_the_signal_comes_is_lost_and_nothing_else(monkeypatch, kind):
     ours, terminal = os.openpty()
+    streams = os.fdopen(terminal, "w"), os.fdopen(os.dup(terminal), "w")
+    monkeypatch.setattr(sys, "stdout", streams[0])
+    monkeypatch.setattr(sys, "stderr", streams[1])
+    progress = Progress(kind, "run", 10, None, Symbols(2).units, alone=True)
     os.close(ours)
-    monkeypatch.setattr(sys, "stdout", os.fdopen(terminal, "w"))
-    Progress("lines", "run", 10, None, Symbols(2).units, alone=True).say("step 1")
+    progress.start(1)
+    progress.step()
+    progress.say("step 1")
+    progress.close()
     with pytest.raises(OSError):
         sys.stdout.flush()  # it is closed indeed
-    os.close(terminal)
+    for stream in streams:
+        with suppress(OSError):
+            stream.close()
 
 
 def test_nohup_goes_on_when_the_terminal_closes(small):
