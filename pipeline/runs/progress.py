@@ -63,7 +63,7 @@ class Progress:
             else:
                 print(line, flush=True)
         except OSError as error:
-            # A terminal that was closed fails, a moment before the signal that says so. A bar takes that by itself.
+            # A terminal that was closed: a run that ignores SIGHUP goes on without it. A bar takes that by itself.
             if error.errno != errno.EIO:
                 raise
 
