@@ -9,7 +9,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks.training import _prepared
+from benchmarks.training import prepared
 from pipeline.command.settings import CONF
 
 ROOT = CONF.parent
@@ -33,7 +33,7 @@ def measure() -> str:
 
 def _measured(folder: Path, conf: str) -> list[str]:
     environment = {**os.environ, "SLURM_CONF": conf, "PATH": PATH, "OMP_NUM_THREADS": "1"}
-    text = _prepared(folder)
+    text = prepared(folder)
     profile = ["hydra/launcher=slurm", "hydra.launcher.memory=1", "hydra.launcher.at_once=2"]
 
     def python(module: str, *overrides: str) -> float:

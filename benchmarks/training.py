@@ -15,13 +15,13 @@ def measure() -> str:
 
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
-        overrides = _prepared(Path(folder))
+        overrides = prepared(Path(folder))
         rows = []
         for model in ("lstm", "gru"):
             ratios = []
             for round in range(ROUNDS + 1):
                 chosen = [*overrides, f"model={model}", "model.layers=2", f"seed={round}"]
-                bare, whole = _bare(chosen), _whole(chosen)
+                bare, whole = _bare(chosen), in_training(chosen, STEPS)
                 if round:  # the first one warms up
                     ratios.append((whole / bare, bare))
             rows.append(
@@ -44,7 +44,7 @@ def measure() -> str:
     )
 
 
-def _composed(overrides: list[str]):
+def composed(overrides: list[str]):
     from hydra import compose, initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
 
@@ -55,7 +55,7 @@ def _composed(overrides: list[str]):
         return compose("config", overrides=overrides)
 
 
-def _prepared(folder: Path) -> list[str]:
+def prepared(folder: Path) -> list[str]:
     import random
 
     from pipeline.corpora import preparation, sources
@@ -80,21 +80,21 @@ def _prepared(folder: Path) -> list[str]:
         "trainer.accelerator=cpu",
         "trainer.progress=lines",
     ]
-    corpus = corpus_of(_composed(overrides).data)
+    corpus = corpus_of(composed(overrides).data)
     sources.fetch(corpus, folder / "raw", None)
     preparation.prepare(corpus, folder / "raw")
     return overrides
 
 
-def _whole(overrides: list[str]) -> float:
-    """Seconds a step of `pipeline.train`."""
+def in_training(overrides: list[str], steps: int) -> float:
+    """Seconds a training step of `pipeline.train`."""
     from pipeline.runs.directory import RunDirectory
     from pipeline.runs.identity import directory_of
     from pipeline.train import train
 
-    cfg = _composed(overrides)
+    cfg = composed(overrides)
     train(cfg)
-    return RunDirectory(directory_of(cfg)).facts["seconds"] / STEPS
+    return RunDirectory(directory_of(cfg)).facts["seconds"] / steps
 
 
 def _bare(overrides: list[str]) -> float:
@@ -104,7 +104,7 @@ def _bare(overrides: list[str]) -> float:
     from pipeline.datasets.data import load_data
     from pipeline.runs.building import initial_network
 
-    cfg = _composed(overrides)
+    cfg = composed(overrides)
     data = load_data(cfg.data)
     network, batches = initial_network(cfg, data), data.training(50, 50)
     network.run_on("cpu")

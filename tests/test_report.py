@@ -847,12 +847,15 @@ def test_models_stand_against_what_the_study_varies(tmp_path):
     drawn = figure(versus="parameters")
     assert drawn.attributes["aria-label"] == "nats/char by parameters, linux, split 80-10-10: orders"
     assert "lstm 1x8" in drawn.text and "parameters" in drawn.text and "nats/char" in drawn.text
+    drawn = figure(versus="units")
+    assert drawn.attributes["aria-label"] == "nats/char by units, linux, split 80-10-10: orders"
+    assert "lstm" in drawn.text and "units" in drawn.text and "8" in drawn.text
     for place, part in enumerate((*study["groups"], *study["runs"])):
         part["label"] = f"lstm taps={place % 2 + 3}"
     drawn = figure(versus="settings")
     assert drawn.attributes["aria-label"] == "nats/char by settings, linux, split 80-10-10: orders"
     assert "taps" in drawn.text and "3" in drawn.text and "4" in drawn.text
-    with pytest.raises(Refusal, match="^study orders: study.versus=moons: take one of parameters, settings$"):
+    with pytest.raises(Refusal, match="^study orders: study.versus=moons: take one of parameters, settings, units$"):
         figure(versus="moons")
 
 

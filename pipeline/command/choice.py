@@ -1,9 +1,10 @@
 """From a choice of a configuration group to the object that it names."""
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Mapping
 
 from hydra.errors import InstantiationException
-from hydra.utils import instantiate
+from hydra.utils import get_method, instantiate
 
 from pipeline.command.refusal import Refusal
 
@@ -19,3 +20,10 @@ def make(choice: Mapping, **more: object) -> object:
         if isinstance(error.__cause__, Refusal):
             raise error.__cause__ from None
         raise
+
+
+def function(choice: Mapping) -> Callable:
+    """The function that the `_target_` of a choice names, with its settings. What Hydra makes of `_partial_: true`
+    looks up the target at each call, which takes longer than a training step of a small network."""
+    settings = {key: value for key, value in choice.items() if key not in ("_target_", "_partial_", *FOR_PEOPLE)}
+    return functools.partial(get_method(choice["_target_"]), **settings)

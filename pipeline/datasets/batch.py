@@ -4,7 +4,6 @@ Shapes: T time, B sequences, D width of what is read, O width of what is answere
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
@@ -40,6 +39,13 @@ class Batch(NamedTuple):
         positions = None if self.positions is None else self.positions.to(device)
         given = tuple(map(moved, self.given))
         return self._replace(inputs=moved(self.inputs), targets=moved(self.targets), given=given, positions=positions)
+
+    def sequences(self, chosen: Tensor) -> "Batch":
+        """Some of the sequences, by their numbers; the count stays that of the whole."""
+        parts = (self.inputs, self.targets, self.positions)
+        inputs, targets, positions = (None if part is None else part[:, chosen] for part in parts)
+        given = tuple(part[chosen] for part in self.given)
+        return self._replace(inputs=inputs, targets=targets, given=given, positions=positions)
 
 
 class Reading(NamedTuple):
@@ -103,9 +109,3 @@ class Batches(ABC):
     @abstractmethod
     def at(self, step: int) -> Batch:
         """The batch of training step `step` = 0, 1, ...; a pure function of it."""
-
-    def from_step(self, step: int) -> Iterator[Batch]:
-        """Batches from training step `step` on, pass after pass, without end."""
-        while True:
-            yield self.at(step)
-            step += 1

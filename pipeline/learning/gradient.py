@@ -1,6 +1,7 @@
 """Gradient learning by truncated backpropagation through time."""
 
 import functools
+import sys
 from collections.abc import Callable
 from datetime import timedelta
 
@@ -8,6 +9,7 @@ import torch
 from pytorch_lightning.strategies import DDPStrategy, Strategy
 from torch import Tensor, nn
 
+from pipeline.command.refusal import Refusal
 from pipeline.datasets.batch import Batch, Batches
 from pipeline.learning.learning import Learning
 from pipeline.models.model import SequenceModel
@@ -21,7 +23,8 @@ class GradientLearning(Learning):
     network     a model whose parameters ask for gradients
     optimizer   parameters -> torch optimizer
     schedule    (step, steps=, epoch=) -> name of one of its settings, "lr" or "momentum" -> the factor on it at this
-                step
+                step; a setting that is not named stays as it is. Raises ValueError where the optimizer has none of this
+                name at the first or the last step, and Refusal at a step between
     loss        "mean" over what a batch asks, or "sum" over its steps, mean over sequences (min-char-rnn)
     clip_value  each gradient entry clamped to +-clip_value;  clip_norm  then the gradient's 2-norm to at most
                 clip_norm; None: off
@@ -44,9 +47,9 @@ class GradientLearning(Learning):
         self.make_optimizer = optimizer
         self.schedule = functools.partial(schedule, steps=steps, epoch=len(batches))
         self.loss, self.clip_value, self.clip_norm = loss, clip_value, clip_norm
-        self.seed = seed
+        self.seed, self.steps = seed, steps
         share_masks(network, batches.batch, batches.own)
-        self.settings: list[dict[str, float]] = []  # of the optimizer's groups, before any factor
+        self.settings: list[dict] = []  # of the optimizer's groups, before any factor
 
     def strategy(self, timeout: timedelta) -> Strategy:
         return DDPStrategy(timeout=timeout, find_unused_parameters=self.network.seldom_used)
@@ -57,22 +60,44 @@ class GradientLearning(Learning):
 
     @property
     def rate(self) -> float:
-        return self.settings[0]["lr"] * self.factors(self.global_step).get("lr", 1.0)
+        factors, [group, *_] = self.factors(self.global_step), self.trainer.optimizers[0].param_groups
+        return self.settings[0]["lr"] * factors["lr"] if "lr" in factors else group["lr"]
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         optimizer = self.make_optimizer([p for p in self.network.parameters() if p.requires_grad])
-        self.settings = [{name: setting(group, name) for name in self.factors(0)} for group in optimizer.param_groups]
-        for settings, group in zip(self.settings, optimizer.param_groups):
-            settings.setdefault("lr", group["lr"])
+        self.settings = [
+            {name: value for name, value in group.items() if name != "params"} for group in optimizer.param_groups
+        ]
+        for name in self.factors(0) | self.factors(self.steps - 1):
+            for settings in self.settings:
+                setting(settings, name)
         return optimizer
 
-    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        factors = self.factors(self.global_step)
-        for settings, group in zip(self.settings, self.trainer.optimizers[0].param_groups, strict=True):
-            for name, factor in factors.items():
-                put_setting(group, name, settings[name] * factor)
+    def learn(self, batch: Batch) -> None:
+        optimizer = self.optimizers(use_pl_optimizer=False)
+        self._schedule(optimizer)
+        parameters = optimizer.param_groups[0]["params"]
+        for parameter in parameters:  # as zero_grad does, which takes as long as a small product
+            parameter.grad = None
+        loss = self._loss(batch)
+        if self.trainer.world_size > 1:  # ranks average their gradients
+            self.manual_backward(loss)
+        else:
+            loss.backward()
+        self._clip(parameters)
+        optimizer.step()
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+    def _schedule(self, optimizer: torch.optim.Optimizer) -> None:
+        """Puts the schedule's factors on the settings, as they are for this step."""
+        for settings, group in zip(self.settings, optimizer.param_groups, strict=True):
+            for name, factor in self.factors(self.global_step).items():
+                try:
+                    put_setting(group, name, setting(settings, name), factor)
+                except ValueError as error:
+                    raise Refusal(f"step {self.global_step + 1:,}: {error}") from error
+
+    def _loss(self, batch: Batch) -> Tensor:
+        """What is minimized; the state goes on, and the loss is noted."""
         # Random numbers are a function of (seed, step): a continuation draws what an uninterrupted run draws, and every
         # rank what one alone would.
         seed = ((self.seed << 40) + (self.global_step << 12)) % 2**63
@@ -88,8 +113,7 @@ class GradientLearning(Learning):
         self.record(loss.detach().double(), batch.count)
         return loss / (max(1, batch.count) if self.loss == "mean" else self.batches.batch)
 
-    def configure_gradient_clipping(self, optimizer, gradient_clip_val=None, gradient_clip_algorithm=None) -> None:
-        parameters = optimizer.param_groups[0]["params"]
+    def _clip(self, parameters: list[nn.Parameter]) -> None:
         if self.clip_value is not None:
             nn.utils.clip_grad_value_(parameters, self.clip_value)
         if self.clip_norm is not None:
@@ -106,8 +130,13 @@ def setting(group: dict, name: str) -> float:
     return group[name]
 
 
-def put_setting(group: dict, name: str, value: float) -> None:
+def put_setting(group: dict, name: str, value: float, factor: float) -> None:
+    """The setting as value times factor. Momentum that is 0 for a time is the least number above it: at 0 optimizers
+    keep no velocity, v = 0 v + g, to go on from."""
+    scheduled = value * factor
     if name == "momentum" and "betas" in group:
-        group["betas"] = (value, *group["betas"][1:])
+        group["betas"] = (scheduled, *group["betas"][1:])
+    elif name == "momentum" and value:
+        group[name] = scheduled or sys.float_info.min
     else:
-        group[name] = value
+        group[name] = scheduled

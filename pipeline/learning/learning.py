@@ -1,6 +1,7 @@
 """What all learning rules share: batches in order, the carried state, the mean of the loss, exact continuation."""
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 
 import pytorch_lightning as lightning
@@ -17,6 +18,11 @@ class Learning(lightning.LightningModule):
     """Reads batches in their order, the state carried from one to the next where they go on. A subclass is made by the
     rule that a choice of `optimizer` names: pipeline.learning.rule.
 
+    What is a batch to Lightning is a stretch of training steps here, up to one after which something else is to be
+    done: Lightning's work between two batches takes longer than a step of a small network.
+
+    global_step  training steps done
+    pause      (steps done) -> whether a stretch ends there; several ranks pause after every step
     asked      numbers asked so far, over all ranks: targets that are not blank
     smoothed   min-char-rnn's loss: s <- 0.999 s + 0.001 loss, from the loss of knowing nothing
     Losses are those of the data's answers, of one number that is asked.
@@ -24,7 +30,10 @@ class Learning(lightning.LightningModule):
 
     def __init__(self, network: SequenceModel, batches: Batches):
         super().__init__()
+        self.automatic_optimization = False
         self.network, self.batches = network, batches
+        self.pause: Callable[[int], bool] = lambda step: True
+        self._steps = 0
         self.state: State | None = None
         self.smoothed = torch.tensor(batches.nothing, dtype=torch.float64)
         self.total = torch.zeros((), dtype=torch.float64)
@@ -35,15 +44,28 @@ class Learning(lightning.LightningModule):
         raise NotImplementedError
 
     @property
+    def global_step(self) -> int:
+        return self._steps
+
+    @property
     def rate(self) -> float | None:
         """The learning rate of the next step; None where there is none."""
         return None
 
-    def train_dataloader(self) -> Iterator[Batch]:
-        return self.batches.from_step(self.global_step)
+    def learn(self, batch: Batch) -> None:
+        """One training step."""
+        raise NotImplementedError
 
-    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
-        return batch.to(device, self.network.dtype)
+    def train_dataloader(self) -> Iterator[int]:
+        return itertools.count()
+
+    def training_step(self, stretch: int, index: int) -> None:
+        together = self.trainer.world_size > 1
+        while True:
+            self.learn(self.batches.at(self._steps).to(self.device, self.network.dtype))
+            self._steps += 1
+            if together or self.pause(self._steps):
+                return
 
     def enter(self, batch: Batch) -> None:
         """The state before a batch: that after the last one; or a start, where sequences start or network.restart says
@@ -77,10 +99,13 @@ class Learning(lightning.LightningModule):
     # ranks, so a run may go on with another number of them.
 
     def on_save_checkpoint(self, checkpoint: dict) -> None:
+        del checkpoint["loops"]  # Lightning's count of stretches, which says how fast this machine was
+        checkpoint["global_step"] = self._steps
         checkpoint["carried"] = [self._of_all_ranks(part) for part in self.state]
         checkpoint["loss"] = (self.smoothed, self.total, self.asked, self.asked_before)
 
     def on_load_checkpoint(self, checkpoint: dict) -> None:
+        self._steps = checkpoint["global_step"]
         self.state = tuple(part[:, self.batches.own] for part in checkpoint["carried"])
         self.smoothed, self.total, self.asked, self.asked_before = checkpoint["loss"]
 

@@ -2,7 +2,6 @@
 
 from datetime import timedelta
 
-import torch
 from pytorch_lightning.strategies import DDPStrategy, Strategy
 from torch import Tensor
 
@@ -20,22 +19,20 @@ class StatisticsLearning(Learning):
 
     def __init__(self, network: StatisticsModel, batches: Batches):
         super().__init__(network, batches)
-        self.automatic_optimization = False
         network.check(batches)
         self.sums = network.zero_statistics(batches.elements)
 
     def strategy(self, timeout: timedelta) -> Strategy:
         return SumsAcrossRanks(timeout=timeout)
 
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        return _Steps()
+    def configure_optimizers(self) -> None:
+        """There is none."""
 
-    def training_step(self, batch: Batch, batch_idx: int) -> None:
+    def learn(self, batch: Batch) -> None:
         self.enter(batch)
         self.state, loss = self.network.accumulate(self.sums, batch, self.state)
         self.record(loss.double() * self.trainer.world_size, batch.count)
-        self.optimizers().step()
-        if self.global_step % len(self.batches) == 0:
+        if (self.global_step + 1) % len(self.batches) == 0:
             self.network.update(self._of_all(self.sums))
             self._set_to_zero()
 
@@ -62,17 +59,6 @@ class StatisticsLearning(Learning):
         self.sums = {name: part.to(self.device) for name, part in self.sums.items()}
         if self.global_rank > 0:  # what was saved holds all ranks' sums: the first rank goes on with them
             self._set_to_zero()
-
-
-class _Steps(torch.optim.Optimizer):
-    """Counts steps, which is all that Lightning asks of it here."""
-
-    def __init__(self):
-        super().__init__([torch.zeros(())], {})
-
-    def step(self, closure=None) -> None:
-        if closure is not None:
-            closure()
 
 
 class SumsAcrossRanks(DDPStrategy):

@@ -4,9 +4,9 @@ from typing import TYPE_CHECKING
 
 import psutil
 import torch
-from hydra.utils import instantiate
 from omegaconf import DictConfig
 
+from pipeline.command.choice import function
 from pipeline.command.refusal import Refusal
 from pipeline.datasets.data import Data
 from pipeline.models.model import SequenceModel
@@ -23,8 +23,9 @@ def initial_network(cfg: DictConfig, data: Data) -> SequenceModel:
     """The model at step 0, a function of cfg.seed."""
     torch.manual_seed(cfg.seed)
     network = build(cfg.model, data)
-    instantiate(cfg.initialization)(network)
+    function(cfg.initialization)(network)
     network.finish_initialization()
+    network.look_at(data)
     network.restart = cfg.trainer.restart
     return network.to(getattr(torch, cfg.trainer.dtype))
 

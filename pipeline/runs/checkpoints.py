@@ -19,7 +19,6 @@ class LastCheckpoint(TypedDict):
 
     epoch: int
     global_step: int
-    loops: dict
     callbacks: dict[str, dict]
     state_dict: Weights
     optimizer_states: list

@@ -35,9 +35,10 @@ class Progress:
             self.bar.n = self.bar.last_print_n = self.bar.initial = step
             self.bar.refresh()
 
-    def step(self) -> None:
+    def step(self, step: int) -> None:
+        """So many steps are done."""
         if self.bar is not None:
-            self.bar.update(1)
+            self.bar.update(step - self.bar.n)
 
     def show(self, record: dict, speed: float) -> None:
         """A fresh record of the run; `speed` in targets per second of training."""

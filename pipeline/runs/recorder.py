@@ -23,6 +23,7 @@ from pipeline.runs.progress import Progress
 from pipeline.runs.tracking import Tracking, waiting
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
+STRETCH = 0.1  # seconds of training at most between two looks at signals, the clock and the progress bar
 KEPT = ("best", "without_best", "seconds", "reached")  # in checkpoints
 
 
@@ -69,10 +70,11 @@ class Recorder(lightning.Callback):
             if handler != signal.SIG_IGN:  # nohup's SIGHUP, SIGINT of a background job: as they were
                 signal.signal(number, self._ask_to_stop)
         if trainer.is_global_zero:
-            self.run.rewind(trainer.global_step)
-            self.progress.start(trainer.global_step)
-        self.began = time.monotonic()
-        trainer.should_stop = self._late() or self._done()
+            self.run.rewind(learning.global_step)
+            self.progress.start(learning.global_step)
+        self.began = self.paused = time.monotonic()
+        learning.pause = self._pauses
+        trainer.should_stop = learning.global_step >= self.settings.steps or self._late() or self._done()
 
     def _ask_to_stop(self, number: int, frame) -> None:
         if self.asked and number == signal.SIGINT:  # a second Ctrl-C: at once, going back to the last checkpoint
@@ -89,8 +91,9 @@ class Recorder(lightning.Callback):
         os.close(nowhere)
 
     def on_train_batch_end(self, trainer: lightning.Trainer, learning: Learning, outputs, batch, index) -> None:
-        step, settings = trainer.global_step, self.settings
+        step, settings = learning.global_step, self.settings
         self.signal, late = self._on_any_rank(trainer, self.asked, self._late())
+        self.paused = time.monotonic()
         stop = self.signal is not None
         last = step == settings.steps or late
 
@@ -98,13 +101,8 @@ class Recorder(lightning.Callback):
             return last or bool(every) and step % every == 0
 
         if self.progress is not None:
-            self.progress.step()
-        if (
-            due(settings.record_every)
-            or due(settings.validate_every)
-            or due(settings.sample.every)
-            or step in settings.sample.at
-        ):
+            self.progress.step(step)
+        if last or self._records(step):
             self._now()
             record = {
                 "step": step,
@@ -131,7 +129,26 @@ class Recorder(lightning.Callback):
                 with waiting(self.progress.say, self.run):
                     self.tracking.push(self.run)
             self.began = time.monotonic()
-        trainer.should_stop = stop or late or self._done()
+        trainer.should_stop = stop or last or self._done()
+
+    def _records(self, step: int) -> bool:
+        """Whether something is measured or written after a step, besides the last one."""
+        wanted = self.settings
+        every = (wanted.record_every, wanted.validate_every, wanted.sample.every)
+        return any(each and step % each == 0 for each in every) or step in wanted.sample.at
+
+    def _pauses(self, step: int) -> bool:
+        """Whether Lightning's turn comes after a step: something is due, or was asked, or it is long since."""
+        settings, every = self.settings, self.settings.checkpoint_every
+        saves = bool(every) and step % every == 0
+        return (
+            step == settings.steps
+            or self._records(step)
+            or saves
+            or self.asked != 0
+            or time.monotonic() >= self.paused + STRETCH
+            or self._late()
+        )
 
     def _done(self) -> bool:
         """Whether the goal is reached, or there was no new best for too long."""

@@ -21,7 +21,7 @@ def fit(cfg: DictConfig, run: RunDirectory, learning: Learning, recorder: Record
         devices=settings.devices,
         num_nodes=settings.nodes,
         strategy=learning.strategy(timedelta(seconds=scheduler.WAIT)) if several else "auto",
-        max_steps=settings.steps,
+        max_epochs=-1,  # the recorder ends it
         plugins=[AtomicCheckpointIO(learning), *scheduler.plugins()],
         callbacks=[recorder],
         logger=False,

@@ -21,8 +21,9 @@ from tests.runs.test_resume import records, same
 
 TEXT = ["model=lstm", "optimizer=adam", "trainer.batch=4", "trainer.length=16", "trainer.steps=8"]
 # Beside those of test_kinds: a text and a series by gradient, and a model for each rule that learns in passes.
-MORE = {"text": TEXT, "series": ["data=mackey_glass", "data.length=2000", *TEXT]} | MODELS
-READ_TEXT = ("text", "hmm", "ngram")
+FREE = [*TEXT, "optimizer=hessian_free", "optimizer.curvature_batch=3", "optimizer.cg_steps=6"]
+MORE = {"text": TEXT, "text, Hessian-free": FREE, "series": ["data=mackey_glass", "data.length=2000", *TEXT]} | MODELS
+READ_TEXT = ("text", "text, Hessian-free", "hmm", "ngram")
 FEW = ["ragged, by EM"]  # the one whose sums over a pass, shared out wrongly, were seen by no other test
 EVERY = "trainer.checkpoint_every=1"
 STOPPED = 2  # at this step: within a pass
@@ -102,7 +103,7 @@ def check(kind: str, settings) -> None:
     for run in (two, by_one):
         assert run.finished
         last = torch.load(run.last, weights_only=False)
-        for part in ("state_dict", "carried", "loss", "sums"):
+        for part in ("state_dict", "carried", "loss", "sums", "hessian_free"):
             close(last.get(part), expected.get(part), tolerance)
         for record, other in zip(records(run.metrics), records(whole.metrics), strict=True):
             close(record, other, tolerance)

@@ -52,7 +52,8 @@ def trained(module):
 
 def fit(module, steps):
     lightning.Trainer(
-        max_steps=steps,
+        max_epochs=1,
+        limit_train_batches=steps,
         accelerator="cpu",
         logger=False,
         enable_checkpointing=False,

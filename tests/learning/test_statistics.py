@@ -32,6 +32,7 @@ MODELS = {
         "model.washout=20",
     ],
     "ngram": ["model=ngram", "model.order=4", "trainer.batch=4", "trainer.length=300"],
+    "hopfield": ["model=hopfield", "data=attractors", "data.episodes=20", "data.held=10", "trainer.batch=4"],
 }
 
 
@@ -76,16 +77,16 @@ def test_stopped_within_a_pass_it_goes_on_exactly(overrides_of, tmp_path, monkey
     overrides = [*overrides_of(model), "trainer.checkpoint_every=1"]
     whole = trained(*overrides)
     overrides.append(f"paths.runs={tmp_path}/runs2")
-    step, count = StatisticsLearning.training_step, 0
+    learn, count = StatisticsLearning.learn, 0
 
     def fails_at_the_third(*arguments):
         nonlocal count
         count += 1
         if count == 3:
             raise OSError("the machine stops")
-        return step(*arguments)
+        return learn(*arguments)
 
-    monkeypatch.setattr(StatisticsLearning, "training_step", fails_at_the_third)
+    monkeypatch.setattr(StatisticsLearning, "learn", fails_at_the_third)
     with pytest.raises(OSError):
         trained(*overrides)
     again = trained(*overrides)

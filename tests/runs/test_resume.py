@@ -35,10 +35,10 @@ def die(*_):
 
 
 def kill_in_step(count: int) -> None:
-    """In the middle of training step `count`, after its backward pass would have begun."""
-    from pipeline.learning.gradient import GradientLearning
+    """In the middle of training step `count`, after its forward pass and before the parameters change."""
+    from pipeline.learning.learning import Learning
 
-    GradientLearning.configure_gradient_clipping = _at_call(count, GradientLearning.configure_gradient_clipping)
+    Learning.record = _at_call(count, Learning.record)
 
 
 def kill_while_writing(name: str, count: int) -> None:

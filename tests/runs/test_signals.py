@@ -58,7 +58,7 @@ def test_what_is_said_to_a_closed_terminal_is_lost_and_nothing_else(monkeypatch,
     progress = Progress(kind, "run", 10, None, Symbols(2).units, alone=True)
     os.close(ours)
     progress.start(1)
-    progress.step()
+    progress.step(1)
     progress.say("step 1")
     progress.close()
     with pytest.raises(OSError):
