@@ -1,4 +1,4 @@
-"""What a corpus states about itself: its name, how it is read, and where its originals are published."""
+"""What is published and fetched states about itself: its name, how it is read, and where its originals are."""
 
 import importlib
 import re
@@ -54,14 +54,63 @@ class Original:
 
 
 @dataclass
-class Corpus:
-    """A corpus as conf/data states it. A new corpus is a subclass that lists `originals`, in a file by the name of its
-    choice: pipeline/corpora/linux.py for conf/data/linux.yaml.
+class Published:
+    """What is fetched and prepared before it is read, as conf/data states it: a text (`Corpus`), or numbers
+    (pipeline.corpora.arrays.Arrays). A new one is a subclass that lists `originals`, in a file by the name of its
+    choice: linux.py for conf/data/linux.yaml.
 
-    Raises Refusal for a name that is no folder's, for symbols, a split or an encoding that there are not.
+    Raises Refusal for a name that is no folder's.
     """
 
     folder: Name  # below data/raw and data/prepared
+
+    changes = False  # True: the source may change under the same name, so a finished fetch is fetched again
+
+    def __post_init__(self):
+        check_value("data.name", self.folder, Name)
+
+    def raw(self, root: Path) -> Path:
+        """Where the fetched files are, below `root`."""
+        return root / self.folder
+
+    @property
+    def directory(self) -> Path:
+        """Where `prepare` puts what it makes of them."""
+        raise NotImplementedError
+
+    def originals(self) -> list[Original]:
+        """Published forms in the order in which they are tried. CorpusError: the configuration names none."""
+        raise NotImplementedError
+
+    def request(self) -> dict:
+        """What else decides which files are fetched, e.g. the subset; kept on the card."""
+        return {}
+
+    def prepared_by(self) -> dict:
+        """The settings that decide what `prepare` makes of them."""
+        return {}
+
+    def words(self) -> str:
+        """What chooses this on a command line: "data=linux data.name=linux_all data.subset=all"."""
+        choice = type(self).__module__.rpartition(".")[2]
+        usual = {one.name: one.default for one in fields(self)} | USUAL | {"name": choice}
+        asked = self.request()
+        chosen = {"name": self.folder} | asked | self.prepared_by()
+        words = [
+            _word(f"data.{name}", value)
+            for name, value in chosen.items()
+            if value != usual[name] or value is None and name in asked
+        ]
+        return " ".join([f"data={choice}", *words])
+
+
+@dataclass
+class Corpus(Published):
+    """A text. A new corpus is a file of pipeline/corpora.
+
+    Raises Refusal for symbols, a split or an encoding that there are not.
+    """
+
     symbols: Literal["characters", "bytes"]
     split: Split
     prepared: str  # where `prepare` puts the symbol arrays
@@ -69,10 +118,8 @@ class Corpus:
     dataset: str  # the class of pipeline.datasets that reads what was prepared
     encoding: str | None = field(default=None, kw_only=True)  # None: UTF-8, or what a byte order mark says
 
-    changes = False  # True: the source may change under the same name, so a finished fetch is fetched again
-
     def __post_init__(self):
-        check_value("data.name", self.folder, Name)
+        super().__post_init__()
         check_value("data.symbols", self.symbols, Literal["characters", "bytes"])
         shares_of(self.split)
         if self.encoding is not None:
@@ -83,18 +130,10 @@ class Corpus:
                     "data.encoding=null"
                 )
 
-    def raw(self, root: Path) -> Path:
-        """Where the fetched texts are, below `root`."""
-        return root / self.folder
-
     @property
     def directory(self) -> Path:
         """Where the symbol arrays are: `prepared`, or beside it a folder of its own for each encoding that is named."""
         return Path(self.prepared if self.encoding is None else f"{self.prepared}-{canonical(self.encoding)}")
-
-    def originals(self) -> list[Original]:
-        """Published forms in the order in which they are tried. CorpusError: the configuration names none."""
-        raise NotImplementedError
 
     def open(self, local: str | None = None):
         """The prepared corpus as data to learn from; read from a copy in the folder `local` if one is named.
@@ -112,22 +151,8 @@ class Corpus:
             )
         return dataset(load(self.directory, self.prompts, local, self.words()))
 
-    def request(self) -> dict:
-        """What else decides which texts are fetched, e.g. the subset; kept on the card."""
-        return {}
-
-    def words(self) -> str:
-        """What chooses this corpus on a command line: "data=linux data.name=linux_all data.subset=all"."""
-        choice = type(self).__module__.rpartition(".")[2]
-        usual = {one.name: one.default for one in fields(self)} | USUAL | {"name": choice}
-        asked = self.request()
-        chosen = {"name": self.folder} | asked | {name: getattr(self, name) for name in (*USUAL, "encoding")}
-        words = [
-            _word(f"data.{name}", value)
-            for name, value in chosen.items()
-            if value != usual[name] or value is None and name in asked
-        ]
-        return " ".join([f"data={choice}", *words])
+    def prepared_by(self) -> dict:
+        return {name: getattr(self, name) for name in (*USUAL, "encoding")}
 
 
 def _word(setting: str, value: str | None) -> str:
@@ -140,9 +165,9 @@ def _word(setting: str, value: str | None) -> str:
     return shlex.quote(f"{setting}='{quoted}'")
 
 
-def corpus_of(choice: Mapping) -> Corpus:
-    """The corpus to fetch and prepare. Raises CorpusError for data that are made on the spot."""
+def corpus_of(choice: Mapping) -> Published:
+    """What is to be fetched and prepared. Raises CorpusError for data that are made on the spot."""
     corpus = make(choice)
-    if not isinstance(corpus, Corpus):
+    if not isinstance(corpus, Published):
         raise CorpusError(f"data={choice.name} is made where it is used: there is nothing to fetch or prepare")
     return corpus

@@ -29,11 +29,12 @@ class __legacy__:
 
 @dataclass(frozen=True)
 class Pip:
-    """A source package, pinned by version and sha256."""
+    """A package, pinned by version and sha256: its sources, or a wheel that serves every machine."""
 
     name: str
     version: str
     sha256: str
+    wheel: bool = False
     kind = "pip"
 
     @property
@@ -62,7 +63,7 @@ class Pip:
                     "--timeout",
                     "15",
                     "--no-deps",
-                    "--no-binary",
+                    "--only-binary" if self.wheel else "--no-binary",
                     ":all:",
                     "--no-build-isolation",
                     "--require-hashes",

@@ -1,4 +1,4 @@
-"""From the texts of a fetched corpus to arrays of symbol indices, in two passes of bounded memory.
+"""From what was fetched to arrays. Texts become symbol indices, in two passes of bounded memory.
 
 The first pass counts symbols and notes where each first occurs; that gives the parts' borders and the vocabulary of the
 training part. The second encodes and writes.
@@ -16,8 +16,9 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from pipeline.corpora.arrays import Arrays, write_arrays
 from pipeline.corpora.checksums import read_texts
-from pipeline.corpora.corpus import Corpus, CorpusError
+from pipeline.corpora.corpus import Corpus, CorpusError, Published
 from pipeline.corpora.parts import make_card, split_borders
 from pipeline.corpora.reading import blocks
 from pipeline.corpora.sources import read_card
@@ -29,11 +30,10 @@ from pipeline.files.whole import read_json
 MANY = 0.01  # of a part's symbols: so many unknown ones are worth a word
 
 
-def prepare(corpus: Corpus, raw: Path) -> dict:
+def prepare(corpus: Published, raw: Path) -> dict:
     """Makes the directory corpus.directory from raw/<name>; returns its card.
 
-    CorpusError: nothing, something else or what is damaged now was fetched; it is no text (see reading.pieces), has
-    nothing to learn, or is so short that a part is empty, or has a part of unknown symbols alone.
+    CorpusError: nothing, something else or what is damaged now was fetched; or as write_symbols and write_arrays.
     """
     source, directory = corpus.raw(raw), corpus.directory
     root = directory.parent.parent  # holds the lock and what is being built, so that data/prepared/<corpus> does not
@@ -43,7 +43,7 @@ def prepare(corpus: Corpus, raw: Path) -> dict:
         raise CorpusError(f"nothing fetched in {source}: {fetch}")
     if card["request"] != corpus.request():
         raise CorpusError(f"{source} holds {card['request']}, asked for {corpus.request()}: {fetch}")
-    paths = [str(path) for path in read_texts(source, card["sha256"], fetch)]
+    paths = read_texts(source, card["sha256"], fetch)
     before = _stamp(directory)
     with ExitStack() as stack:
         stack.enter_context(lock(directory, root))
@@ -53,42 +53,59 @@ def prepare(corpus: Corpus, raw: Path) -> dict:
                 print(f"{corpus.folder}: another process has just prepared it, in {directory}")
                 return done
         folder = stack.enter_context(landing(directory, root))
-        first, total, tally = scan(paths, corpus.symbols, corpus.encoding)
-        if not total:
-            raise CorpusError(f"the corpus in {source} is empty: take a text with something in it")
-        borders = split_borders(total, corpus.split, f"{corpus.folder} has {total:,} {corpus.symbols}")
-        ends = {part: (border.start, border.stop) for part, border in borders.items()}
-        in_training = sorted(code for code, place in first.items() if place < borders["train"].stop)
-        if len(in_training) == 1:
-            raise CorpusError(
-                f"{corpus.folder} has {borders['train'].stop:,} {corpus.symbols} in the training part, all of them "
-                f"{chr(in_training[0])!r}: there is nothing to learn: take another text"
-            )
-        vocabulary = Vocabulary(corpus.symbols, in_training)
-        table = vocabulary.table(max(first) + 1)
-        unknown, fingerprint, files = write(paths, vocabulary, table, ends, folder, tally["bytes"], corpus.encoding)
-        counts = {part: end - start for part, (start, end) in ends.items()}
-        refuse_unknown(corpus, counts, unknown)
-        prepared = make_card(
-            corpus.folder,
-            corpus.split,
-            counts,
-            fingerprint,
-            symbols=corpus.symbols,
-            encoding=corpus.encoding,
-            vocabulary=len(vocabulary),
-            unknown=unknown,
-            crlf=tally["crlf"],
-            not_utf8=tally["not_utf8"],
-            files=files,
-            raw=card,
-        )
+        write = write_arrays if isinstance(corpus, Arrays) else write_symbols
+        prepared = write(corpus, paths, folder, card)
         (folder / "card.json").write_text(json.dumps(prepared, indent=2) + "\n")
-    print(
-        f"{corpus.folder}: {total:,} {corpus.symbols}, {len(vocabulary)} symbols in the training part, in {directory}"
-        + oddities(prepared)
-    )
+    if isinstance(corpus, Arrays):
+        count = len(prepared["files"])
+        found = f"{count} array{'s' * (count != 1)}, {sum(one['bytes'] for one in prepared['files'].values()):,} bytes"
+        print(f"{corpus.folder}: {found}, in {directory}")
+    else:
+        total, found = sum(prepared["counts"].values()), prepared["vocabulary"]
+        print(
+            f"{corpus.folder}: {total:,} {corpus.symbols}, {found} symbols in the training part, in {directory}"
+            + oddities(prepared)
+        )
     return prepared
+
+
+def write_symbols(corpus: Corpus, files: list[Path], folder: Path, raw: dict) -> dict:
+    """Writes the vocabulary and the symbols of each part into `folder`; returns the card.
+
+    CorpusError: it is no text (see reading.pieces), has nothing to learn, or is so short that a part is empty, or has a
+    part of unknown symbols alone.
+    """
+    paths = [str(path) for path in files]
+    first, total, tally = scan(paths, corpus.symbols, corpus.encoding)
+    if not total:
+        raise CorpusError(f"the corpus {corpus.folder} is empty: take a text with something in it")
+    borders = split_borders(total, corpus.split, f"{corpus.folder} has {total:,} {corpus.symbols}")
+    ends = {part: (border.start, border.stop) for part, border in borders.items()}
+    in_training = sorted(code for code, place in first.items() if place < borders["train"].stop)
+    if len(in_training) == 1:
+        raise CorpusError(
+            f"{corpus.folder} has {borders['train'].stop:,} {corpus.symbols} in the training part, all of them "
+            f"{chr(in_training[0])!r}: there is nothing to learn: take another text"
+        )
+    vocabulary = Vocabulary(corpus.symbols, in_training)
+    table = vocabulary.table(max(first) + 1)
+    unknown, fingerprint, sums = write(paths, vocabulary, table, ends, folder, tally["bytes"], corpus.encoding)
+    counts = {part: end - start for part, (start, end) in ends.items()}
+    refuse_unknown(corpus, counts, unknown)
+    return make_card(
+        corpus.folder,
+        corpus.split,
+        counts,
+        fingerprint,
+        symbols=corpus.symbols,
+        encoding=corpus.encoding,
+        vocabulary=len(vocabulary),
+        unknown=unknown,
+        crlf=tally["crlf"],
+        not_utf8=tally["not_utf8"],
+        files=sums,
+        raw=raw,
+    )
 
 
 def oddities(card: dict) -> str:

@@ -1,7 +1,7 @@
 """A prepared corpus, as training and evaluation read it."""
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, NotRequired
@@ -40,6 +40,14 @@ class Card(TypedDict):
     files: NotRequired[dict[str, Sum]]  # file name -> its size and sha256; cards of earlier versions have none
 
 
+class ArraysCard(TypedDict):
+    """The same of what is no text."""
+
+    corpus: str
+    fingerprint: Annotated[str, StringConstraints(pattern="^[0-9a-f]{64}$")]
+    files: dict[str, Sum]
+
+
 @dataclass(frozen=True)
 class Prepared:
     """A corpus in parts: memory-mapped arrays of symbol indices, shape (n,), values 0..V; V is a symbol that the
@@ -64,23 +72,45 @@ def load(
     Raises Refusal where there is none, where it is damaged, or has no checksums to tell; the message says how to make
     it.
     """
-    directory, prepare = Path(directory), f"`python -m pipeline.prepare {words}`"
-    path, mend = directory / "card.json", f"run {prepare} again"
-    if not path.exists():
-        raise Refusal(f"no prepared corpus in {directory}: run `python -m pipeline.fetch {words}` and {prepare}")
-    card = read_json(path, mend, Card)
-    if "files" not in card:
-        raise Refusal(f"{path} is of an earlier version, which kept no checksums: {mend}")
-    if lacking := {"vocabulary.json", *(f"{part}.npy" for part in card["counts"])} - card["files"].keys():
-        raise Refusal(f"{path} is damaged (it has no checksum of {min(lacking)}): {mend}")
-    if local is None:
-        verify(directory, card["files"], directory.parent.parent, mend)
-    else:
-        directory = _copied(directory, Path(local), card, mend)
+    directory, card, mend = brought(Path(directory), local, words, Card, _check_sums)
+    path = directory / "card.json"
     parts = {part: np.load(directory / f"{part}.npy", mmap_mode="r") for part in card["counts"]}
     if {part: len(symbols) for part, symbols in parts.items()} != card["counts"]:
         raise Refusal(f"{path} is damaged (its counts are not those of the arrays): {mend}")
     return Prepared(parts, Vocabulary.read(directory / "vocabulary.json", mend), card, tuple(prompts))
+
+
+def brought(
+    directory: Path,
+    local: Path | str | None,
+    words: str,
+    form: type,
+    check: Callable[[dict, Path, str], None] = lambda card, path, mend: None,
+) -> tuple[Path, dict, str]:
+    """What `prepare` left in `directory`, held against the checksums of its card: where it can be read, its card, and
+    the mend for what is found amiss.
+
+    form   of the card;  check  raises Refusal for a card that this does not make complete
+    Raises Refusal as `load`.
+    """
+    prepare = f"`python -m pipeline.prepare {words}`"
+    path, mend = directory / "card.json", f"run {prepare} again"
+    if not path.exists():
+        raise Refusal(f"no prepared corpus in {directory}: run `python -m pipeline.fetch {words}` and {prepare}")
+    card = read_json(path, mend, form)
+    check(card, path, mend)
+    if local is not None:
+        return _copied(directory, Path(local), card, mend), card, mend
+    verify(directory, card["files"], directory.parent.parent, mend)
+    return directory, card, mend
+
+
+def _check_sums(card: dict, path: Path, mend: str) -> None:
+    """Raises Refusal for the card of a text that lacks the checksum of a file."""
+    if "files" not in card:
+        raise Refusal(f"{path} is of an earlier version, which kept no checksums: {mend}")
+    if lacking := {"vocabulary.json", *(f"{part}.npy" for part in card["counts"])} - card["files"].keys():
+        raise Refusal(f"{path} is damaged (it has no checksum of {min(lacking)}): {mend}")
 
 
 def _copied(directory: Path, local: Path, card: dict, mend: str) -> Path:

@@ -14,7 +14,7 @@ from typing_extensions import TypedDict
 
 from pipeline.command.refusal import Refusal
 from pipeline.corpora.checksums import read_texts, verify, write_list
-from pipeline.corpora.corpus import Corpus, CorpusError, Original, in_a_line
+from pipeline.corpora.corpus import CorpusError, Original, Published, in_a_line
 from pipeline.files.landing import landing, lock
 from pipeline.files.whole import read_json
 
@@ -56,8 +56,8 @@ class InMirror:
         return Path(self.where), None
 
 
-def fetch(corpus: Corpus, root: Path, mirror: Path | None) -> dict:
-    """Puts the corpus's texts into root/<name>/files, with SHA256SUMS and card.json beside; returns the card.
+def fetch(corpus: Published, root: Path, mirror: Path | None) -> dict:
+    """Puts the corpus's files into root/<name>/files, with SHA256SUMS and card.json beside; returns the card.
 
     What is there, intact, is kept. Raises CorpusError where no source has the corpus, or the mirror is missing; OSError
     for a disk that cannot take it.
@@ -110,7 +110,7 @@ def reason(error: Exception) -> str:
     return str(error)
 
 
-def sources(corpus: Corpus, mirror: Path | None) -> Iterator[tuple]:
+def sources(corpus: Published, mirror: Path | None) -> Iterator[tuple]:
     """Pairs (getter, original) in the order in which they are tried."""
     originals = corpus.originals()
     if mirror is not None:
@@ -119,7 +119,7 @@ def sources(corpus: Corpus, mirror: Path | None) -> Iterator[tuple]:
     yield from ((original.getter, original) for original in sorted(with_getter, key=lambda o: PLACES[o.getter.kind]))
 
 
-def fetch_from(source, original: Original, corpus: Corpus, root: Path) -> dict:
+def fetch_from(source, original: Original, corpus: Published, root: Path) -> dict:
     """Fetches the corpus from one source; returns its card. CorpusError or OSError: why not."""
     downloads = root / f".{corpus.folder}.downloads"
     downloads.mkdir(exist_ok=True)

@@ -1,4 +1,4 @@
-"""Texts out of files, tar archives and Debian packages. Nothing is written outside the folder given."""
+"""Files out of tar and zip archives and Debian packages. Nothing is written outside the folder given."""
 
 import bz2
 import gzip
@@ -8,6 +8,7 @@ import posixpath
 import shutil
 import subprocess
 import tarfile
+import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -45,6 +46,27 @@ def from_tar(path: Path, folder: Path, choose: Choose) -> list[str]:
         return from_stream(file, folder, choose, path.name, path.stat().st_size)
 
 
+def from_zip(path: Path, folder: Path, choose: Choose) -> list[str]:
+    """As `from_tar` for a zip archive, such as a wheel; a symbolic link is kept as the path that it holds."""
+    names = {}
+    with _one_line(path.name), zipfile.ZipFile(path) as archive:
+        members = archive.infolist()
+        _allow(path.stat().st_size, sum(member.file_size for member in members), len(members))
+        for member in members:
+            name = choose(member.filename)
+            _check_inside(member.filename, name)
+            if name is None or member.is_dir():
+                continue
+            name = posixpath.normpath(name)
+            if name in names:
+                raise zipfile.BadZipFile(f"{in_a_line(name)} is in it twice")
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            with archive.open(member) as source, (folder / name).open("wb") as target:
+                shutil.copyfileobj(source, target)
+            names[name] = None
+    return list(names)
+
+
 def from_deb(path: Path, folder: Path, choose: Choose, inside: str | None = None) -> list[str]:
     """As `from_tar` for a Debian package; `inside` names a tar archive within the package that holds the texts."""
     packed, names = path.stat().st_size, []
@@ -71,9 +93,7 @@ def from_stream(stream: BinaryIO, folder: Path, choose: Choose, archive: str, pa
         with tarfile.open(fileobj=unpacked, mode="r|") as tar, tqdm(desc=archive, unit=" files", disable=None) as bar:
             for member in tar:
                 members, total = members + 1, total + member.size
-                unpacked.allow(total)  # before it is written
-                if members > MEMBERS:
-                    raise tarfile.ReadError(f"more than {MEMBERS:,} members: it is no archive of texts")
+                _allow(packed, total, members)  # before it is written
                 name = _kept_as(member, choose)
                 if name is not None:
                     if name in names:
@@ -90,7 +110,15 @@ def _one_line(archive: str) -> Iterator[None]:
     """What is wrong with an archive, as a CorpusError. What the file system refuses stays an OSError."""
     try:
         yield
-    except (tarfile.TarError, EOFError, lzma.LZMAError, zlib.error, OSError) as error:
+    except (
+        tarfile.TarError,
+        zipfile.BadZipFile,
+        RuntimeError,
+        EOFError,
+        lzma.LZMAError,
+        zlib.error,
+        OSError,
+    ) as error:
         if isinstance(error, OSError) and error.errno:
             raise
         raise CorpusError(f"{in_a_line(archive)} cannot be unpacked: {error}") from error
@@ -100,9 +128,7 @@ def _kept_as(member: tarfile.TarInfo, choose: Choose) -> str | None:
     """The name under which a member is kept, None for one that is left out. TarError for one that no archive of texts
     has."""
     name = choose(member.name)
-    for one in (member.name, name):
-        if one is not None and (one.startswith("/") or ".." in one.split("/")):
-            raise tarfile.ReadError(f"{in_a_line(one)} leads outside")
+    _check_inside(member.name, name)
     if name is None or member.isdir():
         return None
     if member.issym():
@@ -115,6 +141,21 @@ def _kept_as(member: tarfile.TarInfo, choose: Choose) -> str | None:
             f"{in_a_line(member.name)} is a {'hard link' if member.islnk() else 'device or a pipe'}"
         )
     return posixpath.normpath(name)
+
+
+def _check_inside(*names: str | None) -> None:
+    """Raises TarError for a member's name that leads out of the folder."""
+    for one in names:
+        if one is not None and (one.startswith("/") or ".." in one.split("/")):
+            raise tarfile.ReadError(f"{in_a_line(one)} leads outside")
+
+
+def _allow(packed: int, size: int, members: int = 0) -> None:
+    """Raises TarError where `packed` bytes that unpack to `size`, or to so many members, are no archive of texts."""
+    if size > UNPACKED or size > FROM and size > RATIO * packed:
+        raise tarfile.ReadError(f"its {packed:,} bytes unpack to {size:,} or more: it is no archive of texts")
+    if members > MEMBERS:
+        raise tarfile.ReadError(f"more than {MEMBERS:,} members: it is no archive of texts")
 
 
 class Unpacked(io.RawIOBase):
@@ -138,13 +179,8 @@ class Unpacked(io.RawIOBase):
         filled = len(data.rstrip(b"\0"))
         self.end = self.count + filled if filled else self.end
         self.count += len(data)
-        self.allow(self.count)
+        _allow(self.packed, self.count)
         return data
-
-    def allow(self, size: int) -> None:
-        """Raises TarError where `size` bytes are more than an archive of texts unpacks to."""
-        if size > UNPACKED or size > FROM and size > RATIO * self.packed:
-            raise tarfile.ReadError(f"its {self.packed:,} bytes unpack to {size:,} or more: it is no archive of texts")
 
     def check_end(self, offset: int) -> None:
         """Reads the rest, which has the compression compare its checksum. Raises TarError unless the members end at

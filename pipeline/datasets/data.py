@@ -1,7 +1,9 @@
 """What every kind of data offers, so that all are read, judged and shown in one way."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
+from typing import NamedTuple
 
 from torch import Generator
 
@@ -10,6 +12,17 @@ from pipeline.command.refusal import Refusal
 from pipeline.datasets.batch import THROUGHOUT, Batch, Batches, Reading
 from pipeline.datasets.space import Space
 from pipeline.decoding.network import Network
+
+
+class Criterion(NamedTuple):
+    """When a paper calls its problem solved, for what is judged: right  the share of right answers, at least;  loss  is
+    above the mean loss."""
+
+    right: float
+    loss: float = math.inf
+
+    def met(self, loss: float, right: float) -> bool:
+        return right >= self.right and loss < self.loss
 
 
 class Data(ABC):
@@ -23,6 +36,7 @@ class Data(ABC):
     foretells   whether an answer is the next element of what is read: language models, forecasts
     contiguous  whether each part is one sequence from its beginning to its end
     context     elements that are then read before what is asked of a held-out part
+    criterion   of success, where the problem's paper states one
     prompts     beginnings that finished models are asked to complete, of text
     """
 
@@ -33,6 +47,7 @@ class Data(ABC):
     foretells = False
     contiguous = False
     context = 0
+    criterion: Criterion | None = None
     prompts: tuple[str, ...] = ()
 
     def open(self, local: str | None = None) -> "Data":

@@ -1,6 +1,6 @@
 """Episodes drawn on the fly: problems of which there is no end of examples.
 
-Shapes: T time, B episodes, D width of what is read, O width of what is answered.
+Shapes: T time, B episodes, N episodes of a block, D width of what is read, O width of what is answered.
 """
 
 import hashlib
@@ -24,6 +24,8 @@ from pipeline.decoding.network import Network, evaluating
 
 PASS_EPISODES = 512  # of a batch of a pass, where the trainer does not say
 AT_ONCE = 500  # held-out episodes that are read side by side
+BLOCK = 500  # episodes that a problem draws at once
+KEPT_BLOCKS = 4  # of them, those used last
 SHOWN = 8  # episodes that `write` answers
 LINE = 110  # characters of a line that `write` writes
 STREAMS = {"train": 0, "validation": 1, "test": 2}  # of random numbers
@@ -88,6 +90,17 @@ class Episodes(Data):
             raise ValueError(f"{self.name} draws {len(sequence.inputs)} steps, more than its longest={self.longest}")
         return sequence
 
+    def drawn_side_by_side(
+        self, part: str, numbers: range, own: slice = slice(None), place: int | None = None
+    ) -> Batch:
+        """Consecutive episodes of a part as one batch.
+
+        own    the share of them that is kept: its T and count are those of all
+        place  of the first one in the training part, in episodes; None: the batch has no positions
+        """
+        firsts = None if place is None else [(place + k) * self.longest for k in range(len(numbers))]
+        return side_by_side(self, [self.drawn(part, number) for number in numbers], own, firsts)
+
     def shape(self, batch: int | None, length: int | None) -> tuple[int, None]:
         return min(PASS_EPISODES, self.episodes) if batch is None else batch, None
 
@@ -98,13 +111,118 @@ class Episodes(Data):
         """The part's episodes, whole; `most` counts elements and holds one episode at least."""
         count = self.held if most is None else max(1, min(self.held, most // self.longest))
         for first in range(0, count, AT_ONCE):
-            yield side_by_side(self, [self.drawn(part, k) for k in range(first, min(first + AT_ONCE, count))])
+            yield self.drawn_side_by_side(part, range(first, min(first + AT_ONCE, count)))
 
     def write(
         self, network: Network, prompt: str, temperature: float, length: int, generator: Generator
     ) -> Iterator[str]:
         """Test episodes with the answers that the model gives, likeliest ones, and those that are right."""
         yield from answered(self, network, (self.drawn("test", k) for k in range(min(SHOWN, self.held))), length)
+
+
+class Block(NamedTuple):
+    """BLOCK episodes, not to be changed: inputs [T, N] or [T, N, D], targets [T, N] or [T, N, O], given [N, ...] each;
+    inside [T, N], true up to an episode's end; lengths [N]; asked [N], the numbers that each episode is asked."""
+
+    inputs: Tensor
+    targets: Tensor
+    given: tuple[Tensor, ...]
+    inside: Tensor
+    lengths: np.ndarray
+    asked: np.ndarray
+
+
+class BlockEpisodes(Episodes):
+    """A problem that draws many episodes at once, by `draw_many` in place of `draw`: a training step then waits for its
+    episodes no longer than for a dozen that are drawn one by one.
+
+    Episode k of a part is episode k mod BLOCK of block k div BLOCK, and a block is a function of (seed, part, its
+    number). Each rank draws the blocks of the whole batch: its T and count are those of all ranks.
+    """
+
+    def __init__(self, seed: Seed, episodes: Count, held: Count):
+        super().__init__(seed, episodes, held)
+        self._blocks: dict[tuple[str, int], Block] = {}  # by part and number, the last one used at the end
+
+    @abstractmethod
+    def draw_many(self, rng: np.random.Generator, count: int) -> tuple:
+        """B = count episodes of T = longest steps: inputs [T, B] or [T, B, D], targets [T, B] or [T, B, O], blank where
+        nothing is asked, and what is given before the first step [B, ...], if anything is. A shorter episode ends with
+        the last step at which it is asked anything, and its inputs after that are not read. Arrays or tensors, new
+        ones; nothing but `rng` is random."""
+
+    def draw(self, rng: np.random.Generator) -> tuple:
+        """One episode, of no block."""
+        inputs, targets, *given = self.draw_many(rng, 1)
+        return inputs[:, 0], targets[:, 0], *(part[0] for part in given)
+
+    def block(self, part: str, number: int) -> Block:
+        """Episodes number BLOCK .. (number + 1) BLOCK - 1 of a part."""
+        found = self._blocks.pop((part, number), None)
+        if found is None:
+            key = np.random.SeedSequence(self.seed, spawn_key=(STREAMS[part], number))
+            found = as_block(self, *self.draw_many(np.random.Generator(np.random.PCG64(key)), BLOCK))
+            if len(self._blocks) == KEPT_BLOCKS:
+                del self._blocks[next(iter(self._blocks))]
+        self._blocks[part, number] = found
+        return found
+
+    def located(self, part: str, numbers: range) -> list[tuple[Block, slice]]:
+        """The blocks in which consecutive episodes are, and where in them."""
+        found, first = [], numbers.start
+        while first < numbers.stop:
+            number, at = divmod(first, BLOCK)
+            some = min(BLOCK - at, numbers.stop - first)
+            found.append((self.block(part, number), slice(at, at + some)))
+            first += some
+        return found
+
+    def drawn(self, part: str, number: int) -> Sequence:
+        [(block, at)] = self.located(part, range(number, number + 1))
+        steps = block.lengths[at.start]
+        inputs, targets = (elements[:steps, at.start].numpy().copy() for elements in block[:2])
+        return Sequence(inputs, targets, tuple(some[at.start].numpy().copy() for some in block.given))
+
+    def drawn_side_by_side(
+        self, part: str, numbers: range, own: slice = slice(None), place: int | None = None
+    ) -> Batch:
+        every = self.located(part, numbers)
+        kept = every if own == slice(None) else self.located(part, numbers[own])
+        steps = max(int(block.lengths[at].max()) for block, at in every)
+        positions = None
+        if place is not None:
+            firsts = (place + torch.arange(len(numbers))[own]) * self.longest
+            inside = torch.cat([block.inside[:steps, at] for block, at in kept], 1)
+            positions = (firsts + torch.arange(steps)[:, None]) * inside
+        return Batch(
+            torch.cat([block.inputs[:steps, at] for block, at in kept], 1),
+            torch.cat([block.targets[:steps, at] for block, at in kept], 1),
+            sum(int(block.asked[at].sum()) for block, at in every),
+            given=tuple(map(torch.cat, zip(*([some[at] for some in block.given] for block, at in kept)))),
+            positions=positions,
+        )
+
+
+def as_block(problem: Episodes, inputs, targets, *given) -> Block:
+    """From what draw_many returns. ValueError: it is not what the problem's spaces say."""
+
+    def by_time(space: Space, array) -> Tensor:
+        elements = checked(space, as_elements(space, array, copy=False))
+        if elements.shape[: elements.ndim - dimensions(space)] != (problem.longest, BLOCK):
+            raise ValueError(
+                f"{problem.name} draws {elements.shape} where {problem.longest} steps of {BLOCK} episodes are to be"
+            )
+        return torch.from_numpy(elements)
+
+    reads, answers = by_time(problem.reads, inputs), by_time(problem.answers, targets)
+    entries = problem.answers.entries(answers).view(problem.longest, BLOCK, -1).numpy()
+    asked = entries.any(2)
+    lengths = np.where(asked.any(0), problem.longest - asked[::-1].argmax(0), problem.longest)
+    inside = torch.from_numpy(np.arange(problem.longest)[:, None] < lengths)
+    ends = slice(int(lengths.min()), None)
+    reads[ends][~inside[ends]] = problem.reads.zero(1)
+    found = (checked(space, as_elements(space, part)) for space, part in zip(problem.given, given, strict=True))
+    return Block(reads, answers, tuple(map(torch.from_numpy, found)), inside, lengths, entries.sum((0, 2)))
 
 
 class EpisodeBatches(Batches):
@@ -126,9 +244,9 @@ class EpisodeBatches(Batches):
         return len(self) * self.batch * self.longest
 
     def at(self, step: int) -> Batch:
-        whole = [self.problem.drawn("train", step * self.batch + k) for k in range(self.batch)]
-        within = step % len(self) * self.batch  # in every pass the same places
-        return side_by_side(self.problem, whole, self.own, [(within + k) * self.longest for k in range(self.batch)])
+        numbers = range(step * self.batch, (step + 1) * self.batch)
+        place = step % len(self) * self.batch  # in every pass the same places
+        return self.problem.drawn_side_by_side("train", numbers, self.own, place)
 
 
 def as_sequence(data: Data, inputs, targets, *given) -> Sequence:
@@ -143,17 +261,17 @@ def as_sequence(data: Data, inputs, targets, *given) -> Sequence:
     return Sequence(inputs, targets, tuple(as_elements(*one) for one in zip(data.given, given, strict=True)))
 
 
-def as_elements(space: Space, array) -> np.ndarray:
-    """Symbols as int64, numbers as float64; a copy. ValueError: symbols that are not whole, numbers whose last
-    dimension is not the space's width."""
+def as_elements(space: Space, array, copy: bool = True) -> np.ndarray:
+    """Symbols as int64, numbers as float64; a copy, or only where they are of another type. ValueError: symbols that
+    are not whole, numbers whose last dimension is not the space's width."""
     array = array.numpy() if isinstance(array, Tensor) else np.asarray(array)
     if isinstance(space, Symbols):
         if array.dtype.kind not in "iu":
             raise ValueError(f"{space!r}: symbols are whole numbers, not {array.dtype}")
-        return array.astype(np.int64)
+        return array.astype(np.int64, copy=copy)
     if array.shape[-1:] != (space.width,):
         raise ValueError(f"{space!r}: {array.shape} does not end with the width {space.width}")
-    return array.astype(np.float64)
+    return array.astype(np.float64, copy=copy)
 
 
 def dimensions(space: Space) -> int:

@@ -94,7 +94,7 @@ class Symbols(Space):
     element: str = "char"
 
     def __str__(self) -> str:
-        return f"{self.count:,} {self.element}s"
+        return f"{self.count:,} {self.element}{'es' if self.element.endswith('s') else 's'}"
 
     @property
     def width(self) -> int:

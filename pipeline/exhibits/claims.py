@@ -11,7 +11,7 @@ from pipeline.exhibits.groups import comparable
 from pipeline.exhibits.numbers import MINUS, known, written
 
 TEXTS = ("source", "claim", "model", "than", "relation")
-KEYS = (*TEXTS, "measure", "margin")
+KEYS = (*TEXTS, "measure", "margin", "tuned")
 CONFIDENCE = 0.95
 FEWEST = 2  # seeds
 
@@ -43,6 +43,8 @@ def mistake(claim: dict, measures: Mapping[str, Measure]) -> str | None:
     if claim["model"] == claim["than"]:
         return f"compares {claim['model']} with itself: take another model or another than"
     measure, margin = claim.get("measure"), claim.get("margin")
+    if claim.get("tuned", True) is not True:
+        return f"has tuned {claim['tuned']!r}: take true, or leave it out"
     if measure is not None and measure not in list(measures):
         return f"is about {measure!r}, which none of its probes measures: take one of {', '.join(measures)}"
     match claim["relation"]:
@@ -62,7 +64,9 @@ def mistake(claim: dict, measures: Mapping[str, Measure]) -> str | None:
 
 def check(claim: Mapping, groups: list[dict], measures: Mapping[str, Measure]) -> dict:
     """A claim of claims_of, and what these runs say. It is that `model` is better than `than` (relation better), or
-    worse by less than `margin` (no_worse), in `measure`, or where it names none in the one that ranks `model`.
+    worse by less than `margin` (no_worse), in `measure`, or where it names none in the one that ranks `model`. Both are
+    names of models, of optimizers, or words of labels, several with spaces between: `named`. Of several configurations
+    of one, where the claim says `tuned`, that with the least validation loss stands for it.
 
     difference  by how much `model` is better with the same seed, in the mean over the seeds that both have
     error       half the width of its 95 % interval, by Student's t; None where the differences have no spread
@@ -78,7 +82,9 @@ def check(claim: Mapping, groups: list[dict], measures: Mapping[str, Measure]) -
     comparisons at most.
     """
     names = [claim["model"], claim["than"]]
-    found = [[group for group in groups if group["model"] == name] for name in names]
+    found = [named(name, groups) for name in names]
+    if claim.get("tuned"):
+        found = [tuned(some) for some in found]
     measure = claim.get("measure") or next((group["ranked_by"] for group in found[0]), None)
     nothing = {"difference": None, "error": None, "seeds": 0, "verdict": "not tried", "why": None}
     judged = {**claim, "measure": measure} | nothing
@@ -102,6 +108,30 @@ def check(claim: Mapping, groups: list[dict], measures: Mapping[str, Measure]) -
     if -math.inf in gains[0] + gains[1]:
         return judged | among_diverged(names, *gains, margin)
     return judged | among_finite(*gains, margin)
+
+
+def named(name: str, groups: list[dict]) -> list[dict]:
+    """The groups whose model, optimizer and label have all words of `name`; of one word, those of the model of this
+    name, if there are any."""
+    models = [group for group in groups if group["model"] == name]
+    words = set(name.split())
+    return models or [
+        group for group in groups if words <= {group["model"], group["optimizer"], *group["label"].split()}
+    ]
+
+
+def tuned(groups: list[dict]) -> list[dict]:
+    """Of groups that may be compared the one with the least validation loss, in the mean over seeds, among those with
+    the fewest that diverged."""
+    if len(comparable(groups)) != 1:
+        return groups
+    losses = {group["hash"]: list(group["by_seed"]["validation_loss"].values()) for group in groups}
+
+    def key(group: dict) -> tuple[int, float]:
+        had = [loss for loss in losses[group["hash"]] if known(loss)]
+        return len(losses[group["hash"]]) - len(had), statistics.fmean(had) if had else math.inf
+
+    return [min(groups, key=key)]
 
 
 def untried(names: list[str], found: list[list[dict]], measure: str | None) -> str | None:

@@ -3,8 +3,10 @@
 import io
 import math
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+
+from pipeline.exhibits.numbers import several
 
 INK = "#24292f"
 GRID = "#d8dee4"
@@ -123,7 +125,10 @@ def loss_curves(curves: Sequence[tuple[str, Sequence[dict]]], units: dict):
             axes.annotate(label, (x, height), xytext=(6, 0), textcoords="offset points", va="center", parse_math=False)
 
         axes.set(
-            xlim=(0, end / (1 - column)), ylim=(low, high), xlabel=f"{units['element']}s asked", ylabel=units["loss"]
+            xlim=(0, end / (1 - column)),
+            ylim=(low, high),
+            xlabel=f"{several(units['element'])} asked",
+            ylabel=units["loss"],
         )
         axes.set_xticks([x for x in MaxNLocator(6).tick_values(0, end) if 0 <= x <= end])
         axes.xaxis.set_major_formatter(EngFormatter(sep=" "))
@@ -152,27 +157,54 @@ def against_parameters(points: Sequence[tuple[str, int, float]], axis: str):
     return figure
 
 
-def against_settings(points: Sequence[tuple[dict[str, str], float]], axis: str, better: str = "low"):
-    """A measure against each setting, a panel a setting: pairs (setting -> value, number); a line joins the best of
-    each value.
+def against_units(lines: Mapping[str, Sequence[tuple[int, Sequence[float]]]], axis: str, logarithmic: bool):
+    """A measure against units on a logarithmic axis, a line a model: label -> pairs (units, the number of each seed).
+
+    axis  what stands on the measure's axis;  logarithmic  whether that is logarithmic too
+    """
+    with drawing(4.0) as (figure, [axes]):
+        for index, (label, points) in enumerate(lines.items()):
+            units, values = zip(*sorted(points))
+            means = [sum(some) / len(some) for some in values]
+            ranges = [[mean - min(some) for mean, some in zip(means, values)]]
+            ranges += [[max(some) - mean for mean, some in zip(means, values)]]
+            axes.errorbar(units, means, ranges, markersize=5, linewidth=1.2, label=label, **look(index))
+        axes.set(xscale="log", xlabel="units", ylabel=axis, yscale="log" if logarithmic else "linear")
+        ticks = sorted({units for points in lines.values() for units, _ in points})
+        axes.set_xticks(ticks, [str(units) for units in ticks])
+        axes.set_xticks([], minor=True)
+        legend(figure)
+    return figure
+
+
+def against_settings(points: Sequence[tuple[str, dict[str, str], float]], axis: str, better: str = "low"):
+    """A measure against each setting, a panel a setting: triples (label, setting -> value, number); a line joins the
+    best of each value. Labels have colours of their own where there are several.
 
     axis    what stands on the measure's axis, logarithmic where low is better and no number is below 0 or 0
     better  "low" or "high"
     """
-    names = list(dict.fromkeys(name for settings, _ in points for name in settings))
-    with drawing(3.2, max(1, len(names))) as (figure, row):
+    names = list(dict.fromkeys(name for _, settings, _ in points for name in settings))
+    labels = sorted({label for label, *_ in points}, key=numbers_in)
+    with drawing(3.2 if len(labels) == 1 else 4.2, max(1, len(names))) as (figure, row):
         for index, (name, axes) in enumerate(zip(names, row)):
-            having = [(settings[name], number) for settings, number in points if name in settings]
-            values = sorted({value for value, _ in having}, key=numbers_in)
-            places, numbers = zip(*((values.index(value), number) for value, number in having))
-            colour = look(index)["color"]
-            axes.plot(places, numbers, color=colour, marker="o", markersize=3.5, linestyle="none", alpha=0.5)
-            best = [(max if better == "high" else min)(n for v, n in having if v == value) for value in values]
-            axes.plot(range(len(values)), best, color=colour, linewidth=1.4)
+            having = [(label, settings[name], number) for label, settings, number in points if name in settings]
+            values = sorted({value for _, value, _ in having}, key=numbers_in)
+            for number_of, label in enumerate(labels):
+                style = look(number_of) if len(labels) > 1 else {"color": look(index)["color"], "marker": "o"}
+                ours = [(values.index(value), number) for one, value, number in having if one == label]
+                axes.plot(*zip(*ours) if ours else ([], []), markersize=3.5, linestyle="none", alpha=0.5, **style)
+                at = sorted({place for place, _ in ours})
+                best = [(max if better == "high" else min)(n for place, n in ours if place == x) for x in at]
+                axes.plot(at, best, color=style["color"], linewidth=1.4)
+                if len(labels) > 1:
+                    axes.plot([], [], label=None if index else label, **style)
             axes.set(xlabel=name, xlim=(-0.4, len(values) - 0.6), ylabel="" if index else axis)
-            if better == "low" and min(number for _, number in points) > 0:
+            if better == "low" and min(number for *_, number in points) > 0:
                 axes.set_yscale("log")
             axes.set_xticks(range(len(values)), values)
+        if len(labels) > 1:
+            legend(figure, 3)
     return figure
 
 

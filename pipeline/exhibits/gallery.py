@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Mapping
 
 from pipeline.exhibits.exhibit import Measure
-from pipeline.exhibits.numbers import DOUBT, count, visible, written
+from pipeline.exhibits.numbers import DOUBT, count, several, visible, written
 
 MOST_MOMENTS = 5  # shown of a run
 
@@ -60,11 +60,11 @@ def story(row: dict, run: dict, measures: Mapping[str, Measure]):
     if name is not None:
         number = written(run["measured"].get(name), measures[name].digits) + DOUBT * (name in run["doubts"])
         about += f"{number} {measures[name].axis(name, units)} "
-    about += f"after {count(run['steps'])} training steps, {count(run['targets'])} {units['element']}s asked"
+    about += f"after {count(run['steps'])} training steps, {count(run['targets'])} {several(units['element'])} asked"
     inside = cards(
         (
             moment["words"],
-            f"training step {count(moment['step'])}, {count(moment['targets'])} {units['element']}s asked, "
+            f"training step {count(moment['step'])}, {count(moment['targets'])} {several(units['element'])} asked, "
             f"{temperatures(moment['samples'])}",
             map(written_text, moment["samples"]),
         )

@@ -45,6 +45,11 @@ def count(number: float | None) -> str:
     return f"{number:,.1f}" if abs(number) < 10 and number != int(number) else f"{number:,.0f}"
 
 
+def several(element: str) -> str:
+    """Its plural: "chars", "classes"."""
+    return element + ("es" if element.endswith("s") else "s")
+
+
 def visible(text: str):
     """Escaped HTML of a text in which every character shows: control and format characters by number, as \\x07."""
     from markupsafe import Markup, escape

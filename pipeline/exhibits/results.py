@@ -71,6 +71,7 @@ class Claim(TypedDict):
     than: str
     relation: Literal["better", "no_worse"]
     margin: NotRequired[float | None]
+    tuned: NotRequired[bool]
     measure: str | None
     difference: float | None
     error: float | None

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from pipeline.exhibits.exhibit import Exhibit, Measure
-from pipeline.exhibits.figures import against_parameters, against_settings, svg
+from pipeline.exhibits.figures import against_parameters, against_settings, against_units, svg
 from pipeline.exhibits.numbers import known, share
 
 
@@ -26,9 +26,13 @@ def by_parameters(section: dict, measures: Mapping[str, Measure], study: str) ->
 def by_settings(section: dict, measures: Mapping[str, Measure], study: str) -> Exhibit | None:
     """A point a run, a panel a setting; None where there are none, or nothing that they differ in."""
     name = section["ranked_by"]
-    found = [(settings(row["name"]), run["measured"].get(name)) for row in relied_on(section) for run in row["runs"]]
+    found = [
+        (words(row["name"]), settings(row["name"]), run["measured"].get(name))
+        for row in relied_on(section)
+        for run in row["runs"]
+    ]
     points = [point for point in found if known(point[-1])]
-    if not any(names for names, _ in points):
+    if not any(names for _, names, _ in points):
         return None
     measure = measures[name]
     axis = measure.axis(name, section["units"])
@@ -50,12 +54,35 @@ def left_out(section: dict) -> str:
     return f" Left out, for their numbers are in doubt: {', '.join(doubted)}." if doubted else ""
 
 
-VERSUS = {"parameters": by_parameters, "settings": by_settings}
+def by_units(section: dict, measures: Mapping[str, Measure], study: str) -> Exhibit | None:
+    """A line a model, a point a size, its mean over seeds and their range; None where no size is a number of units."""
+    name, lines = section["ranked_by"], {}
+    for row in relied_on(section):
+        units, found = row["size"].rpartition("x")[2], [run["measured"].get(name) for run in row["runs"]]
+        values = [value for value in found if known(value)]
+        if units.isdecimal() and values:
+            lines.setdefault(row["model"], []).append((int(units), values))
+    if not lines:
+        return None
+    axis = measures[name].axis(name, section["units"])
+    title = f"{axis} by units, {section['data']}"
+    about = "Units of a layer, or of a reservoir; means over seeds, and bars from the least to the greatest."
+    about += left_out(section)
+    figure = against_units(dict(sorted(lines.items())), axis, name == "rmse")
+    return Exhibit(title, about, svg(figure, full(title, section, study)))
+
+
+VERSUS = {"parameters": by_parameters, "settings": by_settings, "units": by_units}
 
 
 def full(title: str, section: dict, study: str) -> str:
     """The title that no other figure of the page has."""
     return f"{title}, split {section['split']}: {study}"
+
+
+def words(name: str) -> str:
+    """The rest of a label, of its model and optimizer."""
+    return " ".join(word for word in name.split() if "=" not in word)
 
 
 def settings(name: str) -> dict[str, str]:

@@ -3,6 +3,8 @@ import random
 import re
 import subprocess
 import tarfile
+import zipfile
+from pathlib import Path
 
 import pytest
 
@@ -11,7 +13,7 @@ from pipeline.corpora.corpus import CorpusError
 from pipeline.corpora.latex import chapters, place_stacks
 from pipeline.corpora.linux import source_file
 from pipeline.corpora.shakespeare import play
-from pipeline.corpora.unpack import from_deb, from_tar
+from pipeline.corpora.unpack import from_deb, from_tar, from_zip
 
 
 def make_tar(path, members: dict[str, bytes], links: dict[str, str] | None = None):
@@ -234,3 +236,45 @@ def test_no_makefile_or_no_list_is_one_line(tmp_path):
         place_stacks(make_tar(tmp_path / "s.gz", {"s-1/a.tex": b"a"}), tmp_path / "files")
     with pytest.raises(CorpusError, match="^the Stacks project's Makefile has no chapter list LIJST$"):
         place_stacks(make_tar(tmp_path / "s.gz", {"s-1/Makefile": b"X = y\n"}), tmp_path / "files")
+
+
+def make_zip(path, members):
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members:
+            archive.writestr(name, content)
+    return path
+
+
+def test_a_wheel_keeps_the_chosen_under_their_names(tmp_path):
+    archive = make_zip(tmp_path / "a.whl", [("top/b.c", b"B"), ("top/a/", b""), ("top/a/a.c", b"A"), ("top/x", b"R")])
+    folder = tmp_path / "files"
+    assert from_zip(archive, folder, lambda name: name[4:] if name != "top/x" else None) == ["b.c", "a/a.c"]
+    found = {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    assert found == {"b.c": b"B", "a/a.c": b"A"}
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+@pytest.mark.parametrize(
+    "members, choose, why",
+    [
+        ([("../evil", b"x")], str, "../evil leads outside"),
+        ([("evil", b"x")], lambda name: "/" + name, "/evil leads outside"),
+        ([("a/b", b"x"), ("a//b", b"y")], str, "a/b is in it twice"),
+        ([("a", bytes(1 << 20))], lambda name: None, "its [\\d,]+ bytes unpack to 1,048,576 or more"),
+    ],
+)
+def test_a_zip_archive_that_is_no_archive_of_texts_is_refused(tmp_path, monkeypatch, members, choose, why):
+    monkeypatch.setattr(unpack, "FROM", 1 << 10)
+    with pytest.raises(CorpusError, match=f"^a.zip cannot be unpacked: {why}"):
+        from_zip(make_zip(tmp_path / "a.zip", members), tmp_path / "files", choose)
+    assert not (tmp_path / "evil").exists() and not Path("/evil").exists()
+
+
+@pytest.mark.parametrize("damage", ["cut", "bit", "text"])
+def test_a_damaged_zip_archive_is_one_line(tmp_path, damage):
+    path = make_zip(tmp_path / "a.zip", [("a", random.Random(0).randbytes(5000))])
+    content = bytearray(path.read_bytes())
+    content[1000] ^= 1
+    path.write_bytes({"cut": content[:3000], "bit": content, "text": b"no archive"}[damage])
+    with pytest.raises(CorpusError, match="^a.zip cannot be unpacked: [^\n]+$"):
+        from_zip(path, tmp_path / "files", str)

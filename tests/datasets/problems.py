@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from pipeline.datasets.episodes import Episodes
+from pipeline.datasets.episodes import BlockEpisodes, Episodes
 from pipeline.datasets.ragged import Sequences
 from pipeline.datasets.space import Bits, Reals, Symbols
 
@@ -86,6 +86,23 @@ class Untold(Shift):
     def draw(self, rng):
         shift, symbols = rng.integers(4), rng.integers(4, size=self.longest)
         return symbols, (symbols + shift) % 4, shift
+
+
+class Counting(BlockEpisodes):
+    """Reals(2) -> Symbols(9), given a symbol and numbers: how many of the first numbers so far are above what is given,
+    asked wherever the second number is, and at the end; lengths differ."""
+
+    name = "counting"
+    reads, answers, longest = Reals(2), Symbols(9, "count"), 6
+    given = (Symbols(4), Reals(1))
+
+    def draw_many(self, rng, count):
+        inputs, kind, level = rng.random((self.longest, count, 2)), rng.integers(4, size=count), rng.random((count, 1))
+        so_far = (inputs[..., 0] > level[:, 0]).cumsum(0)
+        last = rng.integers(1, self.longest, size=count, endpoint=True) - 1
+        step = np.arange(self.longest)[:, None]
+        asked = ((inputs[..., 1] > 0.6) & (step < last)) | (step == last)
+        return inputs, np.where(asked, so_far, 9), kind, level
 
 
 class Names(Sequences):

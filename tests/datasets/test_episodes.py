@@ -9,22 +9,23 @@ import torch
 
 from pipeline.command.refusal import Refusal
 from pipeline.datasets.batch import Batch
-from pipeline.datasets.episodes import Episodes, as_sequence, knowing_nothing, side_by_side
+from pipeline.datasets.episodes import KEPT_BLOCKS, BlockEpisodes, Episodes, as_sequence, knowing_nothing, side_by_side
 from pipeline.datasets.space import Bits, Reals, Symbols
-from tests.datasets.problems import Adding, Latch, Quadrant, Shift, Sum
+from tests.datasets.problems import Adding, Counting, Latch, Quadrant, Shift, Sum
 
 PROBLEMS = {
     "adding": lambda **more: Adding(longest=7, tolerance=0.1, **{"seed": 3, "episodes": 20, "held": 9, **more}),
     **{
         problem.name: lambda problem=problem, **more: problem(**{"seed": 3, "episodes": 20, "held": 9, **more})
-        for problem in (Latch, Sum, Quadrant, Shift)
+        for problem in (Latch, Sum, Quadrant, Shift, Counting)
     },
 }
 B = 4
 
 
 @pytest.fixture(params=PROBLEMS)
-def problem(request):
+def problem(request, monkeypatch):
+    monkeypatch.setattr("pipeline.datasets.episodes.BLOCK", 7)  # no multiple of a batch, so that batches straddle two
     return PROBLEMS[request.param]()
 
 
@@ -51,7 +52,6 @@ def test_a_step_always_reads_the_same_and_no_two_steps_do(problem):
     batches, again = problem.training(B, None), problem.training(B, None)
     there, back = [batches.at(step) for step in range(12)], [again.at(step) for step in reversed(range(12))]
     assert all(map(equal, there, reversed(back)))
-    assert all(map(equal, there[7:], batches.from_step(7)))  # a continuation
     if isinstance(problem.reads, Reals):  # of few symbols an episode may come twice
         assert len(set().union(*(shown(problem, batch) for batch in there))) == 12 * B
 
@@ -304,3 +304,91 @@ def test_a_problem_that_draws_what_it_does_not_say_is_told_so():
     inputs = wrong.drawn("test", 0).inputs
     inputs += 1
     assert (x == 0).all()  # a copy
+
+
+# ---- many episodes drawn at once ----
+
+
+def counting(monkeypatch) -> Counting:
+    monkeypatch.setattr("pipeline.datasets.episodes.BLOCK", 7)
+    return Counting(3, 20, 40)
+
+
+class Halves(BlockEpisodes):
+    """Symbols(3) -> Reals(2), of which any may be blank."""
+
+    name, reads, answers, longest = "halves", Symbols(3), Reals(2), 5
+
+    def draw_many(self, rng, count):
+        numbers = rng.random((self.longest, count, 2))
+        return rng.integers(3, size=(self.longest, count)), np.where(numbers < 0.4, math.nan, numbers)
+
+
+@pytest.mark.parametrize("kind", [Counting, Halves])
+def test_blocks_are_put_side_by_side_as_single_episodes_are(monkeypatch, kind):
+    monkeypatch.setattr("pipeline.datasets.episodes.BLOCK", 7)
+    problem = kind(3, 20, 40)
+    for numbers, own, place in (
+        (range(5, 6), slice(None), 2),
+        (range(3, 24), slice(7, 14), 0),
+        (range(7, 14), slice(None), None),
+        (range(0, 40), slice(20, 40), 9),
+    ):
+        singly = Episodes.drawn_side_by_side(problem, "test", numbers, own, place)
+        assert equal(problem.drawn_side_by_side("test", numbers, own, place), singly)
+        assert singly.inputs.shape[1] == len(numbers[own])
+
+
+def test_a_block_is_what_is_drawn_from_its_key_up_to_the_last_answer(monkeypatch):
+    problem = counting(monkeypatch)
+    key = np.random.SeedSequence(3, spawn_key=(2, 4))
+    inputs, targets, kinds, levels = problem.draw_many(np.random.Generator(np.random.PCG64(key)), 7)
+    lengths = set()
+    for k in range(7):
+        steps = max(t for t in range(6) if targets[t, k] != 9) + 1
+        sequence = problem.drawn("test", 4 * 7 + k)
+        assert (sequence.inputs == inputs[:steps, k]).all() and (sequence.targets == targets[:steps, k]).all()
+        assert len(sequence.inputs) == steps and [one.tolist() for one in sequence.given] == [kinds[k], [levels[k, 0]]]
+        lengths.add(steps)
+    assert len(lengths) > 2
+
+
+def test_blocks_are_kept_and_not_given_away(monkeypatch):
+    problem, drawn = counting(monkeypatch), []
+    monkeypatch.setattr(Counting, "draw_many", lambda *given, draw=Counting.draw_many: drawn.append(1) or draw(*given))
+    batches = problem.training(7, None)
+    before = [batches.at(step) for step in range(KEPT_BLOCKS)]
+    assert len(drawn) == KEPT_BLOCKS
+    for batch in (batches.at(1), next(problem.held_out("validation"))):
+        batch.inputs.fill_(0), batch.targets.fill_(0), batch.given[1].fill_(0)
+    sequence = problem.drawn("train", 9)
+    sequence.inputs[:] = sequence.given[1][:] = 0
+    assert equal(batches.at(1), before[1]) and KEPT_BLOCKS < len(drawn) and len(problem._blocks) == KEPT_BLOCKS
+    assert problem.card == counting(monkeypatch).card
+
+
+class Drawn(BlockEpisodes):
+    name, reads, answers, longest = "drawn", Reals(2), Symbols(3), 4
+
+    def draw_many(self, rng, count):
+        return self.drawing
+
+
+def test_a_block_that_is_not_what_its_problem_says_is_told_so(monkeypatch):
+    monkeypatch.setattr("pipeline.datasets.episodes.BLOCK", 5)
+    x, y = np.zeros((4, 5, 2)), np.full((4, 5), 3)
+    for drawing, said in (
+        ((x[:3], y), r"drawn draws \(3, 5, 2\) where 4 steps of 5 episodes"),
+        ((x.swapaxes(0, 1), y), r"\(5, 4, 2\) where"),
+        ((x, y[:, :4]), r"\(4, 4\) where"),
+        ((x[..., :1], y), "does not end with the width 2"),
+        ((x, y + 1), "symbols from 4 to 4"),
+        ((x, y, y), "zip"),
+    ):
+        problem = Drawn(0, 1, 1)
+        problem.drawing = drawing
+        with pytest.raises(ValueError, match=said):
+            problem.drawn("test", 0)
+    problem = Drawn(0, 1, 1)
+    problem.drawing = x.astype(int), y  # whole numbers, and nothing asked: as long as can be
+    assert problem.drawn("test", 0).inputs.dtype == np.float64 and len(problem.drawn("test", 4).inputs) == 4

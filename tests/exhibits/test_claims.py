@@ -1,6 +1,7 @@
 """Claims: what runs with several seeds say of them, and how often they say it of models that are alike."""
 
 import math
+import re
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import yaml
 from scipy import stats
 
 from pipeline.command.refusal import Refusal
+from pipeline.command.settings import CONF
 from pipeline.exhibits.claims import check, claims_of, compared, evidence
 from pipeline.exhibits.exhibit import Measure
 from tests.conftest import ROOT
@@ -21,7 +23,10 @@ CHARS = {"loss": "nats/char", "element": "char"}
 def group(model, values, measure="nats", doubts=None, data="linux", first=0):
     """A group of which each seed, from `first` on, has one of `values`; None: it diverged."""
     return {
+        "hash": f"{model} {first}",
+        "label": f"{data} {model} 1x8",
         "model": model,
+        "optimizer": "sgd",
         "data": data,
         "split": "80-10-10",
         "units": CHARS,
@@ -33,6 +38,51 @@ def group(model, values, measure="nats", doubts=None, data="linux", first=0):
 
 def judged(ours, theirs, claim=CLAIM, measure="nats"):
     return check(claim, [group("a", ours, measure), group("b", theirs, measure)], MEASURES)
+
+
+# ---- What a claim's names mean ----
+
+
+def of_optimizer(optimizer, lr, values, losses, data="linux"):
+    made = group("rnn", values, data=data)
+    made["by_seed"]["validation_loss"] = {str(seed): loss for seed, loss in enumerate(losses)}
+    label = f"{data} rnn 1x8 {optimizer} lr={lr}"
+    return made | {"optimizer": optimizer, "label": label, "hash": label}
+
+
+def test_optimizers_and_words_of_labels_are_names_too():
+    groups = [
+        of_optimizer("sgd", 1, [1.5, 1.6], [0, 0]),
+        of_optimizer("adam", 0.1, [1.3, 1.3], [0, 0]),
+        of_optimizer("adam", 0.01, [1.1, 1.0], [0, 0]),
+        of_optimizer("adam", 0.01, [9.0, 9.0], [0, 0], data="latex"),
+    ]
+    for model, than, gain in (
+        ("adam linux lr=0.1", "sgd", 0.25),
+        ("linux lr=0.01", "rnn sgd lr=1", 0.5),
+        ("latex adam", "sgd", None),
+        ("adam lr=7", "sgd", None),
+        ("adam", "sgd", None),
+    ):
+        found = check(CLAIM | {"model": model, "than": than}, groups, MEASURES)
+        assert found["difference"] == (gain and pytest.approx(gain)), model
+    assert found["why"] == "there are 3 configurations of adam"
+
+
+def test_tuned_takes_the_configuration_that_validates_best_whatever_its_measure():
+    groups = [
+        of_optimizer("sgd", 1, [1.5, 1.6], [2.0, 2.0]),
+        of_optimizer("sgd", 10, [0.1, 0.1], [0.1, None]),
+        of_optimizer("adam", 0.1, [1.3, 1.4], [1.0, 1.2]),
+        of_optimizer("adam", 0.01, [1.1, 1.0], [1.1, 1.2]),
+    ]
+    claim = CLAIM | {"model": "adam", "than": "sgd", "tuned": True}
+    assert claims_of("s", [claim], MEASURES) == [claim]
+    assert check(claim, groups, MEASURES)["difference"] == pytest.approx(0.2)
+    elsewhere = [*groups, of_optimizer("adam", 0.1, [0, 0], [0, 0], data="latex")]
+    assert check(claim, elsewhere, MEASURES)["why"] == "there are 3 configurations of adam"
+    with pytest.raises(Refusal, match="has tuned False: take true, or leave it out"):
+        claims_of("s", [claim | {"tuned": False}], MEASURES)
 
 
 # ---- Student's t on pairs ----
@@ -327,13 +377,14 @@ def test_a_study_may_claim_nothing():
 
 @pytest.mark.parametrize("file", sorted((ROOT / "conf" / "study").glob("*.yaml")), ids=lambda file: file.stem)
 def test_what_the_studies_claim_may_be_claimed(file):
-    from pipeline.probes.prediction import Prediction
-
+    """Of models, optimizers and data that there are, or of settings."""
     study = yaml.safe_load(file.read_text())
-    claims = claims_of(file.stem, study.get("study", study).get("claims"), Prediction.measures)
-    models = {path.stem for path in (ROOT / "conf" / "model").glob("*.yaml")}
-    assert {claim[key] for claim in claims for key in ("model", "than")} <= models
-    assert (len(claims) > 0) == (file.stem == "zoo")
+    written = study.get("study", study).get("claims")
+    claims = claims_of(file.stem, written, {claim.get("measure"): Measure() for claim in written or []})
+    known = {path.stem for group in ("model", "optimizer", "data") for path in (CONF / group).glob("*.yaml")}
+    names = " ".join(claim[key] for claim in claims for key in ("model", "than"))
+    assert {word for word in names.split() if re.fullmatch(r"[a-z]\w*", word)} <= known
+    assert claims or file.stem != "zoo"
 
 
 def test_the_claims_of_the_page_on_adding_may_be_claimed():

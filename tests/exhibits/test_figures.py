@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from pipeline.exhibits.figures import against_parameters, against_settings, loss_curves, svg
+from pipeline.exhibits.figures import against_parameters, against_settings, against_units, loss_curves, svg
 
 CHARS = {"loss": "nats/char", "element": "char", "also": {"bits": 1 / math.log(2)}, "logarithmic": False}
 STEPS = {"loss": "squared error", "element": "step", "also": {}, "logarithmic": True}
@@ -107,7 +107,7 @@ def test_svg_stands_alone_and_is_repeatable():
 
 def test_settings_have_a_panel_each_with_values_by_size_and_a_line_through_the_best():
     points = [
-        ({"radius": radius, "scale": scale}, float(radius) * float(scale))
+        ("echo_state", {"radius": radius, "scale": scale}, float(radius) * float(scale))
         for radius in ("10", "9", "0.5")
         for scale in ("2", "1")
     ]
@@ -119,10 +119,20 @@ def test_settings_have_a_panel_each_with_values_by_size_and_a_line_through_the_b
 
 
 def test_the_best_of_a_setting_is_the_highest_where_high_is_better():
-    points = [({"radius": "1"}, 0.2), ({"radius": "1"}, 0.9), ({"radius": "2", "taps": "3"}, 0.0)]
+    points = [("a", {"radius": "1"}, 0.2), ("a", {"radius": "1"}, 0.9), ("a", {"radius": "2", "taps": "3"}, 0.0)]
     radius, taps = against_settings(points, "right", "high").axes
     assert list(radius.lines[1].get_ydata()) == [0.9, 0.0] and radius.get_yscale() == "linear"
     assert list(taps.lines[0].get_ydata()) == [0.0]
+
+
+def test_each_of_several_models_has_its_line_against_a_setting():
+    points = [("sgd", {"lr": "1"}, 0.5), ("adam", {"lr": "0.1"}, 0.2), ("adam", {"lr": "1"}, 0.9)]
+    figure = against_settings([*points, ("adam", {"lr": "0.1"}, 0.1)], "nats")
+    [axes] = figure.axes
+    assert [text.get_text() for text in figure.legends[0].texts] == ["adam", "sgd"]
+    adam, sgd = ([line for line in axes.lines if line.get_color() == colour] for colour in ("#0072b2", "#d55e00"))
+    assert [list(line.get_ydata()) for line in adam] == [[0.2, 0.9, 0.1], [0.1, 0.9], []]
+    assert [list(line.get_xdata()) for line in sgd] == [[1], [1], []]
 
 
 def test_a_measure_stands_against_parameters_under_its_own_name():
@@ -132,3 +142,16 @@ def test_a_measure_stands_against_parameters_under_its_own_name():
         (1000, 0.5, "lstm"),
         (800, 0.4, "gru"),
     ]
+
+
+def test_a_measure_stands_against_units_a_line_a_model_with_its_range_over_seeds():
+    lines = {"rnn": [(16, [0.2, 0.4]), (4, [0.8])], "echo_state": [(50, [0.5, 0.6, 1.0])]}
+    [axes] = against_units(lines, "RMSE", True).axes
+    drawn = {bars.get_label(): bars for bars in axes.containers}
+    data, _, [bars] = drawn["rnn"].lines
+    assert data.get_xdata().tolist() == [4, 16] and data.get_ydata() == pytest.approx([0.8, 0.3])
+    assert [part[:, 1].tolist() for part in bars.get_segments()] == [[0.8, 0.8], pytest.approx([0.2, 0.4])]
+    assert drawn["echo_state"].lines[2][0].get_segments()[0][:, 1] == pytest.approx([0.5, 1.0])
+    assert (axes.get_xscale(), axes.get_yscale(), axes.get_ylabel()) == ("log", "log", "RMSE")
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["4", "16", "50"]
+    assert any(label.get_text() for label in axes.get_yticklabels(minor=True))  # no power of ten is among the numbers

@@ -1,6 +1,6 @@
 import pytest
 
-from pipeline.exhibits.numbers import count, difference, share, spread, visible, written
+from pipeline.exhibits.numbers import count, difference, several, share, spread, visible, written
 
 
 @pytest.mark.parametrize(
@@ -51,6 +51,10 @@ def test_a_mean_of_some_seeds_says_of_how_many():
 
 def test_counts():
     assert [count(number) for number in (None, 0, 3, 3.25, 12345.6)] == ["—", "0", "3", "3.2", "12,346"]
+
+
+def test_several():
+    assert [several(element) for element in ("char", "class")] == ["chars", "classes"]
 
 
 def test_visible():

@@ -14,7 +14,7 @@ def filled(reads, answers, taps):
     return model
 
 
-@pytest.mark.parametrize("taps", [1, 3, 9])
+@pytest.mark.parametrize("taps", [0, 1, 3, 9])
 def test_logits_are_sums_over_the_last_symbols_and_nothing_before_the_first(taps):
     V, T, B = 4, 6, 2
     model = filled(Symbols(V), Symbols(V), taps)
@@ -30,14 +30,14 @@ def test_logits_are_sums_over_the_last_symbols_and_nothing_before_the_first(taps
             np.testing.assert_allclose(logits[t, b].detach(), expected, rtol=1e-12)
 
 
-@pytest.mark.parametrize("taps", [1, 4])
+@pytest.mark.parametrize("taps", [0, 1, 4])
 def test_values_are_predicted_from_the_last_ones_and_what_drives_them(taps):
     T, B = 5, 2
     model = filled(Reals(3, 1), Reals(2), taps)
     x = torch.randn(T, B, 3, dtype=torch.double)
     mean, _ = model(x, model.start(B))
     for t in range(T):
-        expected = model.bias + sum(x[t - k] @ model.weight[:, k].t() for k in range(min(taps, t + 1)))
+        expected = model.bias.expand(B, -1) + sum(x[t - k] @ model.weight[:, k].t() for k in range(min(taps, t + 1)))
         torch.testing.assert_close(mean[t], expected)
 
 

@@ -4,14 +4,16 @@ import math
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 
 from pipeline.command.refusal import Refusal
+from pipeline.datasets.data import Criterion
 from pipeline.datasets.space import Bits, Reals, Symbols
 from pipeline.files.whole import read_lines
 from pipeline.runs import training
 from pipeline.runs.checkpoints import AtomicCheckpointIO
 from pipeline.runs.goal import Goal
-from tests.conftest import composed
+from tests.conftest import trained
 from tests.runs.test_resume import records
 
 LONG = ["trainer.steps=400", "trainer.validate_every=10", "trainer.record_every=7", "optimizer.lr=0.01"]
@@ -19,12 +21,13 @@ LONG += ["trainer.checkpoint_every=30", "trainer.sample.at=[]", "trainer.sample.
 
 
 class Data:
-    def __init__(self, answers):
-        self.answers = answers
+    def __init__(self, answers, criterion):
+        self.answers, self.criterion = answers, criterion
 
 
-def goal(answers, measure, value) -> Goal:
-    return Goal.of(composed(f"trainer.stop_at.measure={measure}", f"trainer.stop_at.value={value}"), Data(answers))
+def goal(answers, measure, value, criterion=None) -> Goal:
+    cfg = OmegaConf.from_dotlist([f"trainer.stop_at.measure={measure}", f"trainer.stop_at.value={value}"])
+    return Goal.of(cfg, Data(answers, criterion))
 
 
 def validations(run) -> list[dict]:
@@ -60,6 +63,22 @@ def test_a_run_that_does_not_reach_it_goes_to_its_end(run_in, capsys):
     run = run_in(*LONG, "trainer.steps=20", "trainer.stop_at.measure=bits", "trainer.stop_at.value=0.1")
     assert run.finished and run.facts["reached"] is None and validations(run)[-1]["step"] == 20
     assert "; bits has not reached 0.1" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("solved", [True, False])
+def test_a_run_ends_where_its_problem_is_solved(tmp_path, monkeypatch, capsys, solved):
+    """By the criterion of its data, of which neither the trainer nor the goal knows more."""
+    right = 0.1 if solved else 1.0  # of five symbols
+    monkeypatch.setattr("pipeline.datasets.random_permutation.RandomPermutation.criterion", Criterion(right))
+    run = trained(
+        *("data=random_permutation", "data.lag=4", "data.symbols=5", "data.held=20", "trainer.stop_at.measure=solved"),
+        *("scale=smoke", "tracking.uri=null", f"paths.runs={tmp_path}", "trainer.sample.at=[]"),
+    )
+    reached = {"measure": "solved", "value": None, "step": 10, "targets": validations(run)[0]["targets"]}
+    found = [record["right"] >= right for record in validations(run)]
+    assert found == ([True] if solved else [False, False]) and run.facts["reached"] == (reached if solved else None)
+    said = f"; solved at step 10, {reached['targets']} targets" if solved else "; not solved"
+    assert said in capsys.readouterr().out
 
 
 class Killed(Exception):
@@ -113,6 +132,8 @@ def test_measures_by_hand():
         assert not of.reached(bad, None) and of.reached(good, None) and not of.reached(math.nan, None)
     of = goal(Reals(2, tolerance=0.1), "right", 1)
     assert not of.reached(0.0, 0.99) and of.reached(9.0, 1.0)
+    of = goal(Reals(1, tolerance=0.1), "solved", "null", Criterion(0.9, 0.2))
+    assert of.reached(0.19, 0.9) and not of.reached(0.2, 0.9) and not of.reached(0.19, 0.89)
     none = goal(Symbols(9), "null", "null")
     assert not none.reached(0.0, 1.0) and none.said(None) == ""
 
@@ -131,18 +152,26 @@ def test_measures_by_hand():
         ),
         (Symbols(9), "loss", "null", "value=None: take a number from 0 that loss is to fall to"),
         (Symbols(9), "loss", "low", "value=low: take a number"),
-        (Symbols(9), "loss", "true", "value=true: take a number"),
+        (Symbols(9), "loss", "true", "value=True: take a number"),
         (Symbols(9), "bits", "nan", "value=nan: take a number"),
         (Symbols(9), "bits", "inf", "value=inf: take a number"),
         (Symbols(9), "bits", -1, "value=-1: take a number"),
         (Symbols(9), "right", 90, "value=90: take a share above 0, up to 1, that right is to rise to"),
         (Symbols(9), "right", 0, "value=0: take a share"),
+        (Symbols(9), "solved", "null", "measure=solved: nothing says when these data are solved: take loss, nats, "),
     ],
 )
 def test_nonsense_is_refused(answers, measure, value, said):
     with pytest.raises(Refusal, match=f"^trainer.stop_at.{said}") as refusal:
         goal(answers, measure, value)
     assert "\n" not in str(refusal.value)
+
+
+def test_what_is_solved_the_data_say():
+    with pytest.raises(Refusal, match="^trainer.stop_at.value=0.99: solved has the value that .*: leave it out$"):
+        goal(Symbols(9), "solved", 0.99, Criterion(0.9))
+    with pytest.raises(Refusal, match="take loss, nats, bits, right, solved, or leave"):
+        goal(Symbols(9), "rmse", 1, Criterion(0.9))
 
 
 def test_nonsense_is_refused_before_any_work(run_in, tmp_path):
