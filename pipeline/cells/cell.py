@@ -101,3 +101,9 @@ class Cell(nn.Module):
         never change once the cell is made.
         """
         raise NotImplementedError
+
+    def gate_values(self, x: dict[str, Tensor], state: State, product: Product) -> dict[str, Tensor]:
+        """Of a cell whose state has a memory cell c, in 0..1, [B, H] each: "i", with which something is written to it
+        in this step, "f", with which it is kept, and "o", with which it is read; those that there are. Given what
+        `step` is given. Nothing here."""
+        return {}

@@ -72,8 +72,16 @@ class MultiplicativeLSTM(Cell):
 
     def step(self, x: dict[str, Tensor], state: State, product: Product) -> State:
         h, c = state
-        m = x["factor"] * product("state", h)
-        gates, g = product("gates", m).split((3 * self.hidden, self.hidden), dim=-1)
-        i, f, o = torch.sigmoid(gates).chunk(3, dim=-1)
+        i, f, o, g = self._sums(x, h, product)
         c = torch.addcmul(f * c, i, torch.tanh(g))
         return o * torch.tanh(c), c
+
+    def gate_values(self, x: dict[str, Tensor], state: State, product: Product) -> dict[str, Tensor]:
+        i, f, o, _ = self._sums(x, state[0], product)
+        return {"i": i, "f": f, "o": o}
+
+    def _sums(self, x: dict[str, Tensor], h: Tensor, product: Product) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """i, f, o, and what g is a function of."""
+        m = x["factor"] * product("state", h)
+        gates, g = product("gates", m).split((3 * self.hidden, self.hidden), dim=-1)
+        return *torch.sigmoid(gates).chunk(3, dim=-1), g

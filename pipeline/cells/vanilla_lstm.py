@@ -34,9 +34,17 @@ class VanillaLSTM(Cell):
         return {"peephole": self.peephole.expand(batch, -1, -1)} if self.peepholes else {}
 
     def step(self, x: dict[str, Tensor], state: State, product: Product) -> State:
-        h, c = state
-        h, c, _ = self.block(product("block", h), c, x)
+        _, c = state
+        h, c, _ = self.block(self.sums(state, product), c, x)
         return h, c
+
+    def sums(self, state: State, product: Product) -> Tensor:
+        """Sums of the inputs of the block, [B, rows], but what its peepholes see."""
+        return product("block", state[0])
+
+    def gate_values(self, x: dict[str, Tensor], state: State, product: Product) -> dict[str, Tensor]:
+        *_, values = self.block(self.sums(state, product), state[1], x)
+        return dict(zip(self.gates, values.unbind(1)))
 
     def block(self, a: Tensor, c: Tensor, x: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """Sums of inputs [B, rows] and c_{t-1} -> h_t, c_t and the gates' values [B, gates, H]."""
@@ -105,6 +113,10 @@ class CoupledGates(VanillaLSTM):
     def remember(self, c: Tensor, z: Tensor, gates: dict[str, Tensor]) -> Tensor:
         return torch.addcmul(c, gates["i"], z - c)
 
+    def gate_values(self, x: dict[str, Tensor], state: State, product: Product) -> dict[str, Tensor]:
+        gates = super().gate_values(x, state, product)
+        return gates | {"f": 1 - gates["i"]}
+
 
 class NoPeepholes(VanillaLSTM):
     """NP: p = 0."""
@@ -131,8 +143,11 @@ class FullGateRecurrence(VanillaLSTM):
         self.reset_parameters()
 
     def step(self, x: dict[str, Tensor], state: State, product: Product) -> State:
-        h, c, gates = state
-        a = product("block", h)
-        a = torch.cat([a[:, : 3 * self.hidden] + product("gates", gates), a[:, 3 * self.hidden :]], dim=-1)
-        h, c, values = self.block(a, c, x)
+        _, c, _ = state
+        h, c, values = self.block(self.sums(state, product), c, x)
         return h, c, values.flatten(1)
+
+    def sums(self, state: State, product: Product) -> Tensor:
+        h, _, gates = state
+        a = product("block", h)
+        return torch.cat([a[:, : 3 * self.hidden] + product("gates", gates), a[:, 3 * self.hidden :]], dim=-1)

@@ -6,10 +6,9 @@ Lightning takes seconds to import, so it is only imported when something learns.
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from annotated_types import Ge, Len, Lt
-from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from pipeline.command.choice import make
+from pipeline.command.choice import function, make
 from pipeline.command.refusal import Refusal
 from pipeline.command.setting import Called, Count, NotNegative, Width
 from pipeline.datasets.batch import Batches
@@ -42,6 +41,12 @@ class Rule:
         raise NotImplementedError
 
 
+def refuse_short_restart(cfg: DictConfig) -> None:
+    restart, length = cfg.trainer.restart, cfg.trainer.length
+    if restart is not None and length is not None and restart < length:
+        raise Refusal(f"trainer.restart={restart}: a batch has trainer.length={length} steps: take that at least")
+
+
 class Gradient(Rule):
     """Gradient descent by truncated backpropagation through time: pipeline.learning.gradient."""
 
@@ -66,9 +71,7 @@ class Gradient(Rule):
     @classmethod
     def settle(cls, cfg: DictConfig, data: Data) -> None:
         super().settle(cfg, data)
-        restart, length = cfg.trainer.restart, cfg.trainer.length
-        if restart is not None and length is not None and restart < length:
-            raise Refusal(f"trainer.restart={restart}: a batch has trainer.length={length} steps: take that at least")
+        refuse_short_restart(cfg)
 
     @classmethod
     def learning(cls, cfg: DictConfig, network: SequenceModel, batches: Batches) -> "Learning":
@@ -79,7 +82,7 @@ class Gradient(Rule):
             network,
             batches,
             make({key: value for key, value in optimizer.items() if key != "rule"}),
-            instantiate(cfg.schedule),
+            function(cfg.schedule),
             trainer.steps,
             trainer.loss,
             trainer.clip_value,
@@ -91,6 +94,75 @@ class Gradient(Rule):
         except (TypeError, ValueError) as error:
             raise Refusal(f"optimizer={optimizer.name}: {error}") from error
         return learning
+
+
+class HessianFree(Rule):
+    """A quadratic model of the loss, minimized by conjugate gradients at each step: pipeline.learning.hessian_free."""
+
+    name = "hessian_free"
+    damping: Width
+    structural_damping: NotNegative
+    cg_steps: Count
+    curvature_batch: Count | None
+    micro_batch: Count | None
+
+    @classmethod
+    def settle(cls, cfg: DictConfig, data: Data) -> None:
+        super().settle(cfg, data)
+        trainer, model, some = cfg.trainer, cfg.model, cfg.optimizer.curvature_batch
+        refuse_short_restart(cfg)
+        schedule = cfg.schedule._target_.rpartition(".")[2]
+        if schedule != "constant":
+            raise Refusal(f"schedule={schedule}: optimizer=hessian_free has no learning rate to change: leave it out")
+        if some is not None and some > trainer.batch:
+            raise Refusal(
+                f"optimizer.curvature_batch={some}: they are some of the trainer.batch={trainer.batch} sequences: take "
+                "that at most, or null"
+            )
+        if model.get("dropout"):
+            raise Refusal(f"model.dropout={model.dropout}: optimizer=hessian_free compares losses of one step: take 0")
+        if "samples" in (model.get("readout") or {}):
+            raise Refusal("readout=sampled: optimizer=hessian_free compares losses of one step: take readout=linear")
+
+    @classmethod
+    def learning(cls, cfg: DictConfig, network: SequenceModel, batches: Batches) -> "Learning":
+        from pipeline.learning.hessian_free import HessianFreeLearning
+
+        optimizer = cfg.optimizer
+        if optimizer.structural_damping and type(network).activities is SequenceModel.activities:
+            raise Refusal(
+                f"optimizer.structural_damping={optimizer.structural_damping:g}: model={cfg.model.name} has no hidden "
+                "units to be damped: take 0"
+            )
+        return HessianFreeLearning(
+            network,
+            batches,
+            cfg.trainer.loss,
+            optimizer.damping,
+            optimizer.structural_damping,
+            optimizer.cg_steps,
+            optimizer.curvature_batch,
+            optimizer.micro_batch,
+            cfg.seed,
+        )
+
+
+class Untrained(Rule):
+    """Parameters stay as they were drawn: one step reads a batch and changes nothing. For models that learn by
+    gradient."""
+
+    name = Gradient.name
+
+    @classmethod
+    def settle(cls, cfg: DictConfig, data: Data) -> None:
+        super().settle(cfg, data)
+        cfg.trainer.steps = cfg.trainer.validate_every = cfg.trainer.checkpoint_every = 1
+
+    @classmethod
+    def learning(cls, cfg: DictConfig, network: SequenceModel, batches: Batches) -> "Learning":
+        from pipeline.learning.untrained import UntrainedLearning
+
+        return UntrainedLearning(network, batches)
 
 
 class InPasses(Rule):

@@ -64,6 +64,17 @@ class SequenceModel(nn.Module):
         """The hidden units at each step, [T, B, H] a layer, and the state after: for probes and structural damping."""
         raise NotImplementedError(f"{type(self).__name__} has no hidden units")
 
+    def observe(self, x: Tensor, state: State) -> tuple[Tensor, list[Tensor], State]:
+        """Predictions, activities and the state after, where a model has both in one pass."""
+        z, after = self(x, state)
+        return z, self.activities(x, state)[0], after
+
+    def memory_cells(self, x: Tensor, state: State) -> list[dict[str, Tensor]]:
+        """What becomes of memory cells, a layer each, [T, B, H] by name: the gates "i" that write, "f" that keep and
+        "o" that read, those that there are, and after each step the content "c" and the output "h". Nothing of a model
+        without."""
+        return []
+
     def stepper(self, state: State) -> Callable[[int], Tensor]:
         """A function that reads one symbol at a time, batch 1, from this state on, and returns its prediction [O]."""
 
@@ -112,6 +123,9 @@ class SequenceModel(nn.Module):
 
     def finish_initialization(self) -> None:
         """What no draw of an initialization changes. Nothing here."""
+
+    def look_at(self, data: Data) -> None:
+        """Takes what the model is to know of the training part before it learns. Nothing here."""
 
     def count_parameters(self) -> int:
         """Numbers that learning sets."""

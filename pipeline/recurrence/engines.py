@@ -18,12 +18,12 @@ Shapes: T time, B batch, R rows and C columns of a product.
 
 import math
 import warnings
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 
 import torch
 from torch import Tensor
 
-from pipeline.cells.cell import Cell, State
+from pipeline.cells.cell import Cell, Product, State
 from pipeline.command.refusal import Refusal
 from pipeline.recurrence import native
 from pipeline.recurrence.columns import Unsupported
@@ -31,6 +31,7 @@ from pipeline.recurrence.compilable import can_compile, compiled_is_right
 from pipeline.recurrence.fused import FusedProgram
 from pipeline.recurrence.inputs import addends, projections
 from pipeline.recurrence.library import by_library, in_torch
+from pipeline.recurrence.linearized import linearized
 from pipeline.recurrence.matrices import matrices, product_plus
 from pipeline.recurrence.passes import by_program
 from pipeline.recurrence.step import Step
@@ -104,13 +105,18 @@ def _unfit(cell: Cell) -> str | None:
     return None
 
 
-def run(cell: Cell, x: Tensor, state: State, engine: str) -> tuple[Tensor, State]:
+def run(cell: Cell, x: Tensor, state: State, engine: str, linear: bool = False) -> tuple[Tensor, State]:
     """Inputs [T, B, D] or symbols [T, B] and the state before them
-    -> outputs [T, B, H] and the state after, by `engine` of ENGINES."""
+    -> outputs [T, B, H] and the state after, by `engine` of ENGINES.
+
+    linear  for products with the Jacobian and its transpose: pipeline.recurrence.linearized, by `engine` where it has
+            programs, else by deferred
+    """
+    if linear:
+        return linearized(cell, x, state, "fused" if engine == "fused" and _runs_fused(cell, x, state) else "deferred")
     if engine == "library":
         return by_library(cell, x, state)
-    moved = state[0].device.type != "cpu" or native.library() is None  # since its engine was chosen
-    if engine == "fused" and (moved or cell.chosen and x.is_floating_point()):
+    if engine == "fused" and not _runs_fused(cell, x, state):
         engine = "deferred"
     if engine == "fused" and not torch.is_grad_enabled():
         outputs = []
@@ -125,11 +131,34 @@ def run(cell: Cell, x: Tensor, state: State, engine: str) -> tuple[Tensor, State
     return by_program(cell, x, state, engine)
 
 
+def _runs_fused(cell: Cell, x: Tensor, state: State) -> bool:
+    moved = state[0].device.type != "cpu" or native.library() is None  # since its engine was chosen
+    return not (moved or cell.chosen and x.is_floating_point())
+
+
+def memory_cells(cell: Cell, x: Tensor, state: State) -> dict[str, Tensor]:
+    """Inputs [T, B, D] or symbols [T, B] and the state before them -> the gates of every step, as Cell.gate_values
+    names them, and after it "c", the memory cell's content, and "h", its output, [T, B, H] each; nothing of a cell
+    without."""
+    found = []
+    for given, product in _beside_the_state(cell, x):
+        gates, state = cell.gate_values(given, state, product), cell.step(given, state, product)
+        found.append(gates | {name: part for name, part in zip(cell.state, state) if gates and name in ("c", "h")})
+    return {name: torch.stack([one[name] for one in found]) for name in found[0]}
+
+
 def _reference(cell: Cell, x: Tensor, state: State) -> tuple[Tensor, State]:
-    by_step = {name: part.unbind(0) for name, part in addends(cell, x).items()}
-    constants, of, outputs = cell.constants(x.shape[1]), matrices(cell, dict(cell.recurrent)), []
-    for t, x_t in enumerate(x.unbind(0)):
-        given = {name: part[t] for name, part in by_step.items()}
-        state = cell.step(given | constants, state, product_plus(of, given, x_t))
+    outputs = []
+    for given, product in _beside_the_state(cell, x):
+        state = cell.step(given, state, product)
         outputs.append(state[0])
     return torch.stack(outputs), state
+
+
+def _beside_the_state(cell: Cell, x: Tensor) -> Iterator[tuple[dict[str, Tensor], Product]]:
+    """What each step is given of its input, and the products."""
+    by_step = {name: part.unbind(0) for name, part in addends(cell, x).items()}
+    constants, of = cell.constants(x.shape[1]), matrices(cell, dict(cell.recurrent))
+    for t, x_t in enumerate(x.unbind(0)):
+        given = {name: part[t] for name, part in by_step.items()}
+        yield given | constants, product_plus(of, given, x_t)

@@ -27,6 +27,10 @@ class Matrix:
         """added + W a."""
         return torch.addmm(added, operand, self.weight.t())
 
+    def plus_all(self, added: Tensor, operands: Tensor, x: Tensor) -> Tensor:
+        """added + W a for all steps, [T, B, R] + [T, B, C] -> [T, B, R]."""
+        return products.product(operands.flatten(0, 1), self.weight).view(added.shape).add_(added)
+
     def ready(self, batch: int) -> Callable[[Tensor, Tensor], Tensor]:
         """(a, x) -> W a, for many steps."""
         multiply = products.ready(self.weight, batch)
@@ -43,6 +47,9 @@ class ChosenMatrix(Matrix):
 
     def plus(self, added: Tensor, operand: Tensor, x: Tensor) -> Tensor:
         return added + self._multiply(operand, x)
+
+    def plus_all(self, added: Tensor, operands: Tensor, x: Tensor) -> Tensor:
+        return torch.stack([self.plus(*step) for step in zip(added, operands, x)])
 
     def ready(self, batch: int) -> Callable[[Tensor, Tensor], Tensor]:
         return self._multiply

@@ -12,9 +12,11 @@ from pipeline.recurrence.lending import Lease, borrow
 from pipeline.recurrence.matrices import matrices
 
 
-def by_program(cell: Cell, x: Tensor, state: State, engine: str) -> tuple[Tensor, State]:
+def by_program(
+    cell: Cell, x: Tensor, state: State, engine: str, operation: type[torch.autograd.Function] | None = None
+) -> tuple[Tensor, State]:
     """Inputs [T, B, D] or symbols [T, B] and the state before them -> outputs [T, B, H] and the state after, by an
-    engine of pipeline.recurrence.lending.PROGRAMS."""
+    engine of pipeline.recurrence.lending.PROGRAMS; as another operation of autograd than Steps, if one is given."""
     parts, constants, weights = projections(cell, x), cell.constants(x.shape[1]), dict(cell.recurrent)
     added = {name: part for name, part in parts.items() if name in weights}
     xs = {name: part for name, part in parts.items() if name not in weights}
@@ -23,11 +25,11 @@ def by_program(cell: Cell, x: Tensor, state: State, engine: str) -> tuple[Tensor
     lease = borrow(cell, {name: part[0] for name, part in xs.items()}, constants, state, len(x), engine)
     lasting = x.is_leaf and x.requires_grad  # its gradient may be one of a projection
     choosing = x if cell.chosen else x.detach()
-    outputs, *after = _Steps.apply(lease, cell, list(given), lasting, choosing, *given.values())
+    outputs, *after = (operation or Steps).apply(lease, cell, list(given), lasting, choosing, *given.values())
     return outputs, tuple(after)
 
 
-class _Steps(torch.autograd.Function):
+class Steps(torch.autograd.Function):
     """The steps of a cell, forward and backward, by its program: inputs where they choose matrices, what is added to
     products, other projections, constants, state and weights -> outputs [T, B, H], states after. Gradients of what is
     added and of other projections lie in the program's buffers, until its next pass, unless they have to be
@@ -62,6 +64,11 @@ class _Steps(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, d_outputs: Tensor, *d_states: Tensor):
+        return None, None, None, None, *Steps.gradients(ctx, d_outputs, d_states)
+
+    @staticmethod
+    def gradients(ctx, d_outputs: Tensor, d_states: State) -> tuple[Tensor | None, ...]:
+        """Of the inputs where they choose matrices, and of what ctx.keys name."""
         cell, program, inputs, steps = ctx.cell, ctx.lease.program, ctx.inputs, len(ctx.inputs)
         weights = dict(zip((name for kind, name in ctx.keys if kind == "weight"), ctx.saved_tensors, strict=True))
         program.backward(cell, weights, steps, d_outputs, d_states, inputs)
@@ -79,4 +86,4 @@ class _Steps(torch.autograd.Function):
                 d_inputs = by_choice if d_inputs is None else d_inputs + by_choice
         if ctx.lasting:
             gradients = {key: part.clone() for key, part in gradients.items()}
-        return None, None, None, None, d_inputs, *(gradients.get(key) for key in ctx.keys)
+        return d_inputs, *(gradients.get(key) for key in ctx.keys)

@@ -3,7 +3,8 @@
 Shapes: T time, B batch, D width of the input, H hidden, L layers.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +30,7 @@ class Stack(nn.Module):
     """
 
     engine = "deferred"
+    linear = False  # within `linearizing`
     roles = {"initial": "state"}
 
     def __init__(
@@ -59,11 +61,19 @@ class Stack(nn.Module):
         -> what each layer gives, [T, B, H] after dropout, and the state after."""
         outputs, after = [], []
         for cell, *before in zip(self.cells, *state, strict=True):
-            x, end = engines.run(cell, x, tuple(before), self.engine)
+            x, end = engines.run(cell, x, tuple(before), self.engine, self.linear)
             after.append(end)
             x = self.dropout(x)
             outputs.append(x)
         return outputs, tuple(map(torch.stack, zip(*after)))
+
+    def memory_cells(self, x: Tensor, state: State) -> list[dict[str, Tensor]]:
+        """pipeline.recurrence.engines.memory_cells of each layer."""
+        found = []
+        for cell, *before in zip(self.cells, *state, strict=True):
+            found.append(engines.memory_cells(cell, x, tuple(before)))
+            x = self.dropout(engines.run(cell, x, tuple(before), self.engine)[0])
+        return found
 
     def run_on(self, device: str, engine: str = "auto", operations: float = 0.0, seconds: float | None = None) -> None:
         """Settles `engine`: pipeline.recurrence.engines.choose_engine."""
@@ -78,3 +88,16 @@ class Stack(nn.Module):
     def _fill_initial(self) -> None:
         for part in self.initial:
             nn.init.constant_(part, self.initial_state)
+
+
+@contextmanager
+def linearizing(network: nn.Module) -> Iterator[None]:
+    """Lets every Stack of `network` be run for products with its Jacobian: pipeline.recurrence.linearized."""
+    stacks = [module for module in network.modules() if isinstance(module, Stack)]
+    try:
+        for stack in stacks:
+            stack.linear = True
+        yield
+    finally:
+        for stack in stacks:
+            stack.linear = False

@@ -247,7 +247,7 @@ def test_where_nothing_was_compiled_training_goes_on_and_says_so(monkeypatch):
 
 
 COUNTS = {name: lambda D, H: H * (D + H + 1) for name in ("rnn", "sigmoid_rnn", "relu_rnn")}
-COUNTS |= {name: lambda D, H: 4 * H * (D + H + 1) for name in ("lstm", "lstm_forget_bias", "lstm_np")}
+COUNTS |= {name: lambda D, H: 4 * H * (D + H + 1) for name in ("lstm", "lstm_forget_bias", "lstm_chrono", "lstm_np")}
 COUNTS |= {name: lambda D, H: 4 * H * (D + H + 1) + 3 * H for name in ("lstm_peephole", "lstm_niaf", "lstm_noaf")}
 COUNTS |= {name: lambda D, H: 3 * H * (D + H + 1) + 2 * H for name in ("lstm_nig", "lstm_nfg", "lstm_nog", "lstm_cifg")}
 COUNTS |= {
@@ -349,6 +349,19 @@ def test_a_forget_bias_is_one_more_in_the_bias_of_f():
     biased.finish_initialization()
     difference = (biased.input_bias - plain.input_bias).detach()
     assert torch.equal(difference.round(decimals=5), torch.tensor([0.0] * H + [1.0] * H + [0.0] * 2 * H))
+
+
+def test_chrono_spreads_memories_from_one_step_to_the_longest():
+    """f / (1 - f) = u, and i = 1 - f, where nothing but the biases counts: u uniform in 1..T - 1."""
+    torch.manual_seed(0)
+    cell = instantiate(composed("model=lstm_chrono", "model.cell.chrono=200").model.cell)(5, 4000).double()
+    cell.input_bias.data.zero_()
+    cell.finish_initialization()
+    i, f, g, o = torch.sigmoid(cell.input_bias.detach()).chunk(4)
+    torch.testing.assert_close(i, 1 - f)
+    assert (g == 0.5).all() and (o == 0.5).all()
+    u = np.sort((f / (1 - f)).numpy())
+    np.testing.assert_allclose(u, np.linspace(1, 199, 4000), atol=5)
 
 
 def test_rectified_rnn_starts_as_the_identity():

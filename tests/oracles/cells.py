@@ -137,6 +137,7 @@ STEPS = {
     "relu_rnn": rnn(lambda a: np.maximum(a, 0)),
     "lstm": lstm,
     "lstm_forget_bias": lstm,
+    "lstm_chrono": lstm,
     "lstm_peephole": greff("ifo"),
     "lstm_nig": greff("fo"),
     "lstm_nfg": greff("io"),

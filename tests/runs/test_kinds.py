@@ -25,6 +25,14 @@ PROBLEMS = {
     "topics": ("Topics", "count: 90"),
 }
 BY_GRADIENT = ["optimizer=adam", "optimizer.lr=0.02", "trainer.batch=16", "model.hidden=12"]
+# Few steps of conjugate gradients: many make far more of the last bit.
+HESSIAN_FREE = [
+    "optimizer=hessian_free",
+    "optimizer.curvature_batch=40",
+    "optimizer.micro_batch=30",
+    "optimizer.cg_steps=8",
+]
+HESSIAN_FREE += ["trainer.batch=80", "model.hidden=12", "trainer.record_every=1"]
 # Of each kind one that is easy, how it is learned, and a share of right answers that it then has; None: as `loss`.
 KINDS = {
     "numbers, asked at the end": (["data=adding", "model=lstm", *BY_GRADIENT, "trainer.steps=120"], 0.6),
@@ -39,6 +47,7 @@ KINDS = {
         0.8,
     ),
     "given numbers": (["data=shift", "model=lstm", *BY_GRADIENT, "trainer.steps=90"], 0.9),
+    "given numbers, Hessian-free": (["data=shift", "model=gru", *HESSIAN_FREE, "trainer.steps=14"], 0.9),
     "ragged, one answer, given numbers": (["data=topics", "model=lstm", *BY_GRADIENT, "trainer.steps=50"], 0.9),
     "ragged, foretold": (["data=names", "model=lstm", *BY_GRADIENT, "trainer.steps=50"], 0.8),
     "ragged, foretold, with dropout and drawn symbols": (
@@ -57,6 +66,7 @@ KINDS = {
 SOME = [  # enough to tell each kind of data and rule apart
     "numbers, asked at the end",
     "given numbers",
+    "given numbers, Hessian-free",
     "ragged, one answer, given numbers",
     "ragged, foretold, with dropout and drawn symbols",
     "ragged, by EM",
@@ -196,6 +206,7 @@ def test_two_ranks_learn_what_one_process_learns(shared, within, kind):
     close(ours["carried"], theirs["carried"])
     close(ours["loss"], theirs["loss"])
     close(ours.get("sums"), theirs.get("sums"))
+    close(ours.get("hessian_free"), theirs.get("hessian_free"))
     for record, expected in zip(read_lines(path / "metrics.jsonl"), read_lines(alone.metrics), strict=True):
         assert record["targets"] == expected["targets"] > 0
         close(record | {"seconds": 0}, expected | {"seconds": 0})
