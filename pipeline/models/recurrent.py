@@ -16,7 +16,7 @@ from pipeline.command.refusal import Refusal
 from pipeline.command.setting import Count, Weight
 from pipeline.datasets.batch import Batch
 from pipeline.datasets.data import Data
-from pipeline.datasets.space import Space, Symbols
+from pipeline.datasets.space import Reals, Space, Symbols
 from pipeline.models.model import SequenceModel
 from pipeline.models.readout import LinearReadout, Readout
 from pipeline.recurrence.stack import Stack
@@ -39,6 +39,8 @@ class RecurrentNetwork(SequenceModel):
     initial_state, learned_initial_state  every number of the state before the first element is `initial_state`, or
                                           starts
                there and is learned by backpropagation to t = 0
+    centred    numbers are read less their mean over the training part, and answers that are numbers start at theirs
+               (Sutskever et al. 2013), as `look_at` finds them; symbols, and answers with bits, are as without
     readout    (width of what it sees, answers, embedding or None) -> a readout of pipeline.models.readout
     G^l_k [H, width of given_k] start uniform in +-1/sqrt(width).
     """
@@ -58,12 +60,14 @@ class RecurrentNetwork(SequenceModel):
         skip_connections: bool,
         initial_state: Weight,
         learned_initial_state: bool,
+        centred: bool = False,
         readout: Callable[[int, Space, nn.Parameter | None], Readout] = LinearReadout,
     ):
         super().__init__(reads, answers, given)
         if embedding is not None and not isinstance(reads, Symbols):
             raise Refusal(f"model.embedding={embedding}: symbols are embedded, numbers are read as they are: take null")
         self.skip_connections = skip_connections
+        self.register_buffer("mean", torch.zeros(reads.width) if centred else None)
         self.embedding = None if embedding is None else nn.Embedding(reads.width, embedding)
         self.stack = Stack(
             cell, embedding or reads.width, layers, hidden, dropout, initial_state, learned_initial_state
@@ -97,9 +101,18 @@ class RecurrentNetwork(SequenceModel):
     def activities(self, x: Tensor, state: State) -> tuple[list[Tensor], State]:
         return self.stack(self.read(x), state)
 
+    def observe(self, x: Tensor, state: State) -> tuple[Tensor, list[Tensor], State]:
+        outputs, state = self.stack(self.read(x), state)
+        return self.readout(self.seen(outputs)), outputs, state
+
+    def memory_cells(self, x: Tensor, state: State) -> list[dict[str, Tensor]]:
+        return [layer for layer in self.stack.memory_cells(self.read(x), state) if layer]
+
     def read(self, x: Tensor) -> Tensor:
         """What the first layer reads: numbers, symbols where input is one-hot, or their embeddings."""
-        return x if self.embedding is None else linear(x, self.embedding.weight.t())
+        if self.embedding is not None:
+            return linear(x, self.embedding.weight.t())
+        return x if self.mean is None or not x.is_floating_point() else x - self.mean
 
     def seen(self, outputs: list[Tensor]) -> Tensor:
         """What the readout sees of the layers' outputs."""
@@ -122,6 +135,19 @@ class RecurrentNetwork(SequenceModel):
     @property
     def seldom_used(self) -> bool:
         return bool(self.given) or any(part.requires_grad for part in self.stack.initial)
+
+    @torch.no_grad()
+    def look_at(self, data: Data) -> None:
+        """Sets the means of a centred network, over the first batch of a pass; the answers' is added to the biases."""
+        if self.mean is None:
+            return
+        batch = data.training(*data.shape(None, None)).at(0)
+        if batch.inputs.is_floating_point():
+            inside = batch.positions > 0  # what follows the end of a sequence has position 0
+            inside[0] = True
+            self.mean.copy_(batch.inputs[inside].mean(0))
+        if isinstance(self.answers, Reals):
+            self.readout.bias += batch.targets.nanmean((0, 1)).to(self.readout.bias.dtype)
 
     def finish_initialization(self) -> None:
         """The initial state, and what the cells' papers set, such as a forget bias."""

@@ -16,8 +16,10 @@ if TYPE_CHECKING:
 # Settings of the trainer that change how a run runs, not what comes out.
 HOW = ("record_every", "checkpoint_every", "engine", "threads", "accelerator", "devices", "nodes", "progress")
 
-# Settings of the trainer that came later, as they are where nobody sets them: runs from before keep their names.
-LATER = {"restart": None}
+# Settings that came later, as they are where nobody sets them, and what was called otherwise: runs from before keep
+# their names.
+LATER = {"trainer": {"restart": None}, "model": {"centred": False}}
+FORMERLY = {"pipeline.learning.initializations.gaussian": "pipeline.learning.initializations.normal"}
 
 SIZES = ("layers", "hidden", "states", "units", "order", "taps")
 
@@ -38,8 +40,8 @@ def identify(cfg: DictConfig, data: "Data") -> Identity:
     """The identity of the settled run `cfg` on these data.
 
     The hash is over the resolved model, optimizer, initialization, schedule and trainer, without what only says how to
-    run (HOW) or is as it always was (LATER), and over the fingerprint of the data, which stands for everything under
-    `data`. Whole floats count as integers, so `5` and `5.0` are one run.
+    run (HOW) or is as it always was (LATER), by its first name (FORMERLY), and over the fingerprint of the data, which
+    stands for everything under `data`. Whole floats count as integers, so `5` and `5.0` are one run.
     """
     parts = {
         group: OmegaConf.to_container(cfg[group], resolve=True)
@@ -47,9 +49,12 @@ def identify(cfg: DictConfig, data: "Data") -> Identity:
     }
     for key in HOW:
         parts["trainer"].pop(key)
-    for key, value in LATER.items():
-        if parts["trainer"][key] == value:
-            del parts["trainer"][key]
+    for group, settings in LATER.items():
+        for key, value in settings.items():
+            if parts[group].get(key) == value:
+                parts[group].pop(key, None)
+    target = parts["initialization"]["_target_"]
+    parts["initialization"]["_target_"] = FORMERLY.get(target, target)
     text = json.dumps(_canonical(parts | {"data": data.card["fingerprint"]}), sort_keys=True)
     digest = hashlib.sha256(text.encode()).hexdigest()[:8]
     name = "-".join(
@@ -88,6 +93,14 @@ def directory_of(cfg: DictConfig) -> Path:
 
     data = load_data(cfg.data)
     return identify(settle(cfg, data), data).directory
+
+
+def flat(node: Mapping, before: str = "") -> dict:
+    """{"a": {"b": 1}} -> {"a.b": 1}."""
+    found = {}
+    for key, value in node.items():
+        found |= flat(value, f"{before}{key}.") if isinstance(value, dict) else {before + key: value}
+    return found
 
 
 def size(model: Mapping) -> str:

@@ -5,7 +5,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from pipeline.command.refusal import Refusal
 from pipeline.command.sweep import compose_job, jobs_of
-from pipeline.runs.identity import SIZES, size
+from pipeline.runs.identity import SIZES, flat, size
 
 
 def runs_of(cfg: DictConfig) -> list[DictConfig]:
@@ -24,8 +24,8 @@ def labels(runs: list[DictConfig]) -> list[tuple[str, str]]:
         if group != "data":  # some settings follow from the data
             alike = [other for other in alike if other.data.name == run.data.name]
         differing = [
-            f"{key}={node[key]}"
-            for key in _differing([other[group] for other in alike])
+            f"{key}={value}"
+            for key, value in _differing(node, [other[group] for other in alike])
             if group != "model" or key not in SIZES
         ]
         return " ".join(filter(None, (node.name, size(node) if group == "model" else "", *differing)))
@@ -45,7 +45,7 @@ def labels(runs: list[DictConfig]) -> list[tuple[str, str]]:
     return [(" ".join(named[group][place] for group in shown), named["data"][place]) for place in range(len(runs))]
 
 
-def _differing(nodes: list[DictConfig]) -> list[str]:
-    """The settings in which these choices of one name differ, beside where their data are."""
-    found = [OmegaConf.to_container(node, resolve=True) for node in nodes]
-    return [key for key in found[0] if key != "prepared" and len({str(node.get(key)) for node in found}) > 1]
+def _differing(node: DictConfig, alike: list[DictConfig]) -> list[tuple[str, object]]:
+    """The settings of a choice, and their values, in which those of its name differ, beside where their data are."""
+    own, *others = (flat(OmegaConf.to_container(one, resolve=True)) for one in (node, *alike))
+    return [(key, own[key]) for key in own if key != "prepared" and len({str(one.get(key)) for one in others}) > 1]

@@ -28,6 +28,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from pipeline.command.refusal import Refusal
 from pipeline.runs.directory import RunDirectory
+from pipeline.runs.identity import flat
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -274,7 +275,7 @@ class Tracking:
             tags["dvc.lock"] = hashlib.md5(lock.read_bytes()).hexdigest()
         run_id = client.create_run(self.experiment.experiment_id, run_name=name).info.run_id
         groups = ("data", "model", "optimizer", "initialization", "schedule", "trainer", "seed")
-        parameters = _flat({key: OmegaConf.to_container(cfg, resolve=True)[key] for key in groups})
+        parameters = flat({key: OmegaConf.to_container(cfg, resolve=True)[key] for key in groups})
         client.log_batch(
             run_id,
             params=[Param(key, str(value)[:6000]) for key, value in parameters.items()],
@@ -384,17 +385,6 @@ def _numbers(record: dict, also: dict[str, float]) -> Iterator[tuple[str, float]
         for key in LOSSES:
             if record.get(key) is not None:
                 yield f"{key}_{unit}", record[key] * each
-
-
-def _flat(node: dict, before: str = "") -> dict:
-    """{"a": {"b": 1}} -> {"a.b": 1}."""
-    flat = {}
-    for key, value in node.items():
-        if isinstance(value, dict):
-            flat |= _flat(value, f"{before}{key}.")
-        else:
-            flat[before + key] = value
-    return flat
 
 
 def _note(samples: list[dict]) -> str:

@@ -19,6 +19,7 @@ def data(fingerprint: str = "f") -> SimpleNamespace:
         answers=symbols,
         given=(),
         judged_on="test",
+        criterion=None,
         shape=lambda *asked: asked,
         check_asked=lambda *asked: None,
     )
@@ -99,6 +100,13 @@ def test_the_hash_is_pinned():
     """A change here makes every run that people have start over: change it knowingly."""
     found = identity("model=gru", "data=linux", "scale=smoke", fingerprint="0" * 64)
     assert found.name == "linux-gru-1x16-rmsprop-06f03b4f-s0"
+
+
+@pytest.mark.parametrize("std, digest", [(0.01, "51377cf5"), (0.02, "3e333293")])
+def test_what_was_called_normal_is_found_as_gaussian(std, digest):
+    """The hashes that initialization=normal had."""
+    found = identity("model=lstm", "initialization=gaussian", f"initialization.std={std}")
+    assert found.name == f"shakespeare-lstm-1x128-rmsprop-{digest}-s0"
 
 
 def test_code_version_is_gits():

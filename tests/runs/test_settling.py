@@ -59,7 +59,7 @@ def test_the_shortest_texts_are_learned(tmp_path, model):
         (["model=hmm", "readout=adaptive"], "readout=adaptive: model=hmm has no readout to choose: leave it out"),
         (["model=delay_taps", "readout=tied"], "readout=tied: model=delay_taps has no readout"),
         (["model=ngram", "schedule=cosine"], "schedule=cosine: model=ngram has no schedule"),
-        (["model=echo_state", "initialization=normal"], "initialization=normal: model=echo_state has no init"),
+        (["model=echo_state", "initialization=gaussian"], "initialization=gaussian: model=echo_state has no init"),
     ],
 )
 def test_what_a_model_would_ignore_is_refused(overrides, words):
@@ -69,7 +69,11 @@ def test_what_a_model_would_ignore_is_refused(overrides, words):
 
 @pytest.mark.parametrize(
     "overrides",
-    [["model=hmm", "readout=linear"], ["model=lstm", "readout=sampled"], ["model=delay_taps", "initialization=normal"]],
+    [
+        ["model=hmm", "readout=linear"],
+        ["model=lstm", "readout=sampled"],
+        ["model=delay_taps", "initialization=gaussian"],
+    ],
 )
 def test_what_a_model_has_is_not(overrides):
     settle(composed(*overrides, "scale=smoke"), text_of())
