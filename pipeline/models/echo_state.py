@@ -17,8 +17,7 @@ from pipeline.cells.cell import State
 from pipeline.command.refusal import Refusal
 from pipeline.command.setting import NotNegative, Positive, Whole
 from pipeline.datasets.batch import Batch, Batches
-from pipeline.datasets.data import Data
-from pipeline.datasets.space import Reals, Space, Symbols
+from pipeline.datasets.space import Bits, Reals, Space, Symbols
 from pipeline.models.model import StatisticsModel
 from pipeline.models.reservoir import Reservoir
 
@@ -34,7 +33,9 @@ class EchoState(StatisticsModel):
     Series: v_t = [y_t, u_{t+1}]; the prediction is the mean of y_{t+1}. That y_t is the observed one is what the
     literature calls teacher forcing; `free_run` reads its own predictions instead. Symbols: v_t is one-hot (unknown:
     zero) and so are the targets, which makes the readout the least-squares estimate of p(x_{t+1} | x_{<=t}); raised to
-    `floor` at least and normalized, its logarithms are the logits.
+    `floor` at least and normalized, its logarithms are the logits. Bits: targets 0 and 1, so that the readout is the
+    least-squares estimate of p(one); between `floor` and 1 - `floor`, its logits are the predictions. What is answered
+    need not be what is read: series may be named by a symbol at their end, when the washout is shorter than they are.
 
     units, spectral_radius, connectivity, leak, bias_scale   of the reservoir, pipeline.models.reservoir.Reservoir
     feedback_scale     of the columns of W_in that read y_t, or the symbol;  input_scale  of those that read u_{t+1}
@@ -46,7 +47,7 @@ class EchoState(StatisticsModel):
     noise              standard deviation of what is added to each y_t while learning, a function of its position (with
                        period 2^16): the readout then holds a course that its own errors disturb, which makes free
                        running stable (Jaeger 2001). For series
-    floor              least probability before normalizing, in (0, 1/V). For symbols
+    floor              least probability before normalizing, in (0, 1/V); of bits, in (0, 1/2)
     Learned: readout.weight [O, P - 1], readout.bias [O]; zero at first. The statistic is one sum over steps, rows [x;
     v; 1; target] times themselves, in float64: memory (P + O)^2 and CHUNK rows, whatever the length.
     """
@@ -56,7 +57,7 @@ class EchoState(StatisticsModel):
     def __init__(
         self,
         reads: Space,
-        answers: Symbols | Reals,
+        answers: Space,
         given: tuple[Space, ...],
         units: Annotated[int, Ge(1), Le(100_000)],
         spectral_radius: NotNegative,
@@ -77,6 +78,8 @@ class EchoState(StatisticsModel):
                 f"model.floor={floor}: take less than 1/{answers.count}, "
                 f"the probability of {answers.count} symbols alike"
             )
+        if isinstance(answers, Bits) and floor >= 1 / 2:
+            raise Refusal(f"model.floor={floor}: take less than 1/2, the probability of both values of a bit alike")
         if isinstance(reads, Symbols) and noise:
             raise Refusal(f"model.noise={noise}: is added to values, not to symbols: take 0")
         driving = reads.driving if isinstance(reads, Reals) else 0
@@ -89,12 +92,6 @@ class EchoState(StatisticsModel):
         nn.init.zeros_(self.readout.bias)
         self.register_buffer("noise", noise * torch.randn(NOISE_PERIOD, self.fed_back) if noise else None)
 
-    @classmethod
-    def fits(cls, data: Data) -> str | None:
-        if not isinstance(data.answers, (Symbols, Reals)):
-            return "answers with symbols or real values, not with bits: take model=lstm or delay_taps"
-        return super().fits(data)
-
     def start(self, batch: int) -> State:
         """No activity [1, B, N], and no step read [1, B, 1]."""
         return self.readout.weight.new_zeros(1, batch, self.reservoir.units), self.readout.weight.new_zeros(
@@ -103,8 +100,8 @@ class EchoState(StatisticsModel):
 
     @torch.no_grad()
     def forward(self, x: Tensor, state: State) -> tuple[Tensor, State]:
-        """Symbols [T, B] or [y_t, u_{t+1}] [T, B, D + U], and the state before them -> log-probabilities [T, B, V] or
-        means [T, B, D], and the state after."""
+        """Symbols [T, B] or [y_t, u_{t+1}] [T, B, D + U], and the state before them -> log-probabilities [T, B, V],
+        logits or means [T, B, D], and the state after."""
         predictions = []
         for chunk in self._read(x, state):
             rows, state = chunk
@@ -230,7 +227,7 @@ class EchoState(StatisticsModel):
         return F.one_hot(x, self.reads.count + 1)[..., :-1] if isinstance(self.reads, Symbols) else x
 
     def _predict(self, rows: Tensor) -> Tensor:
-        """Log-probabilities or means of [C, B, P + O], in float64."""
+        """Log-probabilities, logits or means of [C, B, P + O], in float64."""
         readout = torch.cat([self.readout.weight, self.readout.bias[:, None]], dim=1).double()
         if readout.any():
             estimate = (rows.flatten(0, 1)[:, : readout.shape[1]] @ readout.T).view(*rows.shape[:2], -1)
@@ -238,6 +235,8 @@ class EchoState(StatisticsModel):
             estimate = rows.new_zeros(*rows.shape[:2], len(readout))
         if isinstance(self.answers, Reals):
             return estimate
+        if isinstance(self.answers, Bits):
+            return estimate.clamp(self.floor, 1 - self.floor).logit()
         probability = estimate.clamp(min=self.floor)
         return (probability / probability.sum(-1, keepdim=True)).log()
 
@@ -251,6 +250,8 @@ class EchoState(StatisticsModel):
         """-log p of the target, or the sum of squared errors; [C, B]."""
         if isinstance(self.answers, Symbols):
             return -(prediction * wanted).sum(-1)
+        if isinstance(self.answers, Bits):
+            return (F.softplus(prediction) - wanted * prediction).sum(-1)
         return (prediction - wanted).square().sum(-1)
 
 

@@ -1,6 +1,7 @@
 """How much a model remembers."""
 
 import math
+from collections.abc import Iterable
 
 from pipeline.exhibits.exhibit import Exhibit, Measure
 from pipeline.exhibits.figures import INK, drawing, legend, look, numbers_in, svg
@@ -8,6 +9,7 @@ from pipeline.exhibits.numbers import known
 from pipeline.probes.probe import Probe
 
 EPISODES = 64  # read side by side
+NEARLY = 0.9  # of a message
 
 
 class Memory(Probe):
@@ -42,7 +44,26 @@ class Memory(Probe):
             "best. Dashes: log2 N, what N states carry at most; dots: a perfect memory. Below zero: guesses worse than "
             "of one who forgot the message and knows where it ends."
         )
-        return [Exhibit(title, about, svg(figure(points, bounds), f"{title}: {rows[0]['study']}"))]
+        shown = [Exhibit(title, about, svg(figure(points, bounds), f"{title}: {rows[0]['study']}"))]
+        needed = sizes_needed(
+            (row["model"], int(row["size"].rpartition("x")[2]), one["message"], one["carried"])
+            for row, one in found
+            if row["size"].rpartition("x")[2].isdigit()
+        )
+        if any(len(of) > 1 for of in needed.values()):
+            title = "Size needed"
+            about = (
+                "The least number of units, or of states, of a model that carries nine tenths of the message with any "
+                "seed. Dashes: 2^k, the states of an automaton that keeps k bits: for twice the message their square."
+            )
+            shown.append(
+                Exhibit(
+                    title,
+                    about,
+                    svg(needed_figure(needed, {one["message"] for _, one in found}), f"{title}: {rows[0]['study']}"),
+                )
+            )
+        return shown
 
 
 def carried_bits(network, data) -> float:
@@ -71,6 +92,29 @@ def carried_bits(network, data) -> float:
             log_p = torch.log_softmax(logits[length - 1 :].double(), -1).gather(-1, read[:, 1:, None])[..., 0]
             bits += (data.bits - (-log_p[recalled].sum(0) / math.log(2))).sum().item()
     return bits / (episodes_TB.shape[1] - 1)
+
+
+def sizes_needed(found: Iterable[tuple[str, int, float, float]]) -> dict[str, dict[float, int]]:
+    """Model -> bits of the message -> the least size with which it carries nine tenths of them, where any does; from
+    (model, size, message, carried)."""
+    needed: dict[str, dict[float, int]] = {}
+    for model, size, message, carried in sorted(found):
+        if carried >= NEARLY * message:
+            needed.setdefault(model, {}).setdefault(message, size)
+    return {model: dict(sorted(of.items())) for model, of in needed.items()}
+
+
+def needed_figure(needed: dict[str, dict[float, int]], messages: set[float]):
+    """Sizes against bits, a colour a model; dashed: 2^k for every k that was tried."""
+    with drawing(3.6) as (whole, [axes]):
+        for index, (model, of) in enumerate(needed.items()):
+            axes.plot(of.keys(), of.values(), markersize=4.5, linewidth=1.4, label=model, **look(index))
+        axes.plot(sorted(messages), [2**k for k in sorted(messages)], color=INK, linewidth=0.9, linestyle="--")
+        axes.set_yscale("log", base=2)
+        axes.yaxis.set_major_formatter(lambda size, _: f"{size:g}")
+        axes.set(xlabel="bits of the message", ylabel="units, or states")
+        legend(whole)
+    return whole
 
 
 def figure(points: list[tuple[str, float, float]], bounds: dict[str, float]):

@@ -11,9 +11,10 @@ from scipy import sparse
 from pipeline.command.refusal import Refusal
 from pipeline.datasets.data import load_data
 from pipeline.datasets.mackey_glass import MackeyGlass
+from pipeline.datasets.ragged import Sequences
 from pipeline.datasets.series import SeriesWindows
 from pipeline.datasets.sine import Sine
-from pipeline.datasets.space import Reals, Symbols
+from pipeline.datasets.space import Bits, Reals, Symbols
 from pipeline.datasets.text import TextWindows
 from pipeline.models import echo_state, reservoir
 from pipeline.models.echo_state import NOISE_PERIOD, EchoState, add_products, ridge_solution
@@ -648,3 +649,65 @@ def test_a_washout_of_everything_and_missing_values_are_refused():
     values[50] = np.nan
     with pytest.raises(Refusal, match="some are missing: take model=lds"):
         read(net, SeriesWindows(values, inputs, 1, 99))
+
+
+# ---- Answers that are not the next element: classes at the end of series of unlike lengths, bits ----
+
+
+def ragged(answers):
+    """25 series of 2 to 9 steps; a class or bits are asked at the last step, of most of them."""
+    draw, sequences = np.random.default_rng(4), []
+    for number in range(25):
+        length = int(draw.integers(2, 10))
+        x, targets = draw.normal(size=(length, 3)), answers.blank(length).numpy()
+        if number % 6:
+            targets[-1] = (
+                draw.integers(answers.width, size=targets[-1].shape) if targets.ndim == 1 else draw.random(4) < x[-1, 0]
+            )
+        sequences.append((x, targets))
+    return Sequences("series", Reals(3), answers, {"train": sequences, "validation": sequences[:9]}, 0)
+
+
+@pytest.mark.parametrize("answers", [Symbols(4, "class"), Bits(4)], ids=str)
+def test_what_is_asked_at_the_end_of_ragged_series_is_ridge_regression_on_their_states(answers):
+    data = ragged(answers)
+    torch.manual_seed(0)
+    net = EchoState(Reals(3), answers, (), **SETTINGS | {"washout": 0, "ridge": 0.5, "floor": 0.05}).double()
+    learn(net, data.training(6))
+    states, wanted, asked = [], [], []
+    for inputs, targets, _ in data.parts["train"]:
+        if not (np.isnan(targets[-1]).any() if targets.ndim == 2 else targets[-1] == 4):
+            states.append(np.concatenate([naive_states(net, inputs)[-1], inputs[-1]]))
+            wanted.append(targets[-1] if targets.ndim == 2 else np.eye(4)[targets[-1]])
+            asked.append(inputs)
+    assert len(states) == 20
+    seen, wanted = np.array(states), np.array(wanted, dtype=float)
+    rows = np.column_stack([seen, np.ones(20)])
+    penalty = 0.5 * np.diag([1.0] * seen.shape[1] + [0.0])
+    solution = np.linalg.inv(rows.T @ rows + penalty) @ rows.T @ wanted
+    estimates = rows @ solution
+    np.testing.assert_allclose(net.readout.weight, solution[:-1].T, atol=1e-9)
+    np.testing.assert_allclose(net.readout.bias, solution[-1], atol=1e-9)
+    clipped = np.clip(estimates, 0.05, 0.95 if isinstance(answers, Bits) else None)
+    assert (clipped != estimates).any()
+    if isinstance(answers, Bits):
+        losses = -np.log(np.where(wanted == 1, clipped, 1 - clipped))
+    else:
+        losses = -np.log((clipped / clipped.sum(1, keepdims=True))[wanted == 1])
+    assert read(net, data.training(6))[1] == pytest.approx(losses.sum(), rel=1e-9)
+    for inputs, estimate in zip(asked, estimates):
+        z, _ = net(torch.from_numpy(inputs)[:, None], net.start(1))
+        p = np.clip(estimate, 0.05, 0.95 if isinstance(answers, Bits) else None)
+        expected = np.log(p / (1 - p)) if isinstance(answers, Bits) else np.log(p / p.sum())
+        np.testing.assert_allclose(z[-1, 0], expected, atol=1e-8)
+
+
+def test_a_washout_as_long_as_every_series_is_refused_and_so_is_an_even_floor_of_bits():
+    data = ragged(Bits(4))
+    net = EchoState(Reals(3), Bits(4), (), **SETTINGS | {"washout": 9})
+    with pytest.raises(
+        Refusal, match="model.washout=9: no sequence of the training part is read for more than 9 steps"
+    ):
+        net.check(data.training(6))
+    with pytest.raises(Refusal, match="^model.floor=0.5: take less than 1/2"):
+        EchoState(Reals(3), Bits(4), (), **SETTINGS | {"floor": 0.5})

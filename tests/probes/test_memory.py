@@ -8,7 +8,7 @@ import torch
 
 from pipeline.datasets.copying import Copying
 from pipeline.models.model import SequenceModel
-from pipeline.probes.memory import Memory, carried_bits, figure
+from pipeline.probes.memory import Memory, carried_bits, figure, needed_figure, sizes_needed
 
 
 class Predictor(SequenceModel):
@@ -96,7 +96,8 @@ def test_the_probe_measures_bits_beside_those_of_the_message_and_of_the_states()
 
 def row(name, found, study="memory_bits"):
     runs = [{"seed": seed, "found": one} for seed, one in enumerate(found)]
-    return {"name": name, "study": study, "runs": runs}
+    model, size = name.split()
+    return {"name": name, "model": model, "size": size, "study": study, "runs": runs}
 
 
 def test_the_figure_has_a_bound_where_a_model_has_one_and_nothing_of_runs_that_were_lost():
@@ -107,10 +108,24 @@ def test_the_figure_has_a_bound_where_a_model_has_one_and_nothing_of_runs_that_w
         row("gru 1x4", [{"carried": 1.0, "message": 1, "bound": None}]),
         row("gru 1x8", [lost]),
     ]
-    [exhibit] = Memory().show(json.loads(json.dumps(rows)))
+    exhibit, _ = Memory().show(json.loads(json.dumps(rows)))
     assert exhibit.title == "Bits carried" and exhibit.html.startswith("<svg") and "gru 1x8" not in exhibit.html
     assert 'aria-label="Bits carried: memory_bits"' in exhibit.html
     assert Memory().show(rows[3:]) == []
+
+
+def test_the_size_needed_is_the_least_that_carries_nine_tenths_with_any_seed():
+    found = [("gru", 16, 4, 3.7), ("gru", 8, 4, 3.5), ("gru", 8, 2, 2.0), ("gru", 4, 2, 0.1), ("gru", 4, 2, 1.8)]
+    needed = sizes_needed([*found, ("hmm", 8, 1, 1.0), ("hmm", 16, 4, 3.0)])
+    assert needed == {"gru": {2: 4, 4: 16}, "hmm": {1: 8}}
+    [axes] = needed_figure(needed, {4, 1, 2}).axes
+    lines = {line.get_label(): list(zip(*line.get_data())) for line in axes.lines}
+    assert lines["gru"] == [(2, 4), (4, 16)] and [(1, 2), (2, 4), (4, 16)] in lines.values()
+    rows = [
+        row(f"gru 1x{size}", [{"carried": size / 4, "message": message, "bound": None}])
+        for size, message in ((4, 1), (8, 2))
+    ]
+    assert [exhibit.title for exhibit in Memory().show(rows)] == ["Bits carried", "Size needed"]
 
 
 def test_carried_bits_join_the_best_seed_of_each_message_below_the_models_bound():
