@@ -7,8 +7,10 @@ import yaml
 from hydra.utils import get_class
 
 from pipeline.command.settings import CONF
+from pipeline.corpora.corpus import corpus_of
 from pipeline.datasets.data import load_data
 from pipeline.files.whole import read_lines
+from pipeline.learning.rule import InPasses, Rule, Untrained
 from pipeline.probes.probe import Probe, make_probe
 from pipeline.runs.building import load_network
 from tests.conftest import composed, trained
@@ -20,10 +22,21 @@ def choices(group: str) -> list[str]:
 
 IN_PASSES = {"em": "hmm", "ridge": "echo_state", "count": "ngram"}  # rule -> a model that learns text by it
 # What a choice does not go without.
-NEEDS = {"tied": ["model.embedding=16"], "adaptive": ["readout.cutoffs=[8]"], "sampled": ["readout.samples=8"]}
+NEEDS = {
+    "tied": ["model.embedding=16"],
+    "adaptive": ["readout.cutoffs=[8]"],
+    "sampled": ["readout.samples=8"],
+    "hessian_free": ["trainer.batch=4", "optimizer.curvature_batch=2", "trainer.validate_every=2"],
+}
+# Models that read no text without end.
+BESIDE_TEXT = {
+    "lds": ["data=sine", "data.length=20000"],
+    "fixed_width": ["data=hello"],
+    "hopfield": ["data=attractors", "data.episodes=8"],
+}
 GROUPS = [
     (group, choice)
-    for group in ("model", "optimizer", "initialization", "schedule", "trainer", "readout")
+    for group in ("model", "optimizer", "initialization", "schedule", "trainer", "readout", "way")
     for choice in choices(group)
 ]
 # Two batches, by gradient or in passes.
@@ -40,17 +53,21 @@ def test_entry_trains_two_steps_is_read_back_and_writes(small, tmp_path, group, 
     if choice in IN_PASSES or choice == "passes":
         overrides.append(f"model={IN_PASSES.get(choice, 'hmm')}")
     overrides += SHORT["passes" in composed(*overrides).optimizer]
-    if choice == "lds":
-        overrides += ["data=sine", "data.length=20000", "scale=smoke", f"paths.runs={tmp_path}/runs"]
-        overrides.append("tracking.uri=null")
+    if choice in BESIDE_TEXT:
+        overrides += [*BESIDE_TEXT[choice], "scale=smoke", f"paths.runs={tmp_path}/runs", "tracking.uri=null"]
     else:
         overrides = [*small, *overrides]
     run = trained(*overrides)
-    assert [record["step"] for record in read_lines(run.metrics)] == [2]
-    assert [sample["step"] for sample in read_lines(run.samples)] == [2]
+    last = 1 if choice == "untrained" else 2  # a step is enough where nothing changes
+    assert [record["step"] for record in read_lines(run.metrics)] == [last]
+    assert [sample["step"] for sample in read_lines(run.samples)] == [last]
     data = load_data(composed(*overrides).data)
     text = written(run, data, 30)
-    if choice == "lds":
+    if choice == "fixed_width":
+        assert text.startswith("read    h e l l\nanswer")
+    elif choice == "hopfield":
+        assert text.startswith("given   ") and "\nright   " in text
+    elif choice == "lds":
         assert text.count("\n") == 2 and len(text.split()[1]) == len(text.split()[3]) == 30
     else:
         assert len(text) == 30 and set(text) <= set(chr(code) for code in data.vocabulary.codes)
@@ -107,13 +124,20 @@ def test_models_of_series_learn_and_forecast(tmp_path, model, data):
     assert run.facts["validation"] < (3 if data == "sunspots" else 0.9) * nothing
 
 
-@pytest.mark.parametrize("choice", sorted(set(choices("optimizer")) - set(IN_PASSES)))
+def rule_of(optimizer: str) -> type[Rule]:
+    return get_class(yaml.safe_load((CONF / "optimizer" / f"{optimizer}.yaml").read_text())["rule"])
+
+
+@pytest.mark.parametrize(
+    "choice", [choice for choice in choices("optimizer") if not issubclass(rule_of(choice), (InPasses, Untrained))]
+)
 def test_every_optimizer_learns(run_in, choice):
+    few = choice == "hessian_free"  # of long ones
     records = read_lines(
         run_in(
             f"optimizer={choice}",
-            "trainer.steps=400",
-            "trainer.record_every=20",
+            f"trainer.steps={10 if few else 400}",
+            f"trainer.record_every={2 if few else 20}",
             "trainer.validate_every=400",
             "model=gru",
         ).metrics
@@ -121,10 +145,38 @@ def test_every_optimizer_learns(run_in, choice):
     assert records[-1]["train"] < 0.8 * records[0]["train"]
 
 
-MADE = ["copying", "mackey_glass", "sine", "sunspots"]
+MADE = [
+    "adding",
+    "attractors",
+    "binary_addition",
+    "copying",
+    "hello",
+    "latch",
+    "mackey_glass",
+    "memorization_20bit",
+    "memorization_5bit",
+    "multiplication",
+    "random_permutation",
+    "sine",
+    "sunspots",
+    "temporal_order",
+    "temporal_order_3bit",
+    "xor",
+]
 
 
-@pytest.mark.parametrize("choice", sorted(set(choices("data")) - set(MADE)))
+NUMBERS = {"vowels": "vowels", "speakers": "vowels", "stocks": "stocks", "chorales": "chorales"}  # and their folders
+
+
+@pytest.mark.parametrize("choice", NUMBERS)
+def test_published_numbers_compose_and_say_how_they_are_fetched(choice):
+    data = composed(f"data={choice}").data
+    assert data.name == choice and data.prepared == f"data/prepared/{NUMBERS[choice]}/arrays"
+    published = corpus_of(data)
+    assert published.words() == f"data={NUMBERS[choice]}" and published.originals()[0].sha256
+
+
+@pytest.mark.parametrize("choice", sorted(set(choices("data")) - {*MADE, *NUMBERS}))
 def test_corpus_composes_with_what_every_corpus_has(choice):
     data = composed(f"data={choice}").data
     assert data.name == choice and data.split == "80-10-10" and data.prompts
@@ -151,7 +203,26 @@ def test_study_has_a_grid_at_every_scale(study, scale):
 
 
 # What params.yaml leaves to be asked for.
-LONG = {"zoo", "memory_bits", "no_memory_vs_memory", "ngram_orders", "signals", "echo_search"}
+LONG = {
+    "zoo",
+    "memory_bits",
+    "no_memory_vs_memory",
+    "ngram_orders",
+    "signals",
+    "echo_search",
+    "beyond_echo_state",
+    "stocks",
+    "optimizers",
+    "initial_state",
+    "long_term",
+    "binary_addition",
+    "hello",
+    "gradient_flow",
+    "memory_cell",
+    "attractors",
+    "dynamics",
+    "doubling",
+}
 
 
 def test_the_pipelines_studies_and_corpora_exist():

@@ -16,7 +16,19 @@ from omegaconf import DictConfig
 from pipeline.command.setting import shown, takes
 from pipeline.command.settings import CONF, settings
 
-GROUPS = ("data", "model", "readout", "optimizer", "initialization", "schedule", "trainer", "scale", "study", "probe")
+GROUPS = (
+    "data",
+    "model",
+    "readout",
+    "optimizer",
+    "initialization",
+    "schedule",
+    "trainer",
+    "way",
+    "scale",
+    "study",
+    "probe",
+)
 AFTER = "<!-- made by `python -m pipeline.command.manual`: below this line -->\n"
 LINE = re.compile(r"^(?P<indent> *)(?P<key>[\w.]+):(?P<value> *[^#]*?)?(?: +# (?P<comment>.*))?$")
 ALONE = re.compile(r"^# (?P<key>[a-z_]+\.[a-z_.]+): (?P<comment>.*)$")  # of what no line of the file sets
