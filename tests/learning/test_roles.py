@@ -52,6 +52,7 @@ def expected(name: str) -> str:
         ("bare_weight", "input"),
         ("hidden", "input"),
         ("conditions", "input"),
+        ("places", "input"),
     ):
         if part in name:
             return role

@@ -107,7 +107,7 @@ def test_what_was_saved_of_all_ranks_only_the_first_goes_on_with(monkeypatch, ra
     monkeypatch.setattr(StatisticsLearning, "global_rank", rank)
     learning = StatisticsLearning(Sums(), SimpleNamespace(nothing=0.0, elements=2, own=slice(None)))
     zero = torch.zeros((), dtype=torch.float64)
-    saved = {"carried": [], "loss": (zero, zero, 0, 0), "sums": {"seen": torch.tensor([1.0, 2.0])}}
+    saved = {"global_step": 0, "carried": [], "loss": (zero, zero, 0, 0), "sums": {"seen": torch.tensor([1.0, 2.0])}}
     learning.on_load_checkpoint(saved)
     learning.on_train_start()
     assert learning.sums["seen"].tolist() == kept
@@ -130,7 +130,8 @@ def test_each_pass_updates_once_and_is_validated_once(run_in):
         ),
         (
             ["model=lstm", "optimizer=count"],
-            "optimizer=count: model=lstm does not learn by it: take optimizer=adagrad, adam, .*sgd, or leave it out",
+            "optimizer=count: model=lstm does not learn by it: take optimizer=adagrad, adam, .*sgd, untrained, or "
+            "leave it out",
         ),
         (
             ["model=hmm", "trainer.steps=100"],
