@@ -43,7 +43,7 @@ def test_from_text_to_arrays(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name", sorted(path.stem for path in (ROOT / "conf/data").glob("*.yaml") if "base/" in path.read_text())
+    "name", sorted(path.stem for path in (ROOT / "conf/data").glob("*.yaml") if "base/corpus" in path.read_text())
 )
 def test_every_corpus_composes_and_lists_its_originals(name):
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):

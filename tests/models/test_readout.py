@@ -46,8 +46,9 @@ def test_linear_is_a_matrix_and_a_bias_for_every_kind_of_answer():
 
 
 def test_tied_is_the_embeddings_matrix_and_learns_from_both_its_uses():
+    cell, symbols = partial(LSTM, recurrent_bias=False), Symbols(V)
     network = RecurrentNetwork(
-        Symbols(V), Symbols(V), (), partial(LSTM, recurrent_bias=False), 1, H, H, 0.0, False, 0.0, False, TiedReadout
+        symbols, symbols, (), cell, 1, H, H, 0.0, False, 0.0, False, readout=TiedReadout
     ).double()
     x, y = torch.randint(V, (T, B)), asked()
     assert network.count_parameters() == V * H + V + 4 * H * (2 * H + 1)

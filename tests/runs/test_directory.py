@@ -240,7 +240,7 @@ def test_a_full_disk_leaves_nothing_half_written_and_the_run_goes_on_once_there_
     often = [f"trainer.{setting}" for setting in ("record_every=1", "sample.every=1", "checkpoint_every=5", "steps=60")]
     overrides = [*prepared_text(tmp_path, words(4000)), "scale=smoke", "tracking.uri=null", *often]
     try:
-        (full / "other").write_bytes(bytes(1024 * 900))
+        (full / "other").write_bytes(bytes(1024 * 960))
         with pytest.raises(OSError) as error:
             trained(*overrides, f"paths.runs={full}")
         [run] = [RunDirectory(path) for path in full.glob("single/*")]
