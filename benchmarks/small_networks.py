@@ -7,20 +7,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks.training import composed, in_training, prepared
+from benchmarks.training import QUIET, composed, in_training, prepared
 
 STEPS, ROUNDS = 1000, 5
-QUIET = [
-    "tracking.uri=null",
-    f"trainer.steps={STEPS}",
-    "trainer.record_every=100",
-    "trainer.validate_every=100000",
-    "trainer.validation_symbols=2000",
-    "trainer.sample.every=100000",
-    "trainer.sample.at=[]",
-    "trainer.accelerator=cpu",
-    "trainer.progress=lines",
-]
+SHORT = ["tracking.uri=null", f"trainer.steps={STEPS}", "trainer.record_every=100", *QUIET]
 CLIPPED = ["trainer.clip_value=null", "trainer.clip_norm=1"]
 MIN_CHAR_RNN = ["scale.hidden=100", "trainer.batch=1", "trainer.length=25", "trainer.loss=sum"]
 SETTINGS = {
@@ -56,7 +46,7 @@ def measure() -> str:
         text = prepared(Path(folder))
         for name, settings in SETTINGS.items():
             ours = [*([] if any(one.startswith("data=") for one in settings) else text), f"paths.runs={folder}/runs"]
-            overrides = [*ours, *QUIET, "model=rnn", "model.layers=1", *settings]
+            overrides = [*ours, *SHORT, "model=rnn", "model.layers=1", *settings]
             rounds = [
                 [
                     in_training([*overrides, f"seed={k}"], STEPS),

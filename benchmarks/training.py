@@ -7,6 +7,15 @@ import time
 from pathlib import Path
 
 STEPS, ROUNDS = 150, 5
+# Steps and nothing else, but for a validation at the end.
+QUIET = [
+    "trainer.validate_every=100000",
+    "trainer.validation_symbols=2000",
+    "trainer.sample.every=100000",
+    "trainer.sample.at=[]",
+    "trainer.accelerator=cpu",
+    "trainer.progress=lines",
+]
 
 
 def measure() -> str:
@@ -73,12 +82,7 @@ def prepared(folder: Path) -> list[str]:
         f"paths.runs={folder}/runs",
         "tracking.uri=null",
         f"trainer.steps={STEPS}",
-        "trainer.validate_every=100000",
-        "trainer.validation_symbols=2000",
-        "trainer.sample.every=100000",
-        "trainer.sample.at=[]",
-        "trainer.accelerator=cpu",
-        "trainer.progress=lines",
+        *QUIET,
     ]
     corpus = corpus_of(composed(overrides).data)
     sources.fetch(corpus, folder / "raw", None)

@@ -71,9 +71,6 @@ class HessianFreeLearning(Learning):
     def strategy(self, timeout: timedelta) -> Strategy:
         return SumsAcrossRanks(timeout=timeout)
 
-    def configure_optimizers(self) -> None:
-        """There is none."""
-
     def learn(self, batch: Batch) -> None:
         carried = self.state
         self.enter(batch)

@@ -43,6 +43,10 @@ class Learning(lightning.LightningModule):
         """How several ranks learn together; they wait for one another for so long."""
         raise NotImplementedError
 
+    def configure_optimizers(self) -> torch.optim.Optimizer | None:
+        """PyTorch's optimizer, where there is one."""
+        return None
+
     @property
     def global_step(self) -> int:
         return self._steps

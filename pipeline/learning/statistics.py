@@ -25,9 +25,6 @@ class StatisticsLearning(Learning):
     def strategy(self, timeout: timedelta) -> Strategy:
         return SumsAcrossRanks(timeout=timeout)
 
-    def configure_optimizers(self) -> None:
-        """There is none."""
-
     def learn(self, batch: Batch) -> None:
         self.enter(batch)
         self.state, loss = self.network.accumulate(self.sums, batch, self.state)

@@ -15,9 +15,6 @@ class UntrainedLearning(Learning):
     def strategy(self, timeout: timedelta) -> Strategy:
         return DDPStrategy(timeout=timeout)
 
-    def configure_optimizers(self) -> None:
-        """There is none."""
-
     @torch.no_grad()
     def learn(self, batch: Batch) -> None:
         self.enter(batch)

@@ -18,22 +18,14 @@ class Frames(Probe):
         return data.foretells and data.answers.units.element == "bit"
 
     def measure(self, network, data, seed: int) -> dict:
-        import torch
+        from pipeline.probes.held_out import predictions
 
-        from pipeline.datasets.batch import Reading
-        from pipeline.decoding.network import evaluating
-
-        loss, frames, both, either, state = 0.0, 0, 0, 0, None
-        with torch.no_grad(), evaluating(network):
-            for batch in data.held_out(data.judged_on, None, Reading(restart=network.restart)):
-                batch = batch.to(network.device, network.dtype)
-                if not batch.carried:
-                    state = network.start(batch.inputs.shape[1], *batch.given)
-                z, state = network(batch.inputs, state)
-                asked = data.answers.asked(batch.targets)
-                foretold, sounding = z[asked] > 0, batch.targets[asked] > 0.5
-                loss += data.answers.loss(z, batch.targets).item()
-                frames += int(asked.sum())
-                both += int((foretold & sounding).sum())
-                either += int((foretold | sounding).sum())
+        loss, frames, both, either = 0.0, 0, 0, 0
+        for batch, z in predictions(network, data, data.judged_on):
+            asked = data.answers.asked(batch.targets)
+            foretold, sounding = z[asked] > 0, batch.targets[asked] > 0.5
+            loss += data.answers.loss(z, batch.targets).item()
+            frames += int(asked.sum())
+            both += int((foretold & sounding).sum())
+            either += int((foretold | sounding).sum())
         return {"frame": loss / frames, "notes": both / either if either else 0.0}

@@ -1,10 +1,12 @@
 """How well a model answers what it was not trained on."""
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
-from pipeline.datasets.batch import Reading
+from pipeline.datasets.batch import Batch, Reading
 from pipeline.datasets.data import Data
 from pipeline.decoding.network import evaluating
 from pipeline.models.model import SequenceModel
@@ -34,21 +36,31 @@ def held_out(
     """
     answers = data.answers
     loss, right, steps = (torch.zeros((), dtype=torch.float64, device=network.device) for _ in range(3))
-    judged, asked, state = True, 0, None
+    judged, asked = True, 0
+    for batch, z in predictions(network, data, part, most, burn_in):
+        loss += answers.loss(z, batch.targets)
+        found = answers.right(z, batch.targets)
+        if found is None:
+            judged = False
+        else:
+            right += found.sum()
+            steps += answers.asked(batch.targets).sum()
+        asked += batch.count
+    if not asked:
+        raise data.nothing_asked(part, most)
+    return HeldOut(loss.item() / asked, (right / steps).item() if judged else None, asked)
+
+
+@torch.no_grad()
+def predictions(
+    network: SequenceModel, data: Data, part: str, most: int | None = None, burn_in: int | None = None
+) -> Iterator[tuple[Batch, Tensor]]:
+    """The batches of a part, and what the network answers to them [T, B, O]; arguments as `held_out`."""
+    state = None
     with evaluating(network):
         for batch in data.held_out(part, most, Reading(burn_in, network.restart)):
             batch = batch.to(network.device, network.dtype)
             if not batch.carried:
                 state = network.start(batch.inputs.shape[1], *batch.given)
             z, state = network(batch.inputs, state)
-            loss += answers.loss(z, batch.targets)
-            found = answers.right(z, batch.targets)
-            if found is None:
-                judged = False
-            else:
-                right += found.sum()
-                steps += answers.asked(batch.targets).sum()
-            asked += batch.count
-    if not asked:
-        raise data.nothing_asked(part, most)
-    return HeldOut(loss.item() / asked, (right / steps).item() if judged else None, asked)
+            yield batch, z

@@ -35,19 +35,13 @@ class ReturnsForetold(Probe):
         which the price "rose", and the number of "days"."""
         import torch
 
-        from pipeline.datasets.batch import Reading
-        from pipeline.decoding.network import evaluating
+        from pipeline.probes.held_out import predictions
 
         std, mean = (data.std, data.mean) if data.standardize else (1.0, 0.0)
-        days, state = [], None
-        with torch.no_grad(), evaluating(network):
-            for batch in data.held_out(data.judged_on, None, Reading(restart=network.restart)):
-                batch = batch.to(network.device, network.dtype)
-                if not batch.carried:
-                    state = network.start(batch.inputs.shape[1], *batch.given)
-                z, state = network(batch.inputs, state)
-                asked = data.answers.asked(batch.targets)
-                days.append(torch.stack([batch.targets[asked], z[asked]]).double().cpu())
+        days = []
+        for batch, z in predictions(network, data, data.judged_on):
+            asked = data.answers.asked(batch.targets)
+            days.append(torch.stack([batch.targets[asked], z[asked]]).double().cpu())
         returns, forecasts = (part[:, 0] * std + mean for part in torch.cat(days, dim=1).numpy())
         return against_naive(returns, forecasts)
 

@@ -19,18 +19,21 @@ def labels(runs: list[DictConfig]) -> list[tuple[str, str]]:
     """Short names for each run's configuration (its seed aside) and for its data: what differs within the study, e.g.
     "linux lstm 2x128", "linux"."""
 
-    def words(run: DictConfig, group: str) -> str:
-        node, alike = run[group], [other for other in runs if other[group].name == run[group].name]
-        if group != "data":  # some settings follow from the data
-            alike = [other for other in alike if other.data.name == run.data.name]
-        differing = [
-            f"{key}={value}"
-            for key, value in _differing(node, [other[group] for other in alike])
-            if group != "model" or key not in SIZES
-        ]
-        return " ".join(filter(None, (node.name, size(node) if group == "model" else "", *differing)))
+    groups = ("data", "model", "optimizer")
+    settings = {group: [flat(OmegaConf.to_container(run[group], resolve=True)) for run in runs] for group in groups}
 
-    named = {group: [words(run, group) for run in runs] for group in ("data", "model", "optimizer")}
+    def words(place: int, group: str) -> str:
+        run, own = runs[place], settings[group][place]
+        alike = [
+            others
+            for other, others in zip(runs, settings[group])
+            if other[group].name == run[group].name
+            and (group == "data" or other.data.name == run.data.name)  # some settings follow from the data
+        ]
+        differing = [f"{key}={value}" for key, value in _differing(own, alike) if group != "model" or key not in SIZES]
+        return " ".join(filter(None, (run[group].name, size(run.model) if group == "model" else "", *differing)))
+
+    named = {group: [words(place, group) for place in range(len(runs))] for group in groups}
     chosen = {(run.model.name, name) for run, name in zip(runs, named["optimizer"])}
     # The optimizer is not shown where the model decides it.
     shown = [
@@ -45,7 +48,6 @@ def labels(runs: list[DictConfig]) -> list[tuple[str, str]]:
     return [(" ".join(named[group][place] for group in shown), named["data"][place]) for place in range(len(runs))]
 
 
-def _differing(node: DictConfig, alike: list[DictConfig]) -> list[tuple[str, object]]:
+def _differing(own: dict, alike: list[dict]) -> list[tuple[str, object]]:
     """The settings of a choice, and their values, in which those of its name differ, beside where their data are."""
-    own, *others = (flat(OmegaConf.to_container(one, resolve=True)) for one in (node, *alike))
-    return [(key, own[key]) for key in own if key != "prepared" and len({str(one.get(key)) for one in others}) > 1]
+    return [(key, own[key]) for key in own if key != "prepared" and len({str(one.get(key)) for one in alike}) > 1]
