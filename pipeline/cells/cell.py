@@ -83,6 +83,9 @@ class Cell(nn.Module):
 
     def project(self, x: Tensor) -> dict[str, Tensor]:
         """Inputs of all steps, [T, B, D] or symbols [T, B] in 0..D (D: unknown, a zero input) -> name -> [T, B, R]."""
+        if len(self.projections) == 1:
+            [name] = self.projections
+            return {name: linear(x, self.input_weight, self.input_bias if len(self.input_bias) else None)}
         rows = list(self.projections.values())
         biases = F.pad(self.input_bias, (0, len(self.input_weight) - len(self.input_bias))).split(rows)
         parts = zip(self.projections, self.input_weight.split(rows), biases, strict=True)

@@ -52,13 +52,41 @@ def product(first: Tensor, second: Tensor, bias: Tensor | None = None) -> Tensor
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """W x + b for [..., D], or for symbols 0..D as columns of W (D: a zero input)."""
     if x.is_floating_point():
-        return product(x.flatten(0, -2), weight, bias).unflatten(0, x.shape[:-1])
+        rows = x if x.dim() == 2 else x.flatten(0, -2)
+        return product(rows, weight, bias).view(*x.shape[:-1], len(weight))
     symbols = weight.shape[1]
     if GATHERING * x.numel() < symbols:
         columns = torch.where((x < symbols)[..., None], weight.t()[x.clamp(max=symbols - 1)], 0.0)
         return columns if bias is None else columns + bias
+    return (_Columns.apply if torch.is_grad_enabled() else _columns)(x, weight, bias)
+
+
+def _columns(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     rows = F.pad(weight, (0, 1)).t().contiguous()
-    return F.embedding(x, rows if bias is None else rows + bias)
+    return F.embedding(x, rows if bias is None else rows.add_(bias))
+
+
+class _Columns(torch.autograd.Function):
+    """As one operation: in autograd the small ones that it is made of take longer than their arithmetic."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        ctx.symbols = weight.shape[1]
+        ctx.save_for_backward(x)
+        ctx.save_for_forward(x)
+        return _columns(x, weight, bias)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        (x,), (_, of_weight, of_bias) = ctx.saved_tensors, ctx.needs_input_grad
+        rows = torch.ops.aten.embedding_dense_backward(gradient, x, ctx.symbols + 1, -1, False)
+        return None, rows[:-1].t() if of_weight else None, rows.sum(0) if of_bias else None
+
+    @staticmethod
+    def jvp(ctx, _: None, d_weight: Tensor | None, d_bias: Tensor | None) -> Tensor:
+        (x,) = ctx.saved_tensors
+        parts = [] if d_weight is None else [F.embedding(x, F.pad(d_weight, (0, 1)).t())]
+        return sum(parts if d_bias is None else [*parts, d_bias.expand(*x.shape, -1)])
 
 
 class _Product(torch.autograd.Function):

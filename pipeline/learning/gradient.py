@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from pipeline.command.refusal import Refusal
 from pipeline.datasets.batch import Batch, Batches
+from pipeline.learning.flat import Flat
 from pipeline.learning.learning import Learning
 from pipeline.models.model import SequenceModel
 from pipeline.recurrence.dropout import share_masks
@@ -50,6 +51,9 @@ class GradientLearning(Learning):
         self.seed, self.steps = seed, steps
         share_masks(network, batches.batch, batches.own)
         self.settings: list[dict] = []  # of the optimizer's groups, before any factor
+        self.alone = batches.own == slice(0, batches.batch)
+        self.learned = [parameter for parameter in network.parameters() if parameter.requires_grad]
+        self.flat: Flat | None = None
 
     def strategy(self, timeout: timedelta) -> Strategy:
         return DDPStrategy(timeout=timeout, find_unused_parameters=self.network.seldom_used)
@@ -64,7 +68,10 @@ class GradientLearning(Learning):
         return self.settings[0]["lr"] * factors["lr"] if "lr" in factors else group["lr"]
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        optimizer = self.make_optimizer([p for p in self.network.parameters() if p.requires_grad])
+        optimizer = self.make_optimizer(self.learned)
+        if self.alone and not self.network.seldom_used and Flat.suits(optimizer, self.learned):
+            self.flat = Flat(self.learned)
+            optimizer = self.flat.over(self.make_optimizer)
         self.settings = [
             {name: value for name, value in group.items() if name != "params"} for group in optimizer.param_groups
         ]
@@ -76,15 +83,16 @@ class GradientLearning(Learning):
     def learn(self, batch: Batch) -> None:
         optimizer = self.optimizers(use_pl_optimizer=False)
         self._schedule(optimizer)
-        parameters = optimizer.param_groups[0]["params"]
-        for parameter in parameters:  # as zero_grad does, which takes as long as a small product
+        for parameter in self.learned:  # as zero_grad does, which takes as long as a small product
             parameter.grad = None
         loss = self._loss(batch)
-        if self.trainer.world_size > 1:  # ranks average their gradients
-            self.manual_backward(loss)
-        else:
+        if self.alone:
             loss.backward()
-        self._clip(parameters)
+        else:  # ranks average their gradients
+            self.manual_backward(loss)
+        if self.flat is not None:
+            self.flat.collect()
+        self._clip()
         optimizer.step()
 
     def _schedule(self, optimizer: torch.optim.Optimizer) -> None:
@@ -108,16 +116,21 @@ class GradientLearning(Learning):
         self.enter(batch)
         loss, state = self.network.loss(batch, self.state)
         self.state = tuple(part.detach() for part in state)
-        # A rank's share of the whole batch's loss: the ranks' gradients are averaged, so each share counts world times.
-        loss = loss * self.trainer.world_size
+        if not self.alone:
+            # A rank's share of the whole batch's loss: gradients are averaged, so each share counts world times.
+            loss = loss * self.trainer.world_size
         self.record(loss.detach().double(), batch.count)
         return loss / (max(1, batch.count) if self.loss == "mean" else self.batches.batch)
 
-    def _clip(self, parameters: list[nn.Parameter]) -> None:
+    def _clip(self) -> None:
+        whole = self.learned if self.flat is None else [self.flat.vector]
         if self.clip_value is not None:
-            nn.utils.clip_grad_value_(parameters, self.clip_value)
-        if self.clip_norm is not None:
-            nn.utils.clip_grad_norm_(parameters, self.clip_norm)
+            nn.utils.clip_grad_value_(whole, self.clip_value)
+        if self.clip_norm is not None and self.flat is None:
+            nn.utils.clip_grad_norm_(whole, self.clip_norm)
+        elif self.clip_norm is not None:  # the norm of the norms of the parameters' parts, as there
+            norm = nn.utils.get_total_norm(self.flat.parts(self.flat.vector.grad), foreach=False)
+            nn.utils.clip_grads_with_norm_(whole, self.clip_norm, norm, foreach=False)
 
 
 def setting(group: dict, name: str) -> float:

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.fx import Node
 from torch.fx.node import map_arg
 
-from pipeline.cells.cell import Cell, State
+from pipeline.cells.cell import Cell
 from pipeline.recurrence.matrices import matrices
 from pipeline.recurrence.operators import JOINING, Call, base, is_in_place, is_view, writing
 from pipeline.recurrence.program import Program
@@ -157,7 +157,7 @@ class DeferredProgram(Program):
         weights: dict[str, Tensor],
         steps: int,
         d_outputs: Tensor,
-        d_states: State,
+        d_states: tuple[Tensor | None, ...],
         inputs: Tensor,
     ) -> None:
         names = self.step.names

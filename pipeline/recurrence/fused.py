@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.fx import Node
 
-from pipeline.cells.cell import Cell, State
+from pipeline.cells.cell import Cell
 from pipeline.recurrence import native
 from pipeline.recurrence.columns import Columns
 from pipeline.recurrence.program import Program
@@ -162,7 +162,7 @@ class FusedProgram(Program):
         weights: dict[str, Tensor],
         steps: int,
         d_outputs: Tensor,
-        d_states: State,
+        d_states: tuple[Tensor | None, ...],
         inputs: Tensor,
     ) -> None:
         for name, weight in weights.items():

@@ -33,7 +33,9 @@ class _Linearized(Steps):
     def forward(ctx, lease, cell, keys, lasting, inputs, *tensors):
         ctx.values = {key: part.detach() for key, part in zip(keys, tensors, strict=True)}
         ctx.tangent = None
-        return Steps.forward(ctx, lease, cell, keys, lasting, inputs, *tensors)
+        found = Steps.forward(ctx, lease, cell, keys, lasting, inputs, *tensors)
+        ctx.set_materialize_grads(True)
+        return found
 
     @staticmethod
     def backward(ctx, d_outputs: Tensor, *d_states: Tensor):
@@ -102,7 +104,8 @@ class _Derivative:
             if name.startswith("change of "):
                 buffer.copy_(changes["constant", name.removeprefix("change of ")])
         for index, part in enumerate(program.states):
-            part[0].copy_(changes["state", index])
+            change = changes["state", index]
+            part[0].zero_() if change is None else part[0].copy_(change)
         weights = {name: changes["weight", name] for name in self.weights}
         added = {name: self._plus(name, changes.get(("added", name)), weights) for name in weights}
         if self.cell.chosen and change_of_inputs is not None:

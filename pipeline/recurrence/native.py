@@ -50,16 +50,13 @@ def panels(shape: tuple[int, int], dtype: torch.dtype, count: int = 1) -> Tensor
     return torch.empty(count, -(-shape[0] // panel), shape[1], panel, dtype=dtype)
 
 
-def pack(matrix: Tensor, packed: Tensor) -> None:
-    """A matrix [N, K] for many products operand matrix^T, into what `panels` gave for it."""
-    library().pack_matrix(
-        matrix.element_size(),
-        matrix.data_ptr(),
-        *matrix.stride(),
-        *matrix.shape,
-        packed.data_ptr(),
-        torch.get_num_threads(),
-    )
+def pack(matrices: Tensor, packed: Tensor) -> None:
+    """Matrices [count, N, K] for many products operand matrix^T, into what `panels` gave for them."""
+    size, threads, steps = matrices.element_size(), torch.get_num_threads(), library()
+    (step, row, column), (count, N, K) = matrices.stride(), matrices.shape
+    matrix, to, panels = matrices.data_ptr(), packed.data_ptr(), packed.stride(0)
+    for index in range(count):
+        steps.pack_matrix(size, matrix + index * step * size, row, column, N, K, to + index * panels * size, threads)
 
 
 def run(

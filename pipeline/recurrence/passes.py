@@ -24,7 +24,7 @@ def by_program(
     given = {(kind, name): part for kind, parts in kinds.items() for name, part in parts.items()}
     lease = borrow(cell, {name: part[0] for name, part in xs.items()}, constants, state, len(x), engine)
     lasting = x.is_leaf and x.requires_grad  # its gradient may be one of a projection
-    choosing = x if cell.chosen else x.detach()
+    choosing = x if cell.chosen or not x.requires_grad else x.detach()
     outputs, *after = (operation or Steps).apply(lease, cell, list(given), lasting, choosing, *given.values())
     return outputs, tuple(after)
 
@@ -46,11 +46,11 @@ class Steps(torch.autograd.Function):
         *tensors: Tensor,
     ):
         ctx.lease, ctx.cell, ctx.keys, ctx.lasting, ctx.inputs = lease, cell, keys, lasting, inputs
-        program, steps, given = lease.program, len(inputs), dict(zip(keys, tensors, strict=True))
-        of = {
-            kind: {name: part for (its, name), part in given.items() if its == kind}
-            for kind in ("added", "x", "constant", "state", "weight")
-        }
+        ctx.set_materialize_grads(False)
+        program, steps = lease.program, len(inputs)
+        of: dict[str, dict] = {kind: {} for kind in ("added", "x", "constant", "state", "weight")}
+        for (kind, name), part in zip(keys, tensors, strict=True):
+            of[kind][name] = part
         for name, buffer in program.xs.items():
             buffer[:steps].copy_(of["x"][name])
         for name, buffer in program.constants.items():
@@ -63,17 +63,20 @@ class Steps(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx, d_outputs: Tensor, *d_states: Tensor):
+    def backward(ctx, d_outputs: Tensor | None, *d_states: Tensor | None):
+        if d_outputs is None:
+            d_outputs = torch.zeros_like(ctx.lease.program.states[0][: len(ctx.inputs)])
         return None, None, None, None, *Steps.gradients(ctx, d_outputs, d_states)
 
     @staticmethod
-    def gradients(ctx, d_outputs: Tensor, d_states: State) -> tuple[Tensor | None, ...]:
-        """Of the inputs where they choose matrices, and of what ctx.keys name."""
+    def gradients(ctx, d_outputs: Tensor, d_states: tuple[Tensor | None, ...]) -> tuple[Tensor | None, ...]:
+        """Of the inputs where they choose matrices, and of what ctx.keys name, where a state asks for one."""
         cell, program, inputs, steps = ctx.cell, ctx.lease.program, ctx.inputs, len(ctx.inputs)
         weights = dict(zip((name for kind, name in ctx.keys if kind == "weight"), ctx.saved_tensors, strict=True))
         program.backward(cell, weights, steps, d_outputs, d_states, inputs)
+        asked = dict(zip(ctx.keys, ctx.needs_input_grad[-len(ctx.keys) :], strict=True))
         gradients = {
-            ("state", index): part.clone() for index, part in enumerate(after[1] for after in program.d_states)
+            ("state", index): part[1].clone() for index, part in enumerate(program.d_states) if asked["state", index]
         }
         gradients |= {("x", name): part[:steps] for name, part in program.d_xs.items()}
         gradients |= {("constant", name): part.clone() for name, part in program.d_constants.items()}

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.fx import Node
 
-from pipeline.cells.cell import Cell, State
+from pipeline.cells.cell import Cell
 from pipeline.recurrence.step import Step
 
 
@@ -63,22 +63,23 @@ class Program:
         weights: dict[str, Tensor],
         steps: int,
         d_outputs: Tensor,
-        d_states: State,
+        d_states: tuple[Tensor | None, ...],
         inputs: Tensor,
     ) -> None:
-        """Runs backward from the gradients of the outputs and of the states after."""
+        """Runs backward from the gradients of the outputs and of the states after, None for zeros."""
         raise NotImplementedError
 
     def is_state(self, name: str) -> bool:
         """Whether a product's operand is a state as it was before the step."""
         return any(self.operands[name] is state for state in self.states)
 
-    def enter_backward(self, steps: int, d_states: State) -> None:
-        """Takes the gradients of the states after the last step; no sum has begun."""
+    def enter_backward(self, steps: int, d_states: tuple[Tensor | None, ...]) -> None:
+        """Takes the gradients of the states after the last step, None for zeros; no sum has begun."""
         for total in self.d_constants.values():
             total.zero_()
         for buffer, gradient in zip(self.d_states, d_states, strict=True):
-            buffer[(steps - 1) % 2].copy_(gradient)
+            last = buffer[(steps - 1) % 2]
+            last.zero_() if gradient is None else last.copy_(gradient)
 
     def _buffer(self, *shape: int | Node) -> Tensor:
         sizes = [

@@ -138,8 +138,7 @@ class Tape:
         """Takes over a matrix, or the matrices [count, N, K], as they are now."""
         if matrix.dtype != self.dtype:
             raise TypeError(f"{name}: {matrix.dtype} among {self.dtype}")
-        for one, packed in zip(matrix.unsqueeze(0) if matrix.dim() == 2 else matrix, self.packed[name], strict=True):
-            native.pack(one, packed)
+        native.pack(matrix if matrix.dim() == 3 else matrix[None], self.packed[name])
 
     def ready(self) -> None:
         """To be called once all is written."""
