@@ -165,6 +165,7 @@ MADE = [
 ]
 
 
+SPLITS = {"wikitext2": "published", "penn_treebank": "published", "enwik8": "90-5-5", "text8": "90-5-5"}
 NUMBERS = {"vowels": "vowels", "speakers": "vowels", "stocks": "stocks", "chorales": "chorales"}  # and their folders
 
 
@@ -179,8 +180,8 @@ def test_published_numbers_compose_and_say_how_they_are_fetched(choice):
 @pytest.mark.parametrize("choice", sorted(set(choices("data")) - {*MADE, *NUMBERS}))
 def test_corpus_composes_with_what_every_corpus_has(choice):
     data = composed(f"data={choice}").data
-    assert data.name == choice and data.split == "80-10-10" and data.prompts
-    assert data.prepared == f"data/prepared/{choice}/characters-80-10-10"
+    assert data.name == choice and data.split == SPLITS.get(choice, "80-10-10") and data.prompts
+    assert data.prepared == f"data/prepared/{choice}/{data.symbols}-{data.split}"
 
 
 @pytest.mark.parametrize("choice", MADE)

@@ -1,6 +1,7 @@
 """What is published and fetched states about itself: its name, how it is read, and where its originals are."""
 
 import importlib
+import itertools
 import re
 import shlex
 from collections.abc import Callable, Mapping
@@ -10,12 +11,14 @@ from typing import Literal, Protocol
 
 from pipeline.command.choice import make
 from pipeline.command.refusal import Refusal
-from pipeline.command.setting import Name, Split, check_value
+from pipeline.command.setting import Count, Name, Split, check_value
 from pipeline.corpora.encodings import canonical
-from pipeline.corpora.parts import shares_of
+from pipeline.corpora.parts import PARTS, shares_of, split_borders
 from pipeline.corpora.prepared import load
 
-USUAL = {"symbols": "characters", "split": "80-10-10"}  # what conf/data/base/corpus.yaml chooses
+# What conf/data/base/corpus.yaml chooses.
+USUAL = {"symbols": "characters", "tokens": None, "vocabulary": None, "least": 2, "split": "80-10-10"}
+PUBLISHED = "published"  # the split of a corpus whose files are its parts
 
 
 class CorpusError(Refusal):
@@ -108,32 +111,71 @@ class Published:
 class Corpus(Published):
     """A text. A new corpus is a file of pipeline/corpora.
 
-    Raises Refusal for symbols, a split or an encoding that there are not.
+    Raises Refusal for symbols, tokens, a split or an encoding that there are not, or that do not go together.
     """
 
-    symbols: Literal["characters", "bytes"]
-    split: Split
+    symbols: Literal["characters", "bytes", "words"]
+    split: Split | Literal["published"]
     prepared: str  # where `prepare` puts the symbol arrays
     prompts: list[str]  # beginnings that evaluate lets a trained model complete
     dataset: str  # the class of pipeline.datasets that reads what was prepared
+    tokens: Literal["treebank", "spaces"] | None = field(default=None, kw_only=True)
+    vocabulary: Count | None = field(default=None, kw_only=True)  # words, the most frequent ones; None: no limit
+    least: Count = field(default=2, kw_only=True)  # occurrences in the training part that make a word known
     encoding: str | None = field(default=None, kw_only=True)  # None: UTF-8, or what a byte order mark says
+
+    in_parts = False  # True: its files are the parts, as they are published
 
     def __post_init__(self):
         super().__post_init__()
-        check_value("data.symbols", self.symbols, Literal["characters", "bytes"])
-        shares_of(self.split)
+        check_value("data.symbols", self.symbols, Literal["characters", "bytes", "words"])
+        check_value("data.tokens", self.tokens, Literal["treebank", "spaces"] | None)
+        check_value("data.vocabulary", self.vocabulary, Count | None)
+        check_value("data.least", self.least, Count)
+        if self.split != PUBLISHED:
+            shares_of(self.split)
+        elif not self.in_parts:
+            raise CorpusError(f"data.split={PUBLISHED}: {self.folder} is published as a whole: take 80-10-10")
         if self.encoding is not None:
             canonical(self.encoding)
-            if self.symbols == "bytes":
+        for name, value in (("encoding", self.encoding), ("tokens", self.tokens)):
+            if value is not None and self.symbols == "bytes":
                 raise CorpusError(
-                    f"data.encoding={self.encoding}: bytes are read as they are: take data.symbols=characters, or "
-                    "data.encoding=null"
+                    f"data.{name}={value}: bytes are read as they are: take data.symbols=characters, or "
+                    f"data.{name}=null"
                 )
+        if self.symbols == "words" and self.tokens is None:
+            self.tokens = "treebank"
 
     @property
     def directory(self) -> Path:
-        """Where the symbol arrays are: `prepared`, or beside it a folder of its own for each encoding that is named."""
-        return Path(self.prepared if self.encoding is None else f"{self.prepared}-{canonical(self.encoding)}")
+        """Where the symbol arrays are: `prepared`, or beside it a folder of its own for each encoding, way to cut
+        tokens, and vocabulary."""
+        of_words = [f"{self.vocabulary or 'all'}-{self.least}"] if self.symbols == "words" else []
+        encoding = None if self.encoding is None else canonical(self.encoding)
+        return Path("-".join([self.prepared, *filter(None, (encoding, self.tokens)), *of_words]))
+
+    def stretches(self, paths: list[str]) -> list[list[str]]:
+        """The files that are read one after the other: all of them, or each part's. CorpusError: they are not as many
+        as there are parts."""
+        if self.split != PUBLISHED:
+            return [paths]
+        if len(paths) != len(PARTS):
+            raise CorpusError(f"{self.folder} has {len(paths)} files, not one for each part: fetch it again")
+        return [[path] for path in paths]
+
+    def borders(self, totals: list[int]) -> dict[str, slice]:
+        """Where the parts begin and end, with so many symbols in each of the `stretches`. Raises Refusal for a part
+        with less than two."""
+        total = sum(totals)
+        if not total:
+            raise CorpusError(f"the corpus {self.folder} is empty: take a text with something in it")
+        if self.split != PUBLISHED:
+            return split_borders(total, self.split, f"{self.folder} has {total:,} {self.symbols}")
+        if min(totals) < 2:
+            raise CorpusError(f"{self.folder} has a part of {min(totals)} {self.symbols}: fetch it again")
+        ends = list(itertools.accumulate(totals, initial=0))
+        return dict(zip(PARTS, map(slice, ends, ends[1:])))
 
     def open(self, local: str | None = None):
         """The prepared corpus as data to learn from; read from a copy in the folder `local` if one is named.

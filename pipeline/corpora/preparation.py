@@ -9,21 +9,22 @@ import io
 import json
 import os
 from collections import Counter
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from pipeline.corpora.arrays import Arrays, write_arrays
 from pipeline.corpora.checksums import read_texts
 from pipeline.corpora.corpus import Corpus, CorpusError, Published
-from pipeline.corpora.parts import make_card, split_borders
-from pipeline.corpora.reading import blocks
+from pipeline.corpora.parts import make_card
+from pipeline.corpora.reading import progress, symbols_of
 from pipeline.corpora.sources import read_card
 from pipeline.corpora.verified import Sum
 from pipeline.corpora.vocabulary import Vocabulary, code_points
+from pipeline.corpora.wording import write_words
 from pipeline.files.landing import landing, lock
 from pipeline.files.whole import read_json
 
@@ -53,7 +54,7 @@ def prepare(corpus: Published, raw: Path) -> dict:
                 print(f"{corpus.folder}: another process has just prepared it, in {directory}")
                 return done
         folder = stack.enter_context(landing(directory, root))
-        write = write_arrays if isinstance(corpus, Arrays) else write_symbols
+        write = write_arrays if isinstance(corpus, Arrays) else _writer(corpus)
         prepared = write(corpus, paths, folder, card)
         (folder / "card.json").write_text(json.dumps(prepared, indent=2) + "\n")
     if isinstance(corpus, Arrays):
@@ -62,11 +63,13 @@ def prepare(corpus: Published, raw: Path) -> dict:
         print(f"{corpus.folder}: {found}, in {directory}")
     else:
         total, found = sum(prepared["counts"].values()), prepared["vocabulary"]
-        print(
-            f"{corpus.folder}: {total:,} {corpus.symbols}, {found} symbols in the training part, in {directory}"
-            + oddities(prepared)
-        )
+        different = f"{found:,} of them known" if corpus.symbols == "words" else f"{found} symbols in the training part"
+        print(f"{corpus.folder}: {total:,} {corpus.symbols}, {different}, in {directory}{oddities(prepared)}")
     return prepared
+
+
+def _writer(corpus: Corpus) -> Callable[[Corpus, list[Path], Path, dict], dict]:
+    return write_words if corpus.symbols == "words" else write_symbols
 
 
 def write_symbols(corpus: Corpus, files: list[Path], folder: Path, raw: dict) -> dict:
@@ -75,11 +78,9 @@ def write_symbols(corpus: Corpus, files: list[Path], folder: Path, raw: dict) ->
     CorpusError: it is no text (see reading.pieces), has nothing to learn, or is so short that a part is empty, or has a
     part of unknown symbols alone.
     """
-    paths = [str(path) for path in files]
-    first, total, tally = scan(paths, corpus.symbols, corpus.encoding)
-    if not total:
-        raise CorpusError(f"the corpus {corpus.folder} is empty: take a text with something in it")
-    borders = split_borders(total, corpus.split, f"{corpus.folder} has {total:,} {corpus.symbols}")
+    stretches = corpus.stretches([str(path) for path in files])
+    first, totals, tally = scan(stretches, corpus)
+    borders = corpus.borders(totals)
     ends = {part: (border.start, border.stop) for part, border in borders.items()}
     in_training = sorted(code for code, place in first.items() if place < borders["train"].stop)
     if len(in_training) == 1:
@@ -89,7 +90,7 @@ def write_symbols(corpus: Corpus, files: list[Path], folder: Path, raw: dict) ->
         )
     vocabulary = Vocabulary(corpus.symbols, in_training)
     table = vocabulary.table(max(first) + 1)
-    unknown, fingerprint, sums = write(paths, vocabulary, table, ends, folder, tally["bytes"], corpus.encoding)
+    unknown, fingerprint, sums = write(stretches, corpus, vocabulary, table, ends, folder, tally["bytes"])
     counts = {part: end - start for part, (start, end) in ends.items()}
     refuse_unknown(corpus, counts, unknown)
     return make_card(
@@ -99,6 +100,7 @@ def write_symbols(corpus: Corpus, files: list[Path], folder: Path, raw: dict) ->
         fingerprint,
         symbols=corpus.symbols,
         encoding=corpus.encoding,
+        tokens=corpus.tokens,
         vocabulary=len(vocabulary),
         unknown=unknown,
         crlf=tally["crlf"],
@@ -112,6 +114,9 @@ def oddities(card: dict) -> str:
     """What is odd about a prepared text, to go on a line with."""
     foreign = f"; {card['not_utf8']:,} bytes that are not UTF-8, read as Latin-1" if card["not_utf8"] else ""
     shares = {part: card["unknown"][part] / count for part, count in card["counts"].items()}
+    if "outside" in card:
+        outside = (f"{card['outside'][part] / count:.1%} of the {part} part" for part, count in card["counts"].items())
+        return f"{foreign}; outside the vocabulary {', '.join(outside)}"
     many = ", ".join(f"{share:.0%} of the {part} part" for part, share in shares.items() if share >= MANY)
     return foreign + (f"; {many} unknown: symbols that the training part lacks, which are not asked" if many else "")
 
@@ -132,28 +137,31 @@ def _stamp(directory: Path) -> int | None:
     return card.stat().st_mtime_ns if card.exists() else None
 
 
-def scan(paths: list[str], symbols: str, encoding: str | None) -> tuple[dict[int, int], int, Counter]:
-    """Position of the first occurrence of each code, number of symbols, and the tally of `reading.pieces`."""
-    first, total, tally = {}, 0, Counter()
-    size = sum(map(os.path.getsize, paths))
-    with progress("counting symbols", size) as bar:
-        for block in blocks(paths, symbols, tally, encoding):
-            for code in np.flatnonzero(np.bincount(code_points(block))).tolist():
-                if code not in first:
-                    first[code] = total + block.index(chr(code))
-            total += len(block)
-            bar.update(tally["bytes"] - bar.n)
-    return first, total, tally
+def scan(stretches: list[list[str]], corpus: Corpus) -> tuple[dict[int, int], list[int], Counter]:
+    """Position of the first occurrence of each code, number of symbols of each stretch, and the tally of
+    `reading.pieces`."""
+    first, total, totals, tally = {}, 0, [], Counter()
+    with progress("counting symbols", sum(map(os.path.getsize, sum(stretches, [])))) as bar:
+        for paths in stretches:
+            before = total
+            for block in symbols_of(paths, corpus, tally):
+                for code in np.flatnonzero(np.bincount(code_points(block))).tolist():
+                    if code not in first:
+                        first[code] = total + block.index(chr(code))
+                total += len(block)
+                bar.update(tally["bytes"] - bar.n)
+            totals.append(total - before)
+    return first, totals, tally
 
 
 def write(
-    paths: list[str],
+    stretches: list[list[str]],
+    corpus: Corpus,
     vocabulary: Vocabulary,
     table: np.ndarray,
     ends: dict[str, tuple[int, int]],
     folder: Path,
     size: int,
-    encoding: str | None,
 ) -> tuple[dict[str, int], str, dict[str, Sum]]:
     """Writes vocabulary.json and <part>.npy for each part; returns the number of unknown symbols of each part, the
     fingerprint, and size and sha256 of each file.
@@ -189,19 +197,16 @@ def write(
         storing = stack.enter_context(ThreadPoolExecutor(1))
         stored = None
         bar = stack.enter_context(progress("writing arrays", size))
-        for block in blocks(paths, vocabulary.symbols, tally, encoding):
-            codes = code_points(block)
-            if stored:
-                stored.result()
-            stored = storing.submit(store, codes, position)
-            position += len(codes)
-            bar.update(tally["bytes"] - bar.n)
+        for paths in stretches:
+            for block in symbols_of(paths, corpus, tally):
+                codes = code_points(block)
+                if stored:
+                    stored.result()
+                stored = storing.submit(store, codes, position)
+                position += len(codes)
+                bar.update(tally["bytes"] - bar.n)
         stored.result()
     if position != end:
         raise CorpusError("the fetched files changed while they were read: prepare again")
     found = {name: Sum(bytes=(folder / name).stat().st_size, sha256=one.hexdigest()) for name, one in sums.items()}
     return unknown, checksum.hexdigest(), found
-
-
-def progress(description: str, size: int) -> tqdm:
-    return tqdm(desc=description, total=size, unit="B", unit_scale=True, disable=None)

@@ -13,7 +13,7 @@ from typing_extensions import TypedDict
 
 from pipeline.command.refusal import Refusal
 from pipeline.corpora.verified import Sum, verify
-from pipeline.corpora.vocabulary import Vocabulary
+from pipeline.corpora.vocabulary import Vocabulary, Words, read_vocabulary
 from pipeline.files.landing import landing, lock
 from pipeline.files.whole import read_json
 
@@ -38,6 +38,8 @@ class Card(TypedDict):
     unknown: dict[str, int]
     fingerprint: Annotated[str, StringConstraints(pattern="^[0-9a-f]{64}$")]
     files: NotRequired[dict[str, Sum]]  # file name -> its size and sha256; cards of earlier versions have none
+    characters: NotRequired[dict[str, int]]  # of each part of a text by words, and
+    spelling: NotRequired[dict[str, float]]  # what it costs to spell the words that the vocabulary lacks, in nats
 
 
 class ArraysCard(TypedDict):
@@ -50,15 +52,15 @@ class ArraysCard(TypedDict):
 
 @dataclass(frozen=True)
 class Prepared:
-    """A corpus in parts: memory-mapped arrays of symbol indices, shape (n,), values 0..V; V is a symbol that the
-    training part lacks.
+    """A corpus in parts: memory-mapped arrays of symbol indices, shape (n,), values 0..V; V is a character or byte
+    that the training part lacks.
 
     parts    "train", "validation", and "test" where the split has one
     prompts  beginnings that finished models are asked to complete
     """
 
     parts: dict[str, np.ndarray]
-    vocabulary: Vocabulary
+    vocabulary: Vocabulary | Words
     card: dict
     prompts: tuple[str, ...] = ()
 
@@ -77,7 +79,7 @@ def load(
     parts = {part: np.load(directory / f"{part}.npy", mmap_mode="r") for part in card["counts"]}
     if {part: len(symbols) for part, symbols in parts.items()} != card["counts"]:
         raise Refusal(f"{path} is damaged (its counts are not those of the arrays): {mend}")
-    return Prepared(parts, Vocabulary.read(directory / "vocabulary.json", mend), card, tuple(prompts))
+    return Prepared(parts, read_vocabulary(directory / "vocabulary.json", mend), card, tuple(prompts))
 
 
 def brought(

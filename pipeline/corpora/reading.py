@@ -5,9 +5,11 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 
 import numpy as np
+from tqdm import tqdm
 
-from pipeline.corpora.corpus import CorpusError
+from pipeline.corpora.corpus import Corpus, CorpusError
 from pipeline.corpora.encodings import HEAD, marked, packed
+from pipeline.corpora.tokens import words, written
 
 PIECE = 1 << 18  # bytes read at once
 BLOCK = 1 << 18  # characters joined at least, so that many small files cost no more than one large
@@ -116,3 +118,14 @@ def blocks(paths: Iterable[str], symbols: str, tally: Counter, encoding: str | N
             size += len(piece)
     if waiting:
         yield "".join(waiting)
+
+
+def symbols_of(paths: Iterable[str], corpus: Corpus, tally: Counter) -> Iterator[str]:
+    """As `blocks`: the symbols of these files as the corpus has them, characters of its tokens where it is cut into
+    some."""
+    found = blocks(paths, corpus.symbols, tally, corpus.encoding)
+    return found if corpus.tokens is None else map(written, words(found, corpus.tokens))
+
+
+def progress(description: str, size: int) -> tqdm:
+    return tqdm(desc=description, total=size, unit="B", unit_scale=True, disable=None)

@@ -1,20 +1,25 @@
 """The symbols of a corpus and their indices."""
 
+import codecs
 import json
+from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NotRequired
 
 import numpy as np
 from typing_extensions import TypedDict
 
+from pipeline.corpora.tokens import BREAK, cut_by, written
 from pipeline.files.whole import read_json
 
 
 class Written(TypedDict):
     """What vocabulary.json holds."""
 
-    symbols: Literal["characters", "bytes"]
+    symbols: Literal["characters", "bytes", "words"]
     vocabulary: list[str] | list[int]
+    tokens: NotRequired[Literal["treebank", "spaces"]]  # how words are cut
 
 
 class Vocabulary:
@@ -61,12 +66,82 @@ class Vocabulary:
         symbols = self.codes if self.symbols == "bytes" else [chr(code) for code in self.codes]
         return json.dumps({"symbols": self.symbols, "vocabulary": symbols}) + "\n"
 
-    @classmethod
-    def read(cls, path: Path, mend: str) -> "Vocabulary":
-        """The vocabulary that vocabulary.json holds. Raises Refusal, with `mend`, where it holds none."""
-        content = read_json(path, mend, Written)
-        symbols, listed = content["symbols"], content["vocabulary"]
-        return cls(symbols, listed if symbols == "bytes" else [ord(character) for character in listed])
+    def unknown_in(self, text: str) -> str | None:
+        """What of a text the vocabulary lacks, as people write it; None: nothing."""
+        known = set(self.codes)
+        lacking = [
+            one
+            for one in dict.fromkeys(text)
+            if not known.issuperset(one.encode() if self.symbols == "bytes" else [ord(one)])
+        ]
+        return repr("".join(lacking)) if lacking else None
+
+    def speller(self) -> Callable[[int], str]:
+        """Symbol after symbol -> the text that it adds; of bytes, nothing until a character is whole."""
+        if self.symbols != "bytes":
+            return self.decode(range(len(self))).__getitem__
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        pieces = [bytes([code]) for code in self.codes]
+        return lambda symbol: decoder.decode(pieces[symbol])
+
+
+class Words:
+    """V words by falling frequency, word i has index i; the first one, UNKNOWN, stands for all others.
+
+    tokens  how a text is cut into words: pipeline.corpora.tokens
+    """
+
+    symbols = "words"
+
+    def __init__(self, words: list[str], tokens: str):
+        self.words, self.tokens = words, tokens
+        self.dtype = np.dtype("uint16" if len(words) < 65536 else "uint32")
+
+    def __len__(self) -> int:
+        return len(self.words)
+
+    @cached_property
+    def index(self) -> dict[str, int]:
+        return {word: index for index, word in enumerate(self.words)}
+
+    def cut(self, text: str) -> list[str]:
+        return cut_by(self.tokens)(text)
+
+    def encode(self, text: str) -> np.ndarray:
+        """Indices of the text's words; `dtype` of shape (n,)."""
+        return np.array([self.index.get(word, 0) for word in self.cut(text)], self.dtype)
+
+    def decode(self, indices) -> str:
+        """The text of `indices` (any sequence of whole numbers in 0..V-1)."""
+        return written(self.words[index] for index in np.asarray(indices).tolist())
+
+    def to_json(self) -> str:
+        return json.dumps({"symbols": self.symbols, "tokens": self.tokens, "vocabulary": self.words}) + "\n"
+
+    def unknown_in(self, text: str) -> str | None:
+        """What of a text the vocabulary lacks, as people write it; None: nothing."""
+        lacking = [word for word in dict.fromkeys(self.cut(text)) if word not in self.index]
+        return ", ".join(map(repr, lacking)) if lacking else None
+
+    def speller(self) -> Callable[[int], str]:
+        """Word after word -> the text that it adds: a space before each but the first of a line that it began."""
+        before = ""
+
+        def spell(index: int) -> str:
+            nonlocal before
+            last, before = before, self.words[index]
+            return before if BREAK in (before, last) else f" {before}"
+
+        return spell
+
+
+def read_vocabulary(path: Path, mend: str) -> Vocabulary | Words:
+    """What vocabulary.json holds. Raises Refusal, with `mend`, where that is none."""
+    content = read_json(path, mend, Written)
+    symbols, listed = content["symbols"], content["vocabulary"]
+    if symbols == "words":
+        return Words(listed, content.get("tokens", "treebank"))
+    return Vocabulary(symbols, listed if symbols == "bytes" else [ord(character) for character in listed])
 
 
 def code_points(text: str) -> np.ndarray:

@@ -50,6 +50,10 @@ class Data(ABC):
     criterion: Criterion | None = None
     prompts: tuple[str, ...] = ()
 
+    def measured(self, loss: float, part: str) -> dict[str, float]:
+        """What a mean loss over a part is worth in the units that people compare; the first one ranks models."""
+        return self.answers.measured(loss)
+
     def open(self, local: str | None = None) -> "Data":
         """These data, ready to be read. A class that only says how they are made returns what it makes.
 

@@ -125,7 +125,9 @@ class Symbols(Space):
         return torch.where(self.entries(y)[..., None], pdz - p * pdz.sum(-1, keepdim=True), 0.0)
 
     def measured(self, loss: float) -> dict[str, float]:
-        return {"nats": loss, "bits": loss / math.log(2)}
+        """Words are compared by their perplexity exp(loss)."""
+        by_words = {"perplexity": math.exp(min(loss, 700))} if self.element == "word" else {}
+        return by_words | {"nats": loss, "bits": loss / math.log(2)}
 
 
 class Numbers(Space):

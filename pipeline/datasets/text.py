@@ -1,6 +1,5 @@
 """Contiguous text: symbols read, the next one guessed at every step."""
 
-import codecs
 import math
 from collections.abc import Iterator
 
@@ -9,7 +8,6 @@ import torch
 from torch import Generator
 
 from pipeline.corpora.prepared import Prepared
-from pipeline.corpora.vocabulary import Vocabulary
 from pipeline.datasets.batch import THROUGHOUT, Batch, Reading
 from pipeline.datasets.contiguous import Windows, held_out_places
 from pipeline.datasets.data import Data
@@ -17,7 +15,7 @@ from pipeline.datasets.space import Symbols
 from pipeline.decoding.network import Network
 from pipeline.decoding.sampling import draw_symbols
 
-ELEMENTS = {"characters": "char", "bytes": "byte"}
+ELEMENTS = {"characters": "char", "bytes": "byte", "words": "word"}
 STREAMS, LENGTH = 32, 250  # of the held-out parts, as they are read
 PASS_STREAMS, PASS_LENGTH = 512, 200  # of a pass over the training part, where the trainer does not say
 
@@ -58,12 +56,21 @@ class Text(Data):
             inputs = torch.from_numpy(symbols[at_TB].astype(np.int64))
             yield Batch(inputs, torch.from_numpy(targets), int((targets != V).sum()), carried)
 
+    def measured(self, loss: float, part: str) -> dict[str, float]:
+        """By words, and by the characters of tokens: also the bits of a character, per_character, so that these
+        compare. Words outside the vocabulary are asked as one that stands for them, and then spelled letter by letter:
+        pipeline.corpora.wording.Spelling."""
+        measured, card = super().measured(loss, part), self.card
+        if "spelling" in card:
+            nats = loss * card["counts"][part] + card["spelling"][part]
+            measured["per_character"] = nats / card["characters"][part] / math.log(2)
+        elif card.get("tokens"):
+            measured["per_character"] = measured["bits"]
+        return measured
+
     def check_prompt(self, prompt: str) -> str | None:
-        known, in_bytes = set(self.vocabulary.codes), self.vocabulary.symbols == "bytes"
-        unknown = "".join(
-            one for one in dict.fromkeys(prompt) if not known.issuperset(one.encode() if in_bytes else [ord(one)])
-        )
-        return f"{self.card['corpus']} has never seen {unknown!r}: read as unknown" if unknown else None
+        unknown = self.vocabulary.unknown_in(prompt)
+        return f"{self.card['corpus']} has never seen {unknown}: read as unknown" if unknown else None
 
     def write(
         self, network: Network, prompt: str, temperature: float, length: int, generator: Generator
@@ -77,7 +84,7 @@ class Text(Data):
         read = self.vocabulary.encode(prompt or "\n")
         if not prompt and read[0] == self.reads.count:
             read = np.zeros(1, dtype=np.int64)
-        spell = speller(self.vocabulary)
+        spell = self.vocabulary.speller()
         for symbol in draw_symbols(network, read.astype(np.int64).tolist(), temperature, length, generator):
             yield spell(symbol)
 
@@ -102,12 +109,3 @@ class TextWindows(Windows):
             carried,
             positions=torch.from_numpy(own_TB),
         )
-
-
-def speller(vocabulary: Vocabulary):
-    """Symbol after symbol -> the text that it adds."""
-    if vocabulary.symbols != "bytes":
-        return vocabulary.decode(range(len(vocabulary))).__getitem__
-    decoder = codecs.getincrementaldecoder("utf-8")("replace")
-    pieces = [bytes([code]) for code in vocabulary.codes]
-    return lambda symbol: decoder.decode(pieces[symbol])

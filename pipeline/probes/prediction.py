@@ -16,8 +16,10 @@ class Prediction(Probe):
     """
 
     measures = {
+        "perplexity": Measure(digits=".1f"),
         "nats": Measure("nats/{element}"),
         "bits": Measure("bits/{element}"),
+        "per_character": Measure("bits/char"),
         "rmse": Measure(title="RMSE"),
         "right": Measure(digits=".1%", better="high"),
     }
@@ -29,7 +31,7 @@ class Prediction(Probe):
 
         part = data.judged_on
         found = held_out(network, data, part)
-        measured = data.answers.measured(found.loss)
+        measured = data.measured(found.loss, part)
         moved = self._moved(network, data, part) if data.contiguous else None
         doubt = moved and abs(moved[1] - moved[0]) > STEADY * abs(moved[0])
         why = doubt and (

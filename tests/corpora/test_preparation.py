@@ -173,7 +173,7 @@ def test_nothing_or_something_else_fetched(fetched, text, tmp_path):
 @pytest.mark.parametrize(
     "choices, reason",
     [
-        ({"symbols": "words"}, "data.symbols=words: take characters or bytes"),
+        ({"symbols": "letters"}, "data.symbols=letters: take characters, bytes or words"),
         ({"split": "70-20"}, "data.split=70-20: take per cent of training, validation and test part, such as .*"),
         (
             {"encoding": "klingon"},

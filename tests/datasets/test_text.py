@@ -87,7 +87,7 @@ def test_large_vocabularies_cost_as_many_steps_as_symbols():
     found = text_of(random_text(300))
     found.vocabulary = vocabulary
     began = time.process_time()
-    spell = texts.speller(vocabulary)
+    spell = vocabulary.speller()
     assert [spell(0), spell(59_999)] == ["\U00010000", chr(0x10000 + 59_999)]
     assert found.check_prompt(vocabulary.decode(range(60_000)) + "a") == "made has never seen 'a': read as unknown"
     assert time.process_time() - began < 2
