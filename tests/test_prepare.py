@@ -12,6 +12,7 @@ from pipeline.corpora.corpus import Corpus, corpus_of
 from pipeline.corpora.prepared import load
 
 ROOT = Path(__file__).parents[1]
+OF_A_PATH = ("text", "penn_treebank")  # of the user's own
 
 
 def run(verb: str, *choices: str) -> subprocess.CompletedProcess:
@@ -47,9 +48,9 @@ def test_from_text_to_arrays(tmp_path):
 )
 def test_every_corpus_composes_and_lists_its_originals(name):
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        data = compose("config", [f"data={name}"] + ["data.path=x"] * (name == "text")).data
+        data = compose("config", [f"data={name}"] + ["data.path=x"] * (name in OF_A_PATH)).data
     corpus = corpus_of(data)
     assert isinstance(corpus, Corpus) and corpus.folder == name and corpus.originals()
-    assert data.prepared == f"data/prepared/{name}/characters-80-10-10"
+    assert str(corpus.directory).startswith(f"data/prepared/{name}/{data.symbols}-{data.split}")
     assert (ROOT / f"conf/data/{corpus.words().split()[0].removeprefix('data=')}.yaml").exists()
-    assert corpus.words() == f"data={name}" + " data.path=x" * (name == "text")  # what is usual is not said
+    assert corpus.words() == f"data={name}" + " data.path=x" * (name in OF_A_PATH)  # what is usual is not said

@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import ClassVar, Literal, Protocol
 
 from pipeline.command.choice import make
 from pipeline.command.refusal import Refusal
@@ -68,6 +68,7 @@ class Published:
     folder: Name  # below data/raw and data/prepared
 
     changes = False  # True: the source may change under the same name, so a finished fetch is fetched again
+    usual: ClassVar[dict] = {}  # what its choice of conf/data sets, and no command line needs to say
 
     def __post_init__(self):
         check_value("data.name", self.folder, Name)
@@ -96,7 +97,7 @@ class Published:
     def words(self) -> str:
         """What chooses this on a command line: "data=linux data.name=linux_all data.subset=all"."""
         choice = type(self).__module__.rpartition(".")[2]
-        usual = {one.name: one.default for one in fields(self)} | USUAL | {"name": choice}
+        usual = {one.name: one.default for one in fields(self)} | USUAL | self.usual | {"name": choice}
         asked = self.request()
         chosen = {"name": self.folder} | asked | self.prepared_by()
         words = [
@@ -144,8 +145,11 @@ class Corpus(Published):
                     f"data.{name}={value}: bytes are read as they are: take data.symbols=characters, or "
                     f"data.{name}=null"
                 )
-        if self.symbols == "words" and self.tokens is None:
-            self.tokens = "treebank"
+
+    @property
+    def cut_by(self) -> str | None:
+        """How it is cut into words (pipeline.corpora.tokens); None: it is read as it is."""
+        return "treebank" if self.symbols == "words" and self.tokens is None else self.tokens
 
     @property
     def directory(self) -> Path:
@@ -153,7 +157,7 @@ class Corpus(Published):
         tokens, and vocabulary."""
         of_words = [f"{self.vocabulary or 'all'}-{self.least}"] if self.symbols == "words" else []
         encoding = None if self.encoding is None else canonical(self.encoding)
-        return Path("-".join([self.prepared, *filter(None, (encoding, self.tokens)), *of_words]))
+        return Path("-".join([self.prepared, *filter(None, (encoding, self.cut_by)), *of_words]))
 
     def stretches(self, paths: list[str]) -> list[list[str]]:
         """The files that are read one after the other: all of them, or each part's. CorpusError: they are not as many

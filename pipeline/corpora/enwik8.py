@@ -12,6 +12,7 @@ SIZE = 100_000_000  # bytes
 class Enwik8(Corpus):
     """XML and wikitext in UTF-8, 100 MB; the customary parts are 90, 5 and 5 million bytes."""
 
+    usual = {"symbols": "bytes", "split": "90-5-5"}
     file = "enwik8"
 
     def place(self, path: Path, folder: Path) -> list[str]:

@@ -20,6 +20,7 @@ class PennTreebank(Corpus):
     path: str | None = None
 
     changes = in_parts = True
+    usual = {"symbols": "words", "tokens": "spaces", "least": 1, "split": "published"}
 
     def request(self) -> dict:
         return {"path": self.path}

@@ -100,7 +100,7 @@ def write_symbols(corpus: Corpus, files: list[Path], folder: Path, raw: dict) ->
         fingerprint,
         symbols=corpus.symbols,
         encoding=corpus.encoding,
-        tokens=corpus.tokens,
+        tokens=corpus.cut_by,
         vocabulary=len(vocabulary),
         unknown=unknown,
         crlf=tally["crlf"],

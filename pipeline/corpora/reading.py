@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from pipeline.corpora.corpus import Corpus, CorpusError
 from pipeline.corpora.encodings import HEAD, marked, packed
-from pipeline.corpora.tokens import words, written
+from pipeline.corpora.tokens import BREAK, words, written
 
 PIECE = 1 << 18  # bytes read at once
 BLOCK = 1 << 18  # characters joined at least, so that many small files cost no more than one large
@@ -124,7 +124,10 @@ def symbols_of(paths: Iterable[str], corpus: Corpus, tally: Counter) -> Iterator
     """As `blocks`: the symbols of these files as the corpus has them, characters of its tokens where it is cut into
     some."""
     found = blocks(paths, corpus.symbols, tally, corpus.encoding)
-    return found if corpus.tokens is None else map(written, words(found, corpus.tokens))
+    if corpus.cut_by is None:
+        return found
+    # A piece that ends within a line goes on after a space.
+    return (written(some) + " " * (some[-1:] != [BREAK]) for some in words(found, corpus.cut_by))
 
 
 def progress(description: str, size: int) -> tqdm:

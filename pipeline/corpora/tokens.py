@@ -6,7 +6,8 @@ from functools import cache
 
 UNKNOWN = "<unk>"  # what stands for words outside the vocabulary, here and in texts that are published so
 BREAK = "\n"
-AT_ONCE = 1 << 16  # characters that are cut into tokens at once, and the rest of their line
+AT_ONCE = 1 << 16  # characters that are cut into tokens at once, and the rest of their line,
+LONG = 1 << 20  # unless it is as long as this
 MARK = "\x02"  # stands for a line break while tokens are cut: a word of its own to every rule
 # A period that ends a sentence, with what may close and open one around it; not that of an initial or of these titles.
 ENDS = re.compile(
@@ -38,13 +39,17 @@ def _tokenizer():
 
 
 def whole_lines(blocks: Iterable[str]) -> Iterator[str]:
-    """The text that comes in blocks, in pieces of whole lines; its last line gets a break if it has none."""
+    """The text that comes in blocks, in pieces of whole lines, or of whole words where a line is very long; its last
+    line gets a break if it has none."""
     rest = ""
     for block in blocks:
         rest += block
         if len(rest) >= AT_ONCE and BREAK in rest:
             whole, _, rest = rest.rpartition(BREAK)
             yield whole + BREAK
+        elif len(rest) >= LONG and " " in rest:
+            whole, _, rest = rest.rpartition(" ")
+            yield whole
     if rest:
         yield rest if rest.endswith(BREAK) else rest + BREAK
 

@@ -24,6 +24,7 @@ class WikiText2(Corpus):
     """WikiText-2, 2,088,628, 217,646 and 245,569 words with line breaks, 33,278 different ones, `<unk>` among them."""
 
     in_parts = True
+    usual = {"symbols": "words", "tokens": "spaces", "least": 1, "split": "published"}
 
     def originals(self) -> list[Original]:
         return [

@@ -1,5 +1,6 @@
-"""From a text to the numbers of its words, in bounded memory: each is numbered as it first occurs while tokens are cut,
-and by its frequency in the training part once the parts are known."""
+"""From a text to the numbers of its words: each is numbered as it first occurs while tokens are cut, and by its
+frequency in the training part once the parts are known. In memory are the numbers, not the text: about 20 bytes a word.
+"""
 
 import hashlib
 import json
@@ -40,7 +41,7 @@ def write_words(corpus: Corpus, files: list[Path], folder: Path, raw: dict) -> d
             f"{corpus.folder} has no word that occurs data.least={corpus.least} times in the training part: take a "
             "longer text, or data.least=1"
         )
-    vocabulary = Words([UNKNOWN, *(occurring[one] for one in chosen)], corpus.tokens)
+    vocabulary = Words([UNKNOWN, *(occurring[one] for one in chosen)], corpus.cut_by)
     table = np.zeros(len(occurring), vocabulary.dtype)
     table[chosen] = np.arange(1, len(chosen) + 1)
     lacking = np.flatnonzero((table == 0) & (np.array(occurring, object) != UNKNOWN))
@@ -70,7 +71,7 @@ def write_words(corpus: Corpus, files: list[Path], folder: Path, raw: dict) -> d
         checksum.hexdigest(),
         symbols=corpus.symbols,
         encoding=corpus.encoding,
-        tokens=corpus.tokens,
+        tokens=corpus.cut_by,
         vocabulary=len(vocabulary),
         unknown=dict.fromkeys(borders, 0),
         crlf=tally["crlf"],
@@ -92,7 +93,7 @@ def scan(corpus: Corpus, stretches: list[list[str]], path: Path) -> tuple[dict[s
     with path.open("wb") as file, progress("cutting words", size) as bar:
         for paths in stretches:
             total = 0
-            for some in words(blocks(paths, "characters", tally, corpus.encoding), corpus.tokens):
+            for some in words(blocks(paths, "characters", tally, corpus.encoding), corpus.cut_by):
                 numbers = np.array([order.setdefault(word, len(order)) for word in some], np.uint32)
                 file.write(numbers)
                 total += len(numbers)

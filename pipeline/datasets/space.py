@@ -29,6 +29,10 @@ class Units(NamedTuple):
     also: dict[str, float] = {}
     logarithmic: bool = False
 
+    def perplexity(self, loss: float) -> str:
+        """ " (perplexity 123.4)", exp(loss), of words; of nothing else."""
+        return f" (perplexity {math.exp(min(loss, 700)):.1f})" if self.element == "word" else ""
+
 
 class Space(ABC):
     """The elements of a sequence, as a model reads them or answers with them.

@@ -17,6 +17,7 @@ from pipeline.decoding.sampling import draw_symbols
 
 ELEMENTS = {"characters": "char", "bytes": "byte", "words": "word"}
 STREAMS, LENGTH = 32, 250  # of the held-out parts, as they are read
+PREDICTED = 2**26  # predicted numbers of a batch of them, so that large vocabularies take shorter ones
 PASS_STREAMS, PASS_LENGTH = 512, 200  # of a pass over the training part, where the trainer does not say
 
 
@@ -50,7 +51,8 @@ class Text(Data):
         """Read in up to STREAMS streams side by side; each but the first reads the `burn_in` symbols before its own
         first."""
         symbols, V = self.parts[part][:most], self.reads.count
-        places = held_out_places(len(symbols) - 1, STREAMS, self.burn_in(reading), LENGTH, reading.restart)
+        length = max(1, min(LENGTH, PREDICTED // (STREAMS * V)))
+        places = held_out_places(len(symbols) - 1, STREAMS, self.burn_in(reading), length, reading.restart)
         for at_TB, asked_TB, carried in places:
             targets = np.where(asked_TB, symbols[at_TB + 1], V).astype(np.int64)
             inputs = torch.from_numpy(symbols[at_TB].astype(np.int64))

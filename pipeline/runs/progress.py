@@ -46,6 +46,7 @@ class Progress:
         loss = (
             "  ".join(f"{key} {record[key]:{units.digits}}" for key in ("train", "validation") if key in record)
             + f" {units.loss}"
+            + (units.perplexity(record["validation"]) if "validation" in record else "")
         )
         rate = f"{speed / 1000:.1f} k{units.element}/s"
         if self.bar is not None:

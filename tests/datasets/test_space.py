@@ -109,5 +109,6 @@ def test_nothing_says_what_is_right_without_a_tolerance():
 def test_a_unit_is_named_after_what_an_element_is():
     assert [Symbols(7, name).units.loss for name in ("byte", "char", "word")] == ["nats/byte", "nats/char", "nats/word"]
     assert Symbols(7).measured(math.log(2)) == pytest.approx({"nats": math.log(2), "bits": 1.0})
+    assert [Symbols(7, name).units.perplexity(math.log(4)) for name in ("char", "word")] == ["", " (perplexity 4.0)"]
     assert Bits(2).units.loss == "nats/bit" and Bits(2).measured(math.log(4))["bits"] == pytest.approx(2)
     assert Reals(1).measured(0.25) == {"rmse": 0.5} and Reals(1).units.logarithmic

@@ -64,6 +64,17 @@ def test_every_known_target_of_a_held_out_part_is_asked_once(monkeypatch, kind, 
     assert (targets[:asked_first] == whole[1 : asked_first + 1]).all() and asked_first > 20
 
 
+def test_batches_of_held_out_parts_are_as_short_as_a_vocabulary_is_large(monkeypatch):
+    monkeypatch.setattr(texts.Text, "context", 10)
+    found = text_of(random_text(900))
+    whole = list(found.held_out("test"))
+    monkeypatch.setattr(texts, "PREDICTED", texts.STREAMS * V * 3 + 1)
+    short = list(found.held_out("test"))
+    assert max(len(batch.inputs) for batch in short) == 3 and len(whole) == 1
+    for name in ("inputs", "targets"):
+        assert torch.equal(*(torch.cat([getattr(one, name) for one in some]) for some in (whole, short)))
+
+
 @pytest.mark.parametrize(
     "elements, batch, length", [(2, 1, 1), (150, 1, 149), (1500, 1, 200), (20_000, 16, 200), (10**7, 512, 200)]
 )
