@@ -223,6 +223,7 @@ LONG = {
     "attractors",
     "dynamics",
     "doubling",
+    "tiny_shakespeare",
 }
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, get_type_hints
 
-from annotated_types import Ge, Le
+from annotated_types import Ge, Gt, Le, Lt
 from omegaconf import DictConfig, OmegaConf
 
 from pipeline.command.declared import Choice, declared
@@ -80,6 +80,7 @@ class Trainer:
     loss: Literal["mean", "sum"]
     clip_value: Positive | None
     clip_norm: Positive | None
+    ema_decay: Annotated[float, Gt(0), Lt(1)] | None
     validate_every: Count | None
     validation_symbols: Annotated[int, Ge(2)] | None
     patience: Count | None

@@ -8,6 +8,7 @@ from datetime import timedelta
 import torch
 from pytorch_lightning.strategies import DDPStrategy, Strategy
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
 from pipeline.command.refusal import Refusal
 from pipeline.datasets.batch import Batch, Batches
@@ -30,6 +31,9 @@ class GradientLearning(Learning):
     clip_value  each gradient entry clamped to +-clip_value;  clip_norm  then the gradient's 2-norm to at most
                 clip_norm; None: off
     seed        of dropout's random numbers
+    ema_decay   d: judged is an average a of the weights w, a <- a + (1 - d_t) (w_t - a) after step t = 1, 2, ...,
+                d_t = min(d, (1 + t) / (10 + t)), so that it forgets the first ones (TensorFlow's
+                ExponentialMovingAverage with num_updates); None: the weights
     """
 
     def __init__(
@@ -43,6 +47,7 @@ class GradientLearning(Learning):
         clip_value: float | None,
         clip_norm: float | None,
         seed: int,
+        ema_decay: float | None = None,
     ):
         super().__init__(network, batches)
         self.make_optimizer = optimizer
@@ -50,6 +55,7 @@ class GradientLearning(Learning):
         self.loss, self.clip_value, self.clip_norm = loss, clip_value, clip_norm
         self.seed, self.steps = seed, steps
         share_masks(network, batches.batch, batches.own)
+        self.average = None if ema_decay is None else average_of(network, ema_decay)
         self.settings: list[dict] = []  # of the optimizer's groups, before any factor
         self.alone = batches.own == slice(0, batches.batch)
         self.learned = [parameter for parameter in network.parameters() if parameter.requires_grad]
@@ -57,6 +63,10 @@ class GradientLearning(Learning):
 
     def strategy(self, timeout: timedelta) -> Strategy:
         return DDPStrategy(timeout=timeout, find_unused_parameters=self.network.seldom_used)
+
+    @property
+    def judged(self) -> SequenceModel:
+        return self.network if self.average is None else self.average.module
 
     def factors(self, step: int) -> dict[str, float]:
         """What the schedule puts on the optimizer's settings at a step."""
@@ -94,6 +104,8 @@ class GradientLearning(Learning):
             self.flat.collect()
         self._clip()
         optimizer.step()
+        if self.average is not None:
+            self.average.update_parameters(self.network)
 
     def _schedule(self, optimizer: torch.optim.Optimizer) -> None:
         """Puts the schedule's factors on the settings, as they are for this step."""
@@ -131,6 +143,16 @@ class GradientLearning(Learning):
         elif self.clip_norm is not None:  # the norm of the norms of the parameters' parts, as there
             norm = nn.utils.get_total_norm(self.flat.parts(self.flat.vector.grad), foreach=False)
             nn.utils.clip_grads_with_norm_(whole, self.clip_norm, norm, foreach=False)
+
+
+def average_of(network: SequenceModel, decay: float) -> AveragedModel:
+    """An exponential moving average of the network's weights: GradientLearning's ema_decay."""
+
+    def move(averages: list[Tensor], weights: list[Tensor], count: Tensor) -> None:
+        t = int(count) + 1
+        torch._foreach_lerp_(averages, weights, 1 - min(decay, (1 + t) / (10 + t)))
+
+    return AveragedModel(network, multi_avg_fn=move).requires_grad_(False)
 
 
 def setting(group: dict, name: str) -> float:

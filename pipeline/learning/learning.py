@@ -52,6 +52,11 @@ class Learning(lightning.LightningModule):
         return self._steps
 
     @property
+    def judged(self) -> SequenceModel:
+        """What is validated, kept as the best and sampled."""
+        return self.network
+
+    @property
     def rate(self) -> float | None:
         """The learning rate of the next step; None where there is none."""
         return None

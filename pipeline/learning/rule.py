@@ -27,11 +27,17 @@ class Rule:
     """
 
     name: str
+    averages = False  # whether trainer.ema_decay is its own
 
     @classmethod
     def settle(cls, cfg: DictConfig, data: Data) -> None:
         """Sets what the trainer's settings leave to the data and the rule: trainer.batch, .length, .steps,
         .validate_every. Raises Refusal for settings that the rule does not know."""
+        if cfg.trainer.ema_decay is not None and not cls.averages:
+            raise Refusal(
+                f"trainer.ema_decay={cfg.trainer.ema_decay}: only weights that are learned by gradient descent are "
+                "averaged: take null"
+            )
         cfg.trainer.batch, cfg.trainer.length = data.shape(cfg.trainer.batch, cfg.trainer.length)
 
     @classmethod
@@ -50,7 +56,7 @@ def refuse_short_restart(cfg: DictConfig) -> None:
 class Gradient(Rule):
     """Gradient descent by truncated backpropagation through time: pipeline.learning.gradient."""
 
-    name = "gradient"
+    name, averages = "gradient", True
     lr: Width
     momentum: Annotated[float, Ge(0), Lt(1)]
     dampening: Annotated[float, Ge(0), Lt(1)]
@@ -88,6 +94,7 @@ class Gradient(Rule):
             trainer.clip_value,
             trainer.clip_norm,
             cfg.seed,
+            trainer.ema_decay,
         )
         try:
             learning.configure_optimizers()
@@ -119,8 +126,11 @@ class HessianFree(Rule):
                 f"optimizer.curvature_batch={some}: they are some of the trainer.batch={trainer.batch} sequences: take "
                 "that at most, or null"
             )
-        if model.get("dropout"):
-            raise Refusal(f"model.dropout={model.dropout}: optimizer=hessian_free compares losses of one step: take 0")
+        for dropout in ("dropout", "embedding_dropout", "weight_drop"):
+            if model.get(dropout):
+                raise Refusal(
+                    f"model.{dropout}={model[dropout]}: optimizer=hessian_free compares losses of one step: take 0"
+                )
         if "samples" in (model.get("readout") or {}):
             raise Refusal("readout=sampled: optimizer=hessian_free compares losses of one step: take readout=linear")
 

@@ -19,6 +19,7 @@ from pipeline.datasets.data import Data
 from pipeline.datasets.space import Reals, Space, Symbols
 from pipeline.models.model import SequenceModel
 from pipeline.models.readout import LinearReadout, Readout
+from pipeline.recurrence.dropout import SymbolDropout
 from pipeline.recurrence.stack import Stack
 from pipeline.recurrence.stepping import Stepper
 
@@ -34,6 +35,7 @@ class RecurrentNetwork(SequenceModel):
     hidden     H >= 1
     embedding  D of a learned embedding of symbols, or None: one-hot input, D = V
     dropout    probability in [0, 1), on the output of every layer (Zaremba et al. 2014: never on the recurrent product)
+    locked_dropout, embedding_dropout, weight_drop  further forms of dropout: pipeline.recurrence.dropout
     skip_connections  the readout sees the outputs of all layers, [h^1_t .. h^L_t], instead of the last one's (Graves
                       2013)
     initial_state, learned_initial_state  every number of the state before the first element is `initial_state`, or
@@ -62,15 +64,31 @@ class RecurrentNetwork(SequenceModel):
         learned_initial_state: bool,
         centred: bool = False,
         readout: Callable[[int, Space, nn.Parameter | None], Readout] = LinearReadout,
+        locked_dropout: bool = False,
+        embedding_dropout: Annotated[float, Ge(0), Lt(1)] = 0.0,
+        weight_drop: Annotated[float, Ge(0), Lt(1)] = 0.0,
     ):
         super().__init__(reads, answers, given)
         if embedding is not None and not isinstance(reads, Symbols):
             raise Refusal(f"model.embedding={embedding}: symbols are embedded, numbers are read as they are: take null")
+        if embedding_dropout and embedding is None:
+            raise Refusal(
+                f"model.embedding_dropout={embedding_dropout}: no embedding to drop from: set model.embedding too"
+            )
         self.skip_connections = skip_connections
         self.register_buffer("mean", torch.zeros(reads.width) if centred else None)
         self.embedding = None if embedding is None else nn.Embedding(reads.width, embedding)
+        self.embedding_dropout = SymbolDropout(embedding_dropout)
         self.stack = Stack(
-            cell, embedding or reads.width, layers, hidden, dropout, initial_state, learned_initial_state
+            cell,
+            embedding or reads.width,
+            layers,
+            hidden,
+            dropout,
+            initial_state,
+            learned_initial_state,
+            locked_dropout,
+            weight_drop,
         )
         self.readout = readout(
             hidden * (layers if skip_connections else 1), answers, None if embedding is None else self.embedding.weight
@@ -111,7 +129,7 @@ class RecurrentNetwork(SequenceModel):
     def read(self, x: Tensor) -> Tensor:
         """What the first layer reads: numbers, symbols where input is one-hot, or their embeddings."""
         if self.embedding is not None:
-            return linear(x, self.embedding.weight.t())
+            return linear(x, self.embedding_dropout(self.embedding.weight).t())
         return x if self.mean is None or not x.is_floating_point() else x - self.mean
 
     def seen(self, outputs: list[Tensor]) -> Tensor:

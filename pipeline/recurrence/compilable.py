@@ -51,7 +51,7 @@ def compiled_is_right(cell: Cell, x: Tensor, state: State) -> bool:
         wanted = [*cell.parameters(), *state]
         found = []
         for engine in ("compiled", "deferred"):
-            outputs, after = by_program(cell, x, state, engine)
+            outputs, after = by_program(cell, x, state, dict(cell.recurrent), engine)
             loss = sum((part * part).sum() for part in (outputs, *after))
             found.append(
                 [outputs, *after, *torch.autograd.grad(loss, wanted, allow_unused=True, materialize_grads=True)]

@@ -105,30 +105,41 @@ def _unfit(cell: Cell) -> str | None:
     return None
 
 
-def run(cell: Cell, x: Tensor, state: State, engine: str, linear: bool = False) -> tuple[Tensor, State]:
+def run(
+    cell: Cell,
+    x: Tensor,
+    state: State,
+    engine: str,
+    linear: bool = False,
+    recurrent: dict[str, Tensor] | None = None,
+) -> tuple[Tensor, State]:
     """Inputs [T, B, D] or symbols [T, B] and the state before them
     -> outputs [T, B, H] and the state after, by `engine` of ENGINES.
 
+    recurrent  the matrices of the products, None: the cell's own
     linear  for products with the Jacobian and its transpose: pipeline.recurrence.linearized, by `engine` where it has
             programs, else by deferred
     """
+    recurrent = dict(cell.recurrent) if recurrent is None else recurrent
     if linear:
-        return linearized(cell, x, state, "fused" if engine == "fused" and _runs_fused(cell, x, state) else "deferred")
+        return linearized(
+            cell, x, state, recurrent, "fused" if engine == "fused" and _runs_fused(cell, x, state) else "deferred"
+        )
     if engine == "library":
-        return by_library(cell, x, state)
+        return by_library(cell, x, state, recurrent)
     if engine == "fused" and not _runs_fused(cell, x, state):
         engine = "deferred"
     if engine == "fused" and not torch.is_grad_enabled():
         outputs = []
         for part in x.split(AT_ONCE):
-            output, state = by_program(cell, part, state, engine)
+            output, state = by_program(cell, part, state, recurrent, engine)
             outputs.append(output)
         return torch.cat(outputs), state
     if engine == "reference" or not torch.is_grad_enabled():
-        return _reference(cell, x, state)
+        return _reference(cell, x, state, recurrent)
     if engine == "compiled" and not (can_compile() and compiled_is_right(cell, x, state)):
         engine = "deferred"
-    return by_program(cell, x, state, engine)
+    return by_program(cell, x, state, recurrent, engine)
 
 
 def _runs_fused(cell: Cell, x: Tensor, state: State) -> bool:
@@ -141,24 +152,26 @@ def memory_cells(cell: Cell, x: Tensor, state: State) -> dict[str, Tensor]:
     names them, and after it "c", the memory cell's content, and "h", its output, [T, B, H] each; nothing of a cell
     without."""
     found = []
-    for given, product in _beside_the_state(cell, x):
+    for given, product in _beside_the_state(cell, x, dict(cell.recurrent)):
         gates, state = cell.gate_values(given, state, product), cell.step(given, state, product)
         found.append(gates | {name: part for name, part in zip(cell.state, state) if gates and name in ("c", "h")})
     return {name: torch.stack([one[name] for one in found]) for name in found[0]}
 
 
-def _reference(cell: Cell, x: Tensor, state: State) -> tuple[Tensor, State]:
+def _reference(cell: Cell, x: Tensor, state: State, recurrent: dict[str, Tensor]) -> tuple[Tensor, State]:
     outputs = []
-    for given, product in _beside_the_state(cell, x):
+    for given, product in _beside_the_state(cell, x, recurrent):
         state = cell.step(given, state, product)
         outputs.append(state[0])
     return torch.stack(outputs), state
 
 
-def _beside_the_state(cell: Cell, x: Tensor) -> Iterator[tuple[dict[str, Tensor], Product]]:
+def _beside_the_state(
+    cell: Cell, x: Tensor, recurrent: dict[str, Tensor]
+) -> Iterator[tuple[dict[str, Tensor], Product]]:
     """What each step is given of its input, and the products."""
     by_step = {name: part.unbind(0) for name, part in addends(cell, x).items()}
-    constants, of = cell.constants(x.shape[1]), matrices(cell, dict(cell.recurrent))
+    constants, of = cell.constants(x.shape[1]), matrices(cell, recurrent)
     for t, x_t in enumerate(x.unbind(0)):
         given = {name: part[t] for name, part in by_step.items()}
         yield given | constants, product_plus(of, given, x_t)

@@ -18,15 +18,16 @@ def in_torch(cell: Cell) -> str | None:
     return IN_TORCH.get(type(cell))
 
 
-def by_library(cell: Cell, x: Tensor, state: State) -> tuple[Tensor, State]:
-    """Inputs [T, B, D] or symbols [T, B] and the state before them -> outputs [T, B, H] and the state after."""
+def by_library(cell: Cell, x: Tensor, state: State, recurrent: dict[str, Tensor]) -> tuple[Tensor, State]:
+    """Inputs [T, B, D] or symbols [T, B] and the state before them -> outputs [T, B, H] and the state after, with these
+    matrices of the products."""
     read, rows = cell.input_weight, len(cell.input_weight)
     if not x.is_floating_point() and cell.inputs > rows:  # one-hot vectors are longer than what is read of them
         x, read = linear(x, read), torch.eye(rows, dtype=read.dtype, device=x.device)
     elif not x.is_floating_point():
         x = torch.eye(cell.inputs + 1, cell.inputs, dtype=read.dtype, device=x.device)[x]
     name = in_torch(cell)
-    [(product, weight)] = cell.recurrent.items()
+    [(product, weight)] = recurrent.items()
     bias = cell.recurrent_bias[product] if product in cell.recurrent_bias else torch.zeros_like(cell.input_bias)
     flat = [read, weight, cell.input_bias, bias]
     state = tuple(part.unsqueeze(0).contiguous() for part in state)

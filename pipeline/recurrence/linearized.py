@@ -22,10 +22,10 @@ from pipeline.recurrence.passes import Steps, by_program
 from pipeline.recurrence.program import Program
 
 
-def linearized(cell: Cell, x: Tensor, state: State, engine: str) -> tuple[Tensor, State]:
+def linearized(cell: Cell, x: Tensor, state: State, recurrent: dict[str, Tensor], engine: str) -> tuple[Tensor, State]:
     """As by_program. The gradients may be differentiated in the gradients of the outputs, for J v, and in nothing else:
     of what they have of second derivatives nothing is known here. J v lies in buffers until the next product."""
-    return by_program(cell, x, state, engine, _Linearized)
+    return by_program(cell, x, state, recurrent, engine, _Linearized)
 
 
 class _Linearized(Steps):

@@ -13,11 +13,17 @@ from pipeline.recurrence.matrices import matrices
 
 
 def by_program(
-    cell: Cell, x: Tensor, state: State, engine: str, operation: type[torch.autograd.Function] | None = None
+    cell: Cell,
+    x: Tensor,
+    state: State,
+    weights: dict[str, Tensor],
+    engine: str,
+    operation: type[torch.autograd.Function] | None = None,
 ) -> tuple[Tensor, State]:
-    """Inputs [T, B, D] or symbols [T, B] and the state before them -> outputs [T, B, H] and the state after, by an
-    engine of pipeline.recurrence.lending.PROGRAMS; as another operation of autograd than Steps, if one is given."""
-    parts, constants, weights = projections(cell, x), cell.constants(x.shape[1]), dict(cell.recurrent)
+    """Inputs [T, B, D] or symbols [T, B] and the state before them -> outputs [T, B, H] and the state after, with these
+    weights in the products, by an engine of pipeline.recurrence.lending.PROGRAMS; as another operation of autograd than
+    Steps, if one is given."""
+    parts, constants = projections(cell, x), cell.constants(x.shape[1])
     added = {name: part for name, part in parts.items() if name in weights}
     xs = {name: part for name, part in parts.items() if name not in weights}
     kinds = {"added": added, "x": xs, "constant": constants, "state": dict(enumerate(state)), "weight": weights}

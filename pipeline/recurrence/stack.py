@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from pipeline.cells.cell import Cell, State
 from pipeline.recurrence import engines
-from pipeline.recurrence.dropout import Dropout
+from pipeline.recurrence.dropout import Dropout, WeightDrop
 
 
 class Stack(nn.Module):
@@ -21,7 +21,9 @@ class Stack(nn.Module):
     inputs   D of the first layer; x_t may be symbols 0..D too, D read as a zero input
     layers   L >= 1
     hidden   H >= 1
-    dropout  probability in [0, 1), on the output of every layer (Zaremba et al. 2014: never on the recurrent product)
+    dropout  probability in [0, 1), on the output of every layer (Zaremba et al. 2014: never on the recurrent product);
+             locked_dropout: one mask for all steps of a batch
+    weight_drop  probability in [0, 1) of a 0 among the weights of the recurrent products, for a batch
     initial_state, learned_initial_state  every number of the state before the first step is `initial_state`,
              or starts there and is learned by backpropagation to t = 0
 
@@ -42,11 +44,14 @@ class Stack(nn.Module):
         dropout: float = 0.0,
         initial_state: float = 0.0,
         learned_initial_state: bool = False,
+        locked_dropout: bool = False,
+        weight_drop: float = 0.0,
     ):
         super().__init__()
         self.width = hidden
         self.cells = nn.ModuleList(cell(inputs if layer == 0 else hidden, hidden) for layer in range(layers))
-        self.dropout = Dropout(dropout)
+        self.dropout = Dropout(dropout, locked_dropout)
+        self.weight_drop = WeightDrop(weight_drop)
         self.initial_state = initial_state
         self.initial = nn.ParameterList(torch.empty(layers, width) for width in self.cells[0].state.values())
         self.initial.requires_grad_(learned_initial_state)
@@ -61,7 +66,8 @@ class Stack(nn.Module):
         -> what each layer gives, [T, B, H] after dropout, and the state after."""
         outputs, after = [], []
         for cell, *before in zip(self.cells, *state, strict=True):
-            x, end = engines.run(cell, x, tuple(before), self.engine, self.linear)
+            weights = self.weight_drop(cell.recurrent)
+            x, end = engines.run(cell, x, tuple(before), self.engine, self.linear, weights)
             after.append(end)
             x = self.dropout(x)
             outputs.append(x)

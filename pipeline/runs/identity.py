@@ -18,7 +18,10 @@ HOW = ("record_every", "checkpoint_every", "engine", "threads", "accelerator", "
 
 # Settings that came later, as they are where nobody sets them, and what was called otherwise: runs from before keep
 # their names.
-LATER = {"trainer": {"restart": None}, "model": {"centred": False}}
+LATER = {
+    "trainer": {"restart": None, "ema_decay": None},
+    "model": {"centred": False, "locked_dropout": False, "embedding_dropout": 0.0, "weight_drop": 0.0},
+}
 FORMERLY = {"pipeline.learning.initializations.gaussian": "pipeline.learning.initializations.normal"}
 
 SIZES = ("layers", "hidden", "states", "units", "order", "taps")

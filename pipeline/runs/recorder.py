@@ -156,14 +156,14 @@ class Recorder(lightning.Callback):
         return self.reached is not None or patience is not None and self.without_best >= patience
 
     def _validate(self, learning: Learning) -> dict:
-        found = held_out(learning.network, self.data, "validation", self.settings.validation_symbols)
+        found = held_out(learning.judged, self.data, "validation", self.settings.validation_symbols)
         return {"validation": found.loss} | ({} if found.right is None else {"right": found.right})
 
     def _sample(self, record: dict, learning: Learning) -> dict:
         """What the network writes now, the same for the same seed and step."""
         wanted, step = self.settings.sample, record["step"]
         generator = torch.Generator().manual_seed((self.seed << 32) + step)
-        pieces = self.data.write(learning.network, wanted.prompt, wanted.temperature, wanted.length, generator)
+        pieces = self.data.write(learning.judged, wanted.prompt, wanted.temperature, wanted.length, generator)
         about = {"step": step, "targets": record["targets"], "prompt": wanted.prompt, "temperature": wanted.temperature}
         return about | {"text": "".join(pieces)}
 
@@ -203,7 +203,7 @@ class Recorder(lightning.Callback):
             self.best, self.without_best = record["validation"], 0
             if learning.trainer.is_global_zero:
                 weights = {
-                    "network": learning.network.state_dict(),
+                    "network": learning.judged.state_dict(),
                     "step": record["step"],
                     "validation": record["validation"],
                 }
