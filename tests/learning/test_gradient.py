@@ -17,7 +17,7 @@ from pipeline.recurrence.dropout import Dropout, share_masks
 V, B, T = 6, 4, 5
 
 
-def learning(loss="mean", clip_value=None, clip_norm=None, schedule=constant, rate=0.5, optimizer=None):
+def learning(loss="mean", clip_value=None, clip_norm=None, schedule=constant, rate=0.5, optimizer=None, ema_decay=None):
     torch.manual_seed(1)
     text = torch.randint(0, V, (203,)).to(torch.uint8).numpy()
     network = RecurrentNetwork(
@@ -43,6 +43,7 @@ def learning(loss="mean", clip_value=None, clip_norm=None, schedule=constant, ra
         clip_value,
         clip_norm,
         0,
+        ema_decay,
     )
 
 
@@ -185,6 +186,32 @@ def test_a_state_starts_anew_after_as_many_batches_as_restart_says():
     fit(module, 24)
     assert len(module.batches) == 11 and starts == [0, 3, 6, 9, 11, 14, 17, 20, 22]
     assert module.state[0].abs().max() > 0
+
+
+@pytest.mark.parametrize("decay", [0.3, 0.9])
+def test_judged_is_the_moving_average_of_the_weights(decay):
+    """0.3 is soon reached, 0.9 not yet: a_t = d_t a_{t-1} + (1 - d_t) w_t, d_t = min(d, (1 + t) / (10 + t))."""
+    weights = []
+
+    class Noting(torch.optim.SGD):
+        def step(self):
+            super().step()
+            weights.append([w.detach().numpy().copy() for w in self.param_groups[0]["params"]])
+
+    module, plain = learning(optimizer=partial(Noting, lr=0.5), ema_decay=decay), learning()
+    fit(module, 7)
+    expected = weights[0]
+    for t, ws in enumerate(weights[1:], 2):
+        d = min(decay, (1 + t) / (10 + t))
+        expected = [d * a + (1 - d) * w for a, w in zip(expected, ws, strict=True)]
+    averages = [
+        average for average, w in zip(module.judged.parameters(), module.network.parameters()) if w.requires_grad
+    ]
+    for ours, average in zip(averages, expected, strict=True):
+        torch.testing.assert_close(ours, torch.as_tensor(average), rtol=1e-12, atol=1e-14)
+    fit(plain, 7)
+    for ours, theirs in zip(trained(module), trained(plain), strict=True):  # which learn as ever
+        assert torch.equal(ours, theirs)
 
 
 def test_dropouts_masks_are_those_of_the_whole_batch():

@@ -184,6 +184,8 @@ def test_the_rate_is_the_first_that_keeps_a_hundredth_of_what_the_slope_promises
 @pytest.mark.parametrize(
     "overrides, said",
     [
+        (["model.weight_drop=0.3"], "model.weight_drop=0.3: optimizer=hessian_free .*: take 0"),
+        (["trainer.ema_decay=0.9"], "trainer.ema_decay=0.9: only weights that are learned by gradient .*: take null"),
         (["model.dropout=0.3"], "model.dropout=0.3: optimizer=hessian_free .*: take 0"),
         (["readout=sampled"], "readout=sampled: optimizer=hessian_free .*: take readout=linear"),
         (

@@ -52,7 +52,8 @@ KINDS = {
     "ragged, foretold": (["data=names", "model=lstm", *BY_GRADIENT, "trainer.steps=50"], 0.8),
     "ragged, foretold, with dropout and drawn symbols": (
         ["data=names", "model=lstm", *BY_GRADIENT, "trainer.steps=80", "model.layers=2", "model.dropout=0.2"]
-        + ["readout=sampled", "readout.samples=4"],
+        + ["model.locked_dropout=true", "model.embedding=8", "model.embedding_dropout=0.05", "model.weight_drop=0.05"]
+        + ["trainer.ema_decay=0.9", "readout=sampled", "readout.samples=4"],
         0.6,
     ),
     "ragged, by EM": (["data=names", "model=hmm", "model.states=7", "optimizer.passes=8", "trainer.batch=16"], 0.6),
