@@ -4,7 +4,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 # One thread a process: two processes of two threads each on two cores are many times slower than two of one.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: repro test cases hardship mutants ui bench slurm clean
+.PHONY: repro test cases hardship mutants published ui bench slurm clean
 
 repro: .venv/installed
 	dvc repro
@@ -25,6 +25,11 @@ hardship: .venv/installed
 mutants: .venv/installed
 	.venv/bin/uv pip install --quiet --python .venv/bin/python --constraint constraints.txt --editable '.[mutants]'
 	python -m tests.mutants $(or $(OF),pipeline/learning pipeline/datasets pipeline/probes pipeline/runs)
+
+# The numbers of docs/published.md, from results/studies.
+published: .venv/installed
+	python -m pipeline.report
+	cp results/report/published.md docs/published.md
 
 # On this machine alone (loopback). The first page of MLflow is an empty one: the runs are under Experiments.
 PORT ?= 5000

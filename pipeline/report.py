@@ -1,5 +1,5 @@
-"""Writes one static page from every results/studies/<study>.json and the runs they name:
-`python -m pipeline.report`."""
+"""Writes one static page from every results/studies/<study>.json and the runs they name, and published numbers beside
+ours as a text: `python -m pipeline.report`."""
 
 from pathlib import Path
 
@@ -12,24 +12,27 @@ from pipeline.exhibits.claims import compared, evidence
 from pipeline.exhibits.comparison import columns, compare, doubts, measures_in, published_pairs
 from pipeline.exhibits.curves import MOST_CURVES, curves
 from pipeline.exhibits.exhibit import Exhibit, Measure
+from pipeline.exhibits.published import document
 from pipeline.exhibits.results import Study
 from pipeline.exhibits.versus import VERSUS
 from pipeline.files.whole import read_json, write_atomically
 from pipeline.probes.probe import make_probe
 from pipeline.runs.directory import RunDirectory
+from pipeline.runs.identity import flat, identifying
 
 TEMPLATES = Path(__file__).parent / "exhibits" / "page"
 
 
 def report(cfg: DictConfig) -> None:
-    """Writes the page and prints where it is."""
+    """Writes the page, and published.md beside it, and prints where they are."""
     page = write_report(Path(cfg.paths.results))
     print(f"{page}  open it in a browser: {page.resolve().as_uri()}", flush=True)
+    print(f"{page.with_name('published.md')}  published numbers, and ours", flush=True)
 
 
 def write_report(results: Path) -> Path:
     """Path of the page, results/report/index.html, made from every results/studies/<study>.json and the runs'
-    directories.
+    directories; beside it published.md, of pipeline.exhibits.published.
 
     The page holds its style and figures; it needs no network and no other file. What a run's directory lacks is said
     on the page. Raises Refusal if there are no results, a file is not as evaluate or train writes it, or a probe that
@@ -54,6 +57,7 @@ def write_report(results: Path) -> Path:
     templates.globals["DOUBT"] = numbers.DOUBT
     page = results / "report" / "index.html"
     write_atomically(page, templates.get_template("index.html").render(studies=studies))
+    write_atomically(page.with_name("published.md"), document(studies))
     return page
 
 
@@ -91,9 +95,27 @@ def read_run(run: dict) -> dict:
     directory = RunDirectory(run["directory"])
     if run["status"] == "failed":
         about = directory.legible_facts
-        return run | {"metrics": [], "moments": [], "about": about and about | {"status": "not evaluated"}}
-    moments = gallery.moments(directory.written())
-    return run | {"metrics": directory.records(), "moments": moments, "about": directory.facts}
+        about = about and about | {"status": "not evaluated"}
+        return run | {"metrics": [], "moments": [], "about": about, "settings": {}}
+    moments, records = gallery.moments(directory.written()), directory.records()
+    return run | {"metrics": records, "moments": moments, "about": directory.facts, "settings": settings(directory)}
+
+
+def settings(directory: RunDirectory) -> dict:
+    """What a run was set to of what changes its result, "model.hidden" -> value, and "schedule" -> the name of its
+    function; nothing where it has no config.yaml."""
+    if not (directory.path / "config.yaml").exists():
+        return {}
+    found = {}
+    for key, value in flat(identifying(directory.config())).items():
+        place, _, last = key.rpartition(".")
+        if last == "name":
+            found[place] = value
+        elif last == "_target_":
+            found.setdefault(place, value.rpartition(".")[2])
+        elif last not in ("_partial_", "rule") and value is not None and place != "trainer.sample":
+            found[key] = value
+    return found
 
 
 def present(study: dict) -> dict:

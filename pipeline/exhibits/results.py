@@ -85,11 +85,13 @@ class Number(TypedDict):
     model: str
     size: str
     value: float
+    of: NotRequired[str | None]
 
 
 class Published(TypedDict):
     source: str
     measure: str
+    within: NotRequired[float]
     note: NotRequired[str | None]
     rows: list[Number]
 

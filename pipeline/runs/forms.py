@@ -30,6 +30,7 @@ class Facts(TypedDict):
     status: Literal["running", "stopped", "finished", "diverged"]
     created: str
     code: Code
+    machine: NotRequired[str]
     process: int
     data: str
     parameters: int

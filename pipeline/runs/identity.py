@@ -2,6 +2,9 @@
 
 import hashlib
 import json
+import os
+import platform
+import re
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -46,6 +49,20 @@ def identify(cfg: DictConfig, data: "Data") -> Identity:
     run (HOW) or is as it always was (LATER), by its first name (FORMERLY), and over the fingerprint of the data, which
     stands for everything under `data`. Whole floats count as integers, so `5` and `5.0` are one run.
     """
+    parts = identifying(cfg)
+    target = parts["initialization"]["_target_"]
+    parts["initialization"]["_target_"] = FORMERLY.get(target, target)
+    text = json.dumps(_canonical(parts | {"data": data.card["fingerprint"]}), sort_keys=True)
+    digest = hashlib.sha256(text.encode()).hexdigest()[:8]
+    name = "-".join(
+        filter(None, (cfg.data.name, cfg.model.name, size(cfg.model), cfg.optimizer.name, digest, f"s{cfg.seed}"))
+    )
+    return Identity(cfg.study.name, name, digest, cfg.seed, Path(cfg.paths.runs) / cfg.study.name / name)
+
+
+def identifying(cfg: DictConfig) -> dict[str, dict]:
+    """The settings of a settled configuration that tell what comes out, beside data and seed, by group: without HOW,
+    and without what is LATER and as it always was."""
     parts = {
         group: OmegaConf.to_container(cfg[group], resolve=True)
         for group in ("model", "optimizer", "initialization", "schedule", "trainer")
@@ -56,14 +73,19 @@ def identify(cfg: DictConfig, data: "Data") -> Identity:
         for key, value in settings.items():
             if parts[group].get(key) == value:
                 parts[group].pop(key, None)
-    target = parts["initialization"]["_target_"]
-    parts["initialization"]["_target_"] = FORMERLY.get(target, target)
-    text = json.dumps(_canonical(parts | {"data": data.card["fingerprint"]}), sort_keys=True)
-    digest = hashlib.sha256(text.encode()).hexdigest()[:8]
-    name = "-".join(
-        filter(None, (cfg.data.name, cfg.model.name, size(cfg.model), cfg.optimizer.name, digest, f"s{cfg.seed}"))
-    )
-    return Identity(cfg.study.name, name, digest, cfg.seed, Path(cfg.paths.runs) / cfg.study.name / name)
+    return parts
+
+
+def machine(gpu: bool, threads: int) -> str:
+    """What a run's training time was taken on, for people."""
+    if gpu:
+        import torch
+
+        return torch.cuda.get_device_name()
+    known = Path("/proc/cpuinfo")
+    processor = known.exists() and re.search(r"model name\s*: (.*)", known.read_text())
+    name = processor[1] if processor else platform.machine()
+    return f"{name}, {threads} of {os.cpu_count()} cores"
 
 
 def _canonical(value):

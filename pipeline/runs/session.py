@@ -14,7 +14,7 @@ from pipeline.learning.learning import Learning
 from pipeline.runs import scheduler
 from pipeline.runs.building import initial_learning, load_network, refuse_too_large
 from pipeline.runs.directory import RunDirectory
-from pipeline.runs.identity import Identity, identify
+from pipeline.runs.identity import Identity, identify, machine
 from pipeline.runs.progress import Progress
 from pipeline.runs.recorder import Diverged, Recorder
 from pipeline.runs.settling import settle
@@ -101,7 +101,8 @@ def _first_rank(
     if tracking is not None:
         with reaching(cfg.tracking):
             tracking.take(cfg, run, data.card)
-    run.note(status="running", process=os.getpid(), job=scheduler.JOB, srun=scheduler.STEP)
+    on = machine(trainer.accelerator != "cpu" and torch.cuda.is_available(), trainer.threads)
+    run.note(status="running", process=os.getpid(), machine=on, job=scheduler.JOB, srun=scheduler.STEP)
     progress = Progress(trainer.progress, identity.name, trainer.steps, trainer.seconds, units, alone=not in_sweep())
     length = "whole sequences" if trainer.length is None else trainer.length
     progress.say(
