@@ -224,6 +224,7 @@ LONG = {
     "dynamics",
     "doubling",
     "tiny_shakespeare",
+    "multiplicative",
 }
 
 

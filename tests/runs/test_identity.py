@@ -1,3 +1,4 @@
+import re
 import subprocess
 from pathlib import Path
 from types import SimpleNamespace
@@ -5,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from pipeline.datasets.space import Symbols
-from pipeline.runs.identity import code_version, identify
+from pipeline.runs.identity import code_version, identify, machine
 from pipeline.runs.settling import settle
 from tests.conftest import composed
 
@@ -129,3 +130,7 @@ def test_a_parameter_budget_settles_the_width():
         assert counts[0] <= 25000 < counts[1]
     with pytest.raises(ValueError, match="model.parameter_budget=50: lstm has 398 parameters with one unit"):
         identity("model=lstm", "model.parameter_budget=50")
+
+
+def test_the_machine_is_said_with_its_cores():
+    assert re.fullmatch(r"\S.*, 3 of [1-9]\d* cores", machine(gpu=False, threads=3))
