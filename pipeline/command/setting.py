@@ -18,6 +18,7 @@ class Called(str):
 Count = Annotated[int, Ge(1)]
 Whole = Annotated[int, Ge(0)]
 Seed = Annotated[int, Ge(0), Lt(2**32)]
+TrainSize = Annotated[int, Ge(2)]
 Number = float
 NotNegative = Annotated[float, Ge(0)]
 Positive = Annotated[float, Gt(0)]

@@ -11,7 +11,7 @@ from typing import ClassVar, Literal, Protocol
 
 from pipeline.command.choice import make
 from pipeline.command.refusal import Refusal
-from pipeline.command.setting import Count, Name, Split, check_value
+from pipeline.command.setting import Count, Name, Split, TrainSize, check_value
 from pipeline.corpora.encodings import canonical
 from pipeline.corpora.parts import PARTS, shares_of, split_borders
 from pipeline.corpora.prepared import load
@@ -124,6 +124,7 @@ class Corpus(Published):
     vocabulary: Count | None = field(default=None, kw_only=True)  # words, the most frequent ones; None: no limit
     least: Count = field(default=2, kw_only=True)  # occurrences in the training part that make a word known
     encoding: str | None = field(default=None, kw_only=True)  # None: UTF-8, or what a byte order mark says
+    train_size: TrainSize | None = field(default=None, kw_only=True)  # symbols that are learned from; None: all
 
     in_parts = False  # True: its files are the parts, as they are published
 
@@ -133,6 +134,7 @@ class Corpus(Published):
         check_value("data.tokens", self.tokens, Literal["treebank", "spaces"] | None)
         check_value("data.vocabulary", self.vocabulary, Count | None)
         check_value("data.least", self.least, Count)
+        check_value("data.train_size", self.train_size, TrainSize | None)
         if self.split != PUBLISHED:
             shares_of(self.split)
         elif not self.in_parts:
@@ -184,7 +186,8 @@ class Corpus(Published):
     def open(self, local: str | None = None):
         """The prepared corpus as data to learn from; read from a copy in the folder `local` if one is named.
 
-        Raises Refusal where it was not prepared or is damaged, and CorpusError for a `dataset` that reads no corpora.
+        Raises Refusal where it was not prepared, is damaged, or has less than `train_size`, and CorpusError for a
+        `dataset` that reads no corpora.
         """
         module, _, name = str(self.dataset).rpartition(".")
         try:
@@ -195,7 +198,8 @@ class Corpus(Published):
             raise CorpusError(
                 f"data.dataset={self.dataset}: no class that reads a corpus: take pipeline.datasets.text.Text"
             )
-        return dataset(load(self.directory, self.prompts, local, self.words()))
+        prepared = load(self.directory, self.prompts, local, self.words())
+        return dataset(prepared if self.train_size is None else prepared.learned_from(self.train_size))
 
     def prepared_by(self) -> dict:
         return {name: getattr(self, name) for name in (*USUAL, "encoding")}

@@ -1,8 +1,9 @@
 """A prepared corpus, as training and evaluation read it."""
 
+import hashlib
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, NotRequired
 
@@ -63,6 +64,24 @@ class Prepared:
     vocabulary: Vocabulary | Words
     card: dict
     prompts: tuple[str, ...] = ()
+
+    def learned_from(self, size: int) -> "Prepared":
+        """The same with the first `size` symbols of the training part alone. Vocabulary and held-out parts stay, so
+        that losses compare between sizes; the fingerprint tells them apart. Raises Refusal where there are fewer."""
+        card, whole = self.card, self.card["counts"]["train"]
+        if size > whole:
+            raise Refusal(
+                f"data.train_size={size}: the training part of {card['corpus']} has {whole:,} {card['symbols']}: take "
+                "at most so many, or null for all"
+            )
+        if size == whole:
+            return self
+        fingerprint = hashlib.sha256(f"{card['fingerprint']} {size}".encode()).hexdigest()
+        changed = {"counts": card["counts"] | {"train": size}, "fingerprint": fingerprint}
+        for name in ("characters", "outside", "spelling"):  # of words: not known of a piece of the training part
+            if name in card:
+                changed[name] = {part: number for part, number in card[name].items() if part != "train"}
+        return replace(self, parts=self.parts | {"train": self.parts["train"][:size]}, card=card | changed)
 
 
 def load(
