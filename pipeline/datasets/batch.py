@@ -20,7 +20,7 @@ class Batch(NamedTuple):
     count      numbers that are asked, over all ranks: what the sum of the losses is divided by
     carried    whether the sequences go on from the batch before, with its last state
     given      what is known before the first step, [B, ...] each
-    positions  [T, B] int64: where in the training part each input stands, the same in every pass
+    positions  [T, B] int64: where in its part each input stands, the same in every pass; of training, and of text
     """
 
     inputs: Tensor

@@ -56,7 +56,8 @@ class Text(Data):
         for at_TB, asked_TB, carried in places:
             targets = np.where(asked_TB, symbols[at_TB + 1], V).astype(np.int64)
             inputs = torch.from_numpy(symbols[at_TB].astype(np.int64))
-            yield Batch(inputs, torch.from_numpy(targets), int((targets != V).sum()), carried)
+            count = int((targets != V).sum())
+            yield Batch(inputs, torch.from_numpy(targets), count, carried, positions=torch.from_numpy(at_TB))
 
     def measured(self, loss: float, part: str) -> dict[str, float]:
         """By words, and by the characters of tokens: also the bits of a character, per_character, so that these

@@ -64,3 +64,18 @@ def predictions(
                 state = network.start(batch.inputs.shape[1], *batch.given)
             z, state = network(batch.inputs, state)
             yield batch, z
+
+
+@torch.no_grad()
+def observations(
+    network: SequenceModel, data: Data, part: str, most: int | None = None
+) -> Iterator[tuple[Batch, Tensor]]:
+    """The batches of a part, and the hidden units of all layers side by side after each element, [T, B, L H]."""
+    state = None
+    with evaluating(network):
+        for batch in data.held_out(part, most, Reading(restart=network.restart)):
+            batch = batch.to(network.device, network.dtype)
+            if not batch.carried:
+                state = network.start(batch.inputs.shape[1], *batch.given)
+            layers, state = network.activities(batch.inputs, state)
+            yield batch, torch.cat(list(layers), dim=-1)

@@ -41,9 +41,9 @@ class LearningCurve(Probe):
         laws = {label: law for label, law in laws.items() if law is not None}
         title = "Loss by training data"
         about = (
-            f"A point a run: its loss on the same held-out {element} against the {element} that it learned from. Lines: "
-            "L = limit + a N^-b, fitted; both axes are logarithmic. Where a line goes beyond the points it is dashed, "
-            "and no more than a guess. Diamonds: where two lines cross."
+            f"A point a run: its loss on the same held-out {element} against the {element} that it learned from. "
+            "Lines: L = limit + a N^-b, fitted; both axes are logarithmic. Where a line goes beyond the points it is "
+            "dashed, and no more than a guess. Diamonds: where two lines cross."
         )
         drawn = figure(points, laws, f"{element} learned from", rows[0]["units"]["loss"])
         shown = [Exhibit(title, about, svg(drawn, f"{title}: {rows[0]['study']}"))]
@@ -56,8 +56,8 @@ class LearningCurve(Probe):
             shown.append(Exhibit("Fitted curves", about, curves(points, laws)))
         if len(laws) > 1:
             about = (
-                "Of two models: where their curves cross, as far as a hundred times the most data, and of the data that the "
-                "second had at most, how much the first needs by its curve for the same loss."
+                "Of two models: where their curves cross, as far as a hundred times the most data, and of the data "
+                "that the second had at most, how much the first needs by its curve for the same loss."
             )
             shown.append(Exhibit("Same quality", about, beside(points, laws)))
         return shown
@@ -124,11 +124,17 @@ def figure(
                 for start, end, style in ((least, most, "-"), (most, 10 * most, "--")):
                     sizes = np.geomspace(start, end, 60)
                     axes.plot(
-                        sizes, list(map(laws[label].at, sizes)), color=look(index)["color"], linewidth=1.2, linestyle=style
+                        sizes,
+                        list(map(laws[label].at, sizes)),
+                        color=look(index)["color"],
+                        linewidth=1.2,
+                        linestyle=style,
                     )
         for one, other in combinations(laws, 2):
             for size in crossings(laws[one], laws[other], least, 10 * most):
-                axes.plot([size], [laws[one].at(size)], marker="D", markersize=8, color="none", markeredgecolor="#57606a")
+                axes.plot(
+                    [size], [laws[one].at(size)], marker="D", markersize=8, color="none", markeredgecolor="#57606a"
+                )
         axes.set(xscale="log", yscale="log", xlabel=sizes_axis, ylabel=losses_axis)
         axes.xaxis.set_major_formatter(EngFormatter(sep=" "))
         low, high = axes.get_ylim()
