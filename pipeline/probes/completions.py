@@ -10,11 +10,12 @@ class Completions(Probe):
     """What the model writes after each of the data's prompts.
 
     length       elements of a completion, >= 0
-    temperature  >= 0; 0 takes the likeliest, 1 draws from the model's own distribution, more flattens it
+    temperature  >= 0, one or a list; 0 takes the likeliest, 1 draws from the model's own distribution, more flattens it
     """
 
-    def __init__(self, length: Whole, temperature: NotNegative):
-        self.length, self.temperature = length, temperature
+    def __init__(self, length: Whole, temperature: NotNegative | list[NotNegative]):
+        self.length = length
+        self.temperatures = list(temperature) if isinstance(temperature, list | tuple) else [temperature]
 
     def fits(self, network, data) -> bool:
         return bool(data.prompts)
@@ -23,13 +24,15 @@ class Completions(Probe):
         """{"completions": [{"prompt", "temperature", "text"}]}, the same for the same seed."""
         from torch import Generator
 
-        def complete(prompt: str) -> str:
+        def complete(prompt: str, temperature: float) -> str:
             generator = Generator().manual_seed(seed)
-            return "".join(data.write(network, prompt, self.temperature, self.length, generator))
+            return "".join(data.write(network, prompt, temperature, self.length, generator))
 
         return {
             "completions": [
-                {"prompt": prompt, "temperature": self.temperature, "text": complete(prompt)} for prompt in data.prompts
+                {"prompt": prompt, "temperature": temperature, "text": complete(prompt, temperature)}
+                for prompt in data.prompts
+                for temperature in self.temperatures
             ]
         }
 
@@ -38,10 +41,14 @@ class Completions(Probe):
             folded(
                 f"{row['label']}, seed {run['seed']}",
                 temperatures(run["found"]["completions"]),
-                cards([("", "", [written_text(one)]) for one in run["found"]["completions"]]),
+                cards([("", self._said(one), [written_text(one)]) for one in run["found"]["completions"]]),
                 unfolded=run["open"],
             )
             for row in rows
             for run in row["runs"]
         ]
         return [Exhibit("Completions", "How each model goes on from the prompts in bold.", "".join(parts), long=True)]
+
+    def _said(self, one: dict) -> str:
+        """What stands above a completion: its temperature, where there are several."""
+        return temperatures([one]) if len(self.temperatures) > 1 else ""

@@ -56,6 +56,18 @@ def test_every_prompt_is_completed_as_the_same_seed_writes_it_again():
     assert "test" not in probe.measures  # nothing of it ranks models
 
 
+def test_each_prompt_is_completed_at_each_temperature():
+    data = data_with(prompts=("ab", "c"))
+    network, probe = gru(data, sharper=5), Completions(length=9, temperature=[0, 2.0])
+    found = probe.measure(network, data, seed=3)["completions"]
+    asked = list(itertools.product(("ab", "c"), (0, 2.0)))
+    assert [(one["prompt"], one["temperature"]) for one in found] == asked
+    assert [one["text"] for one in found] == [write(network, data, *one, 9, 3) for one in asked]
+    [exhibit] = probe.show([{"label": "a", "runs": [{"seed": 0, "open": True, "found": {"completions": found}}]}])
+    assert exhibit.html.count('<p class="when">temperature 2.0</p>') == 2 == exhibit.html.count(">temperature 0<")
+    assert "temperature 0, 2.0" in exhibit.html
+
+
 def test_the_gallery_shows_every_seed_with_the_first_unfolded_and_all_escaped():
     one = {"prompt": "<b>", "temperature": 0.5, "text": "</b>\x07\n"}
     runs = [{"seed": seed, "open": seed == 0, "found": {"completions": [one, one]}} for seed in (0, 1)]

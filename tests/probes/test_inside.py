@@ -92,3 +92,8 @@ def test_colours_are_those_of_the_threshold_and_text_is_escaped():
     html = coloured([["<", 1.0, False], ["a", 1.0, False], ["b", -1.0, True]], 0.0)
     assert html.count("<span") == 2 and "&lt;a</span>" in html
     assert "213, 94, 0, 0.75" in html and "0, 114, 178, 0.75); text-decoration: underline" in html
+
+
+def test_no_threshold_parts_what_is_the_same():
+    h, y = np.array([[0, 0], [0, 0], [0, 0], [0, 1]], float), np.array([False, False, True, True])
+    assert best_unit(h, y) == (1, 0.5, True)
