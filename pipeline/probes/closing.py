@@ -33,14 +33,9 @@ class Closing(Probe):
         self.pairs, self.elements, self.far = list(pairs), elements, far
 
     def fits(self, network, data) -> bool:
-        return data.foretells and data.contiguous and bool(self._known(data))
+        from pipeline.probes.enclosed import known_pairs
 
-    def _known(self, data) -> dict[str, tuple[int, int]]:
-        """The pairs that the data's vocabulary has."""
-        from pipeline.probes.enclosed import symbol_of
-
-        found = {pair: tuple(symbol_of(data, one) for one in pair) for pair in self.pairs if len(pair) == 2}
-        return {pair: symbols for pair, symbols in found.items() if None not in symbols}
+        return data.foretells and data.contiguous and bool(known_pairs(data, self.pairs))
 
     def measure(self, network, data, seed: int) -> dict:
         """{"open": None where no pair is open far enough; "pairs": {pair: {"auc": or None, "depths": by none, one and
@@ -48,9 +43,9 @@ class Closing(Probe):
         None without any}]}}}; p and follows are means over places."""
         import numpy as np
 
-        from pipeline.probes.enclosed import enclosed, symbol_of
+        from pipeline.probes.enclosed import enclosed, known_pairs, symbol_of
 
-        known = self._known(data)
+        known = known_pairs(data, self.pairs)
         part = data.judged_on
         symbols = np.asarray(data.parts[part][: self.elements]).astype(np.int64)
         asked, p = probabilities(network, data, part, self.elements, [closing for _, closing in known.values()])

@@ -1,5 +1,6 @@
 """What stands within pairs of symbols, such as brackets or quotes."""
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -26,6 +27,12 @@ def symbol_of(data: "Data", text: str) -> int | None:
         return None
     indices = vocabulary.encode(text)
     return int(indices[0]) if len(indices) == 1 else None
+
+
+def known_pairs(data: "Data", pairs: Iterable[str]) -> dict[str, tuple[int, int]]:
+    """The symbols that open and close those of the pairs, such as "()", that the data's vocabulary has."""
+    found = {pair: tuple(symbol_of(data, one) for one in pair) for pair in pairs if len(pair) == 2}
+    return {pair: symbols for pair, symbols in found.items() if None not in symbols}
 
 
 def matched(symbols: np.ndarray, opening: int, closing: int, line_break: int | None) -> list[tuple[int, int]]:

@@ -21,10 +21,10 @@ class Inside(Probe):
     pair of symbols after element t (Karpathy, Johnson & Fei-Fei 2015 found single units that say it). Fitted to the
     first half of what is read, judged on the second by the share of places that are right, 0..1, beside that of the
     class that the first half has more of; and the single unit that tells best in the first half whether it is above or
-    below a threshold.
+    below a threshold. Measured in the mean over pairs.
 
-    opening, closing  the symbols; what is between straight quotes is told within lines
-    elements          of the held-out part that are read
+    pairs     the opening and the closing symbol of each, as "()"; between straight quotes is told within lines
+    elements  of the held-out part that are read
     """
 
     measures = {
@@ -33,69 +33,69 @@ class Inside(Probe):
         "majority": Measure(digits=".1%", better="high", title="inside, majority"),
     }
 
-    def __init__(self, opening: str, closing: str, elements: Annotated[int, Ge(100)]):
-        self.opening, self.closing, self.elements = opening, closing, elements
+    def __init__(self, pairs: list[str], elements: Annotated[int, Ge(100)]):
+        self.pairs, self.elements = list(pairs), elements
 
     def fits(self, network, data) -> bool:
         from pipeline.models.model import SequenceModel
-        from pipeline.probes.enclosed import symbol_of
+        from pipeline.probes.enclosed import known_pairs
 
-        known = None not in (symbol_of(data, self.opening), symbol_of(data, self.closing))
         has_units = type(network).activities is not SequenceModel.activities
-        return has_units and data.foretells and data.contiguous and known
+        return has_units and data.foretells and data.contiguous and bool(known_pairs(data, self.pairs))
 
     def measure(self, network, data, seed: int) -> dict:
-        """{"inside", "unit", "majority": None where one half knows only one class; "best": {"unit" from 1, "threshold",
-        "above": whether it is above it inside}; "excerpt": [[text, activation, inside] a symbol], of the second "
-        "half}."""
+        """{"inside", "unit", "majority": means over pairs, None of no pair; "pairs": {pair: the same of it, "best":
+        {"unit" from 1, "threshold", "above": whether it is above it inside}, "excerpt": [[text, activation, inside] a
+        symbol], of the second half}}; a pair is left out that one half has everywhere or nowhere."""
         import numpy as np
 
-        from pipeline.probes.enclosed import enclosed, symbol_of
+        from pipeline.probes.enclosed import enclosed, known_pairs, symbol_of
 
         part = data.judged_on
         symbols = np.asarray(data.parts[part][: self.elements]).astype(np.int64)
-        pair = symbol_of(data, self.opening), symbol_of(data, self.closing)
-        inside = enclosed(symbols, *pair, symbol_of(data, "\n")).depth > 0
         at, h = states(network, data, part, self.elements)
-        y, first = inside[at], at < len(symbols) // 2
-        if any(len(set(y[half])) < 2 for half in (first, ~first)):
-            return {"inside": None, "unit": None, "majority": None, "best": None, "excerpt": []}
-        majority = y[first].mean() > 0.5
-        unit, threshold, above = best_unit(h[first], y[first])
-        excerpt = passage(data, symbols, inside, at[~first], h[~first, unit])
-        return {
-            "inside": linear_accuracy(h[first], y[first], h[~first], y[~first]),
-            "unit": float(((h[~first, unit] > threshold) == (y[~first] == above)).mean()),
-            "majority": float((y[~first] == majority).mean()),
-            "best": {"unit": unit + 1, "threshold": threshold, "above": bool(above)},
-            "excerpt": excerpt,
+        first, pairs = at < len(symbols) // 2, {}
+        for pair, (opening, closing) in known_pairs(data, self.pairs).items():
+            inside = enclosed(symbols, opening, closing, symbol_of(data, "\n")).depth > 0
+            y = inside[at]
+            if any(len(set(y[half])) < 2 for half in (first, ~first)):
+                continue
+            unit, threshold, above = best_unit(h[first], y[first])
+            majority = y[first].mean() > 0.5
+            pairs[pair] = {
+                "inside": linear_accuracy(h[first], y[first], h[~first], y[~first]),
+                "unit": float(((h[~first, unit] > threshold) == (y[~first] == above)).mean()),
+                "majority": float((y[~first] == majority).mean()),
+                "best": {"unit": unit + 1, "threshold": threshold, "above": above},
+                "excerpt": passage(data, symbols, inside, at[~first], h[~first, unit]),
+            }
+        means = {
+            name: sum(one[name] for one in pairs.values()) / len(pairs) if pairs else None for name in self.measures
         }
+        return means | {"pairs": pairs}
 
     def show(self, rows: list[dict]) -> list[Exhibit]:
         lines, parts = [], []
         for row in rows:
             for run in row["runs"]:
-                found = run["found"]
-                if found["best"] is None:
-                    continue
-                name, best = f"{row['label']}, seed {run['seed']}", found["best"]
-                shares = [written(found[key], ".1%") for key in ("inside", "unit", "majority")]
-                lines.append([name, *shares, f"unit {best['unit']}, {'above' if best['above'] else 'below'} inside"])
-                about = f"unit {best['unit']}: {shares[1]} right, majority {shares[2]}"
-                parts.append(folded(name, about, coloured(found["excerpt"], best["threshold"]), unfolded=run["open"]))
+                for pair, found in run["found"]["pairs"].items():
+                    name, best = f"{row['label']}, seed {run['seed']}", found["best"]
+                    shares = [written(found[key], ".1%") for key in self.measures]
+                    side = "above" if best["above"] else "below"
+                    lines.append([name, " ".join(pair), *shares, f"unit {best['unit']}, {side} inside"])
+                    about = f"{' '.join(pair)} unit {best['unit']}: {shares[1]} right, majority {shares[2]}"
+                    parts.append(folded(name, about, coloured(found["excerpt"], best["threshold"]), run["open"]))
         if not lines:
             return []
-        pair = f"{self.opening} {self.closing}"
-        heads = ["", "all units", "best unit", "majority", ""]
         return [
             Exhibit(
-                f"Inside {pair}",
+                "Inside brackets and quotes",
                 "Places told right in text that was not fitted to: by logistic regression on all hidden units, by the "
                 "best single unit and a threshold, and by always saying what is more frequent.",
-                in_cells(heads, lines),
+                in_cells(["", "pair", "all units", "best unit", "majority", ""], lines),
             ),
             Exhibit(
-                f"The unit that knows {pair}",
+                "The units that know",
                 "Each symbol in the colour of the unit's activation after it was read: orange above the threshold, "
                 "blue below, stronger further off. Underlined: truly inside.",
                 "".join(parts),

@@ -33,14 +33,14 @@ def test_the_unit_that_counts_quotes_is_found_and_named():
     # An odd quote of a line opens nothing, which the unit cannot know: there are none.
     text = "\n".join(line if line.count('"') % 2 == 0 else line.replace('"', "", 1) for line in text.split("\n"))
     data = text_data(text)
-    probe = Inside('"', '"', 2400)
+    probe = Inside(['""'], 2400)
     network = Counting(data)
     assert (
-        probe.fits(network, data)
-        and not probe.fits(Bigram(data), data)
-        and not Inside("{", "}", 100).fits(network, data)
+        probe.fits(network, data) and not probe.fits(Bigram(data), data) and not Inside(["{}"], 100).fits(network, data)
     )
     found = probe.measure(network, data, 0)
+    measured, [(pair, found)] = found, found["pairs"].items()
+    assert pair == '""' and all(measured[name] == found[name] for name in probe.measures)
     inside = enclosed(data.parts["test"][:2400], 1, 1, 0).depth > 0
     assert found["best"] == {"unit": 2, "threshold": 0.0, "above": True}
     assert found["unit"] == found["inside"] == 1.0
@@ -48,7 +48,7 @@ def test_the_unit_that_counts_quotes_is_found_and_named():
     assert [mark for *_, mark in found["excerpt"]] == [value > 0 for _, value, _ in found["excerpt"]]
     shown = "".join(piece for piece, *_ in found["excerpt"])
     assert len(shown) == 600 and shown in text[1200:2400]
-    rows = [{"label": "<lstm>", "runs": [{"seed": 0, "open": True, "found": found}]}]
+    rows = [{"label": "<lstm>", "runs": [{"seed": 0, "open": True, "found": measured}]}]
     numbers, page = probe.show(json.loads(json.dumps(rows)))
     assert "100.0%" in numbers.html and "unit 2, above inside" in numbers.html and "&lt;lstm&gt;" in page.html
     assert page.html.count("text-decoration: underline") >= 3 and page.html.count("<details") == 1
@@ -56,9 +56,9 @@ def test_the_unit_that_counts_quotes_is_found_and_named():
 
 def test_text_without_quotes_gives_no_numbers():
     data = text_data("ab" * 300)
-    found = Inside('"', '"', 400).measure(Counting(data), data, 0)
-    assert found["inside"] is found["unit"] is found["best"] is None
-    assert Inside('"', '"', 400).show([{"label": "a", "runs": [{"seed": 0, "open": True, "found": found}]}]) == []
+    found = Inside(['""'], 400).measure(Counting(data), data, 0)
+    assert found == {"inside": None, "unit": None, "majority": None, "pairs": {}}
+    assert Inside(['""'], 400).show([{"label": "a", "runs": [{"seed": 0, "open": True, "found": found}]}]) == []
 
 
 def test_the_best_unit_is_the_best_of_all_thresholds_of_all_units():
