@@ -190,7 +190,7 @@ def test_two_part_splits_are_tested_on_their_held_out_part(tmp_path):
     overrides = [
         *prepared_text(tmp_path, words(4000)),
         "data.split=90-10",
-        "study=corpora",
+        "study=gallery",
         "scale=smoke",
         "tracking.uri=null",
         "data=text",
@@ -200,7 +200,7 @@ def test_two_part_splits_are_tested_on_their_held_out_part(tmp_path):
     for arguments in (("train", "-m"), ("evaluate",)):
         code, out, err = finish(command(*arguments[1:], *overrides, verb=arguments[0]))
         assert code == 0, err
-    [run] = json.loads((tmp_path / "results" / "studies" / "corpora.json").read_text())["runs"]
+    [run] = json.loads((tmp_path / "results" / "studies" / "gallery.json").read_text())["runs"]
     assert (run["split"], run["probes"]["prediction"]["part"]) == ("90-10", "validation")
 
 

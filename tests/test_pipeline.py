@@ -58,7 +58,7 @@ def test_the_line_ends_in_a_report_and_leaves_the_checkout_clean(checkout):
         assert f'id="{study}"' in page
     assert {path.parent.name for path in trained(checkout)} == {
         "min_char_rnn",
-        "corpora",
+        "gallery",
         "architectures",
         "karpathy_2015",
     }

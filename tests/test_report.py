@@ -228,7 +228,7 @@ def make_all(root):
             ),
             make_study(
                 root,
-                "corpora",
+                "gallery",
                 [
                     (data, "lstm", 2, 128, final)
                     for data, final in (("shakespeare", 1.4), ("linux", 1.0), ("latex", 1.2))
@@ -359,7 +359,7 @@ def test_comparison_holds_the_numbers_sorted_by_test_loss(page):
 
 def test_data_sets_stand_apart_and_one_seed_has_no_spread(page):
     _, root = page
-    (rows,) = table(section(root, "corpora"), "comparison")
+    (rows,) = table(section(root, "gallery"), "comparison")
     assert [row[0].split()[0] for row in rows] == ["shakespeare", "lstm", "linux", "lstm", "latex", "lstm"]
     assert [len(row) for row in rows] == [1, 13] * 3
     assert all(row[4] == row[6] == row[8] == "" and "best" not in row[0] for row in rows[1::2])
@@ -410,7 +410,7 @@ def test_published_numbers_stand_beside_ours(page):
                 assert row == [source["model"], cell, value, "—", "", "—"]
     assert not ours
     assert "A paper & its table" in section(root, "karpathy_2015").text
-    assert not table(section(root, "corpora"), "published")
+    assert not table(section(root, "gallery"), "published")
 
 
 def test_published_bits_are_compared_with_bits(tmp_path):
@@ -458,7 +458,7 @@ def test_first_seed_is_open_and_the_others_folded(page):
 
 def test_completions_show_prompt_and_continuation(page):
     _, root = page
-    completion = next(section(root, "corpora").find("samp"))
+    completion = next(section(root, "gallery").find("samp"))
     assert next(completion.find("b")).text == "The meaning of life is"
     assert completion.text == "The meaning of life is the <b>king</b> & crown."
 

@@ -108,7 +108,7 @@ class Syntax(Probe):
         ]
         about = (
             f"Of what each model wrote, the {SHOWN} longest blocks that parse, and the first {SHOWN} that do not, with "
-            "what the parser could not take marked."
+            "what the parser could not take underlined."
         )
         return [*exhibits, Exhibit("Blocks with their errors", about, "".join(parts), long=True)]
 
@@ -131,8 +131,11 @@ def marked(block: dict):
 
     text, html, last = block["text"], Markup(""), 0
     for first, after, missing in block["errors"]:
-        wrong = Markup("missing {}").format(missing) if missing else visible(text[first:after])
-        html += visible(text[last:first]) + Markup('<mark class="bad">{}</mark>').format(wrong)
+        html += visible(text[last:first])
+        if missing:
+            html += Markup("<i>missing {}</i>").format(missing)
+        else:
+            html += Markup('<mark class="bad">{}</mark>').format(visible(text[first:after]))
         last = after
     return Markup("<pre><samp>{}{}</samp></pre>").format(html, visible(text[last:]))
 

@@ -157,7 +157,7 @@ def test_an_error_is_marked_and_all_is_escaped():
 
     [block] = judged("int x; <b> @@ int y() { return (1; }", "c")
     html = str(marked({"text": block.text, "errors": block.errors}))
-    assert "<b>" not in html and '<mark class="bad">missing )</mark>; }' in html
+    assert "<b>" not in html and '<mark class="bad">&lt;b&gt; @@</mark>' in html and "<i>missing )</i>; }" in html
     assert re.sub("<[^>]*>|missing [)]", "", html).replace("&lt;", "<").replace("&gt;", ">") == block.text
 
 
