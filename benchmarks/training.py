@@ -93,7 +93,7 @@ def prepared(folder: Path) -> list[str]:
 def in_training(overrides: list[str], steps: int) -> float:
     """Seconds a training step of `pipeline.train`."""
     from pipeline.runs.directory import RunDirectory
-    from pipeline.runs.identity import directory_of
+    from pipeline.runs.settling import directory_of
     from pipeline.train import train
 
     cfg = composed(overrides)

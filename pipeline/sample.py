@@ -27,7 +27,7 @@ def sample(run: str, prompt: str, length: int, temperature: float, seed: int, ru
 
     from pipeline.datasets.data import load_data
     from pipeline.runs.building import load_network
-    from pipeline.runs.directory import RunDirectory
+    from pipeline.runs.directory import RunDirectory, find_run
 
     if length < 0:
         raise Refusal(f"length={length}: take a number of elements from 0")
@@ -51,25 +51,6 @@ def sample(run: str, prompt: str, length: int, temperature: float, seed: int, ru
         sys.stdout.write(piece)
         sys.stdout.flush()
     sys.stdout.write("\n")
-
-
-def find_run(run: str, runs: Path) -> Path:
-    """The directory of the run called `run`. Raises Refusal when none or several are meant."""
-    if run and (Path(run) / "run.json").exists():
-        return Path(run)
-    paths = sorted(
-        (file.parent for file in runs.glob("*/[!.]*/run.json")), key=lambda path: (path / "run.json").stat().st_mtime
-    )
-    meant = [path for path in paths if run in str(path)]
-    if not paths:
-        raise Refusal(f"{runs}/ holds no runs: train one, e.g. python -m pipeline.train model=lstm")
-    if not meant:
-        raise Refusal(
-            f"run={run}: no run is called so; the last ones are {', '.join(path.name for path in paths[-3:])}"
-        )
-    if run and len(meant) > 1:
-        raise Refusal(f"run={run} means {len(meant)} runs, e.g. {meant[0]} and {meant[1]}: give more of the name")
-    return meant[-1]
 
 
 def read_arguments(words: list[str]) -> dict:

@@ -13,7 +13,7 @@ from pipeline.command.verb import verb
 def cancel(cfg: DictConfig) -> None:
     """Cancels what is in the queue of the composed study's runs; of a single run when the study is none."""
     from pipeline.command.refusal import Refusal
-    from pipeline.runs.identity import directory_of
+    from pipeline.runs.settling import directory_of
     from slurm import queue
     from slurm.status import runs_of_study
 

@@ -39,7 +39,7 @@ def status(cfg: DictConfig) -> None:
 
 def runs_of_study(cfg: DictConfig) -> list[Path]:
     """The directories of the study's runs; none for runs by themselves."""
-    from pipeline.runs.identity import directory_of
+    from pipeline.runs.settling import directory_of
     from pipeline.runs.study import runs_of
 
     if "question" not in cfg.study:

@@ -80,7 +80,7 @@ def run_in(small):
 
 def trained(*overrides: str):
     from pipeline.runs.directory import RunDirectory
-    from pipeline.runs.identity import directory_of
+    from pipeline.runs.settling import directory_of
     from pipeline.train import train
 
     cfg = composed(*overrides)

@@ -9,7 +9,8 @@ import torch
 
 from pipeline.command.refusal import Refusal
 from pipeline.decoding.sampling import draw_symbols
-from pipeline.sample import find_run, read_arguments, sample
+from pipeline.runs.directory import find_run
+from pipeline.sample import read_arguments, sample
 from tests.conftest import ROOT, trained
 
 

@@ -121,6 +121,8 @@ class Study:
     versus: str | None
     at: dict
     probes: dict[str, Choice]
+    members: list[str]
+    member: str
 
 
 class Data(Choice):

@@ -10,6 +10,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from pipeline.command.otherwise import complete, places
 from pipeline.command.refusal import Refusal
 from pipeline.command.settings import check, check_choice
 from pipeline.command.verb import refused
@@ -29,15 +30,14 @@ def jobs_of(cfg: DictConfig, hydra: DictConfig) -> list[list[str]]:
         [f"{key}={values}" for key, values in swept.items()] + list(hydra.overrides.task)
     )
     [jobs] = BasicSweeper.split_arguments(overrides, max_batch_size=None)
-    # Where more choices lie is said to Hydra itself, which does not hand it on.
-    places = [one for one in hydra.overrides.hydra if one.startswith("hydra.searchpath=")]
-    return [[*places, *job] for job in jobs]
+    return [[*places(hydra), *job] for job in jobs]
 
 
 def compose_job(job: list[str]) -> DictConfig:
     """The configuration of one run. Raises Refusal for a setting that it cannot have."""
     cfg = compose("config", overrides=job)
     check(cfg)
+    complete(cfg, job)
     return cfg
 
 

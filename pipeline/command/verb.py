@@ -18,6 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from pipeline.command.otherwise import complete, places
 from pipeline.command.overrides import in_a_line, quoted
 from pipeline.command.refusal import Refusal
 from pipeline.command.settings import CONF, check, check_choice
@@ -47,7 +48,9 @@ def verb(task: Callable[[DictConfig], object], sweeps: bool = False) -> Callable
     def alone(cfg: DictConfig) -> object:
         try:
             check(cfg)
-            check_choice("hydra.launcher", OmegaConf.to_container(HydraConfig.get().launcher))
+            hydra = HydraConfig.get()
+            check_choice("hydra.launcher", OmegaConf.to_container(hydra.launcher))
+            complete(cfg, [*places(hydra), *hydra.overrides.task])
             return task(cfg)
         except (Refusal, HydraException, OmegaConfBaseException, OSError) as error:
             refusal = refused(error)

@@ -41,6 +41,11 @@ class Rule:
         cfg.trainer.batch, cfg.trainer.length = data.shape(cfg.trainer.batch, cfg.trainer.length)
 
     @classmethod
+    def batches(cls, cfg: DictConfig, data: Data, rank: int, world: int) -> Batches:
+        """What is learned from, a rank's share of it: the training part."""
+        return data.training(cfg.trainer.batch, cfg.trainer.length, rank, world)
+
+    @classmethod
     def learning(cls, cfg: DictConfig, network: SequenceModel, batches: Batches) -> "Learning":
         """What learns, with the settings of a settled configuration. Raises Refusal for settings that it cannot
         take."""

@@ -27,6 +27,9 @@ def initial_network(cfg: DictConfig, data: Data) -> SequenceModel:
     network.finish_initialization()
     network.look_at(data)
     network.restart = cfg.trainer.restart
+    if "networks" in cfg.model:
+        for one, member in zip(cfg.model.networks, network.networks, strict=True):
+            load_best(RunDirectory(one.directory).best, member)
     return network.to(getattr(torch, cfg.trainer.dtype))
 
 
@@ -57,7 +60,7 @@ def initial_learning(cfg: DictConfig, data: Data, rank: int) -> "tuple[Learning,
     """What learns at step 0, with this rank's share of the batches; and how its recurrence is run, in words."""
     trainer = cfg.trainer
     network = initial_network(cfg, data)
-    batches = data.training(trainer.batch, trainer.length, rank, trainer.devices * trainer.nodes)
+    batches = rule_of(cfg).batches(cfg, data, rank, trainer.devices * trainer.nodes)
     gpu = trainer.accelerator != "cpu" and torch.cuda.is_available()
     operations = 6 * network.count_parameters() * trainer.steps * trainer.batch * batches.longest
     engine = network.run_on("cuda" if gpu else "cpu", trainer.engine, operations, trainer.seconds)

@@ -145,3 +145,23 @@ class RunDirectory:
         for file, records in ((self.metrics, self.records()), (self.samples, self.written())):
             kept = [record for record in records if record["step"] <= step]
             write_atomically(file, "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in kept))
+
+
+def find_run(run: str, runs: Path, setting: str = "run") -> Path:
+    """The directory of the run called `run`: that itself, or a part of its path below `runs` that no other has; of the
+    run trained last if it is empty. Raises Refusal when none or several are meant; `setting` is where it was given."""
+    if run and (Path(run) / "run.json").exists():
+        return Path(run)
+    paths = sorted(
+        (file.parent for file in runs.glob("*/[!.]*/run.json")), key=lambda path: (path / "run.json").stat().st_mtime
+    )
+    meant = [path for path in paths if run in str(path)]
+    if not paths:
+        raise Refusal(f"{runs}/ holds no runs: train one, e.g. python -m pipeline.train model=lstm")
+    if not meant:
+        raise Refusal(
+            f"{setting}={run}: no run is called so; the last ones are {', '.join(path.name for path in paths[-3:])}"
+        )
+    if run and len(meant) > 1:
+        raise Refusal(f"{setting}={run} means {len(meant)} runs, e.g. {meant[0]} and {meant[1]}: give more of the name")
+    return meant[-1]

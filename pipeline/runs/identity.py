@@ -47,7 +47,8 @@ def identify(cfg: DictConfig, data: "Data") -> Identity:
 
     The hash is over the resolved model, optimizer, initialization, schedule and trainer, without what only says how to
     run (HOW) or is as it always was (LATER), by its first name (FORMERLY), and over the fingerprint of the data, which
-    stands for everything under `data`. Whole floats count as integers, so `5` and `5.0` are one run.
+    stands for everything under `data`. Runs that the model is made of count by their hashes, and by their seeds where
+    these are not its own. Whole floats count as integers, so `5` and `5.0` are one run.
     """
     parts = identifying(cfg)
     target = parts["initialization"]["_target_"]
@@ -69,6 +70,13 @@ def identifying(cfg: DictConfig) -> dict[str, dict]:
     }
     for key in HOW:
         parts["trainer"].pop(key)
+    if "networks" in parts["model"]:  # members by what makes them the runs they are, relative to this one's seed
+        settings = parts["model"]
+        settings.pop("member", None)
+        settings["members"] = [
+            one["hash"] if one["seed"] == cfg.seed else f"{one['hash']}-s{one['seed']}"
+            for one in settings.pop("networks")
+        ]
     for group, settings in LATER.items():
         for key, value in settings.items():
             if parts[group].get(key) == value:
@@ -108,16 +116,6 @@ def code_version() -> dict:
         return {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain", "--untracked-files=no"))}
     except (OSError, subprocess.CalledProcessError):
         return {"commit": None, "dirty": None}
-
-
-def directory_of(cfg: DictConfig) -> Path:
-    """Where the composed run is, or will be. Raises Refusal where its data cannot be read: they are a part of its
-    identity."""
-    from pipeline.datasets.data import load_data
-    from pipeline.runs.settling import settle
-
-    data = load_data(cfg.data)
-    return identify(settle(cfg, data), data).directory
 
 
 def flat(node: Mapping, before: str = "") -> dict:

@@ -1,35 +1,46 @@
 """From a composed configuration to one in which every number stands: what it leaves to the data, and what fits what."""
 
 import copy
+import shlex
 from functools import cache
 from pathlib import Path
 
 import torch
 import yaml
 from hydra.utils import get_class
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 from pipeline.command.choice import make
+from pipeline.command.otherwise import by_settings
 from pipeline.command.refusal import Refusal
+from pipeline.command.setting import shown
 from pipeline.command.settings import CONF
+from pipeline.command.sweep import compose_job
 from pipeline.datasets.batch import check_shared
-from pipeline.datasets.data import Data
+from pipeline.datasets.data import Data, load_data
 from pipeline.learning.rule import Rule
 from pipeline.models.model import SequenceModel
+from pipeline.runs.directory import RunDirectory, find_run
 from pipeline.runs.goal import Goal
+from pipeline.runs.identity import identify
 
 USUAL = {"readout": "linear", "schedule": "constant", "initialization": "library"}  # which stand for none too
+RUNS_WANTED = {
+    "members": "take finished runs, as model.members=[RUN,RUN]",
+    "member": "take a finished run, as model.member=RUN",
+}
 
 
 def settle(cfg: DictConfig, data: Data) -> DictConfig:
     """A copy of the composed `cfg` with numbers in place of what it leaves to the data: a width from a budget of
-    parameters, the batches of passes over the data.
+    parameters, the batches of passes over the data. Runs that its model is made of stand in it with their models.
 
     Raises Refusal where model, data and optimizer do not fit one another, or a setting has a value that no run can
     have.
     """
     refuse_misfits(cfg, data)
     settled = copy.deepcopy(cfg)
+    _settle_members(settled, data)
     _settle_width(settled.model, data)
     rule_of(settled).settle(settled, data)
     for key in ("batch", "steps", "validate_every", "checkpoint_every"):
@@ -87,6 +98,56 @@ def _choice(group: str, target: str) -> str:
     return next((file.stem for file in files if yaml.safe_load(file.read_text()).get("_target_") == target), target)
 
 
+def _settle_members(cfg: DictConfig, data: Data) -> None:
+    """Of each run that the model is made of its directory, hash, seed and model, as `model.networks`; the state starts
+    anew where that of a member did. Raises Refusal for a run that has not finished, or was trained on other data."""
+    model = cfg.model
+    key = next((key for key in ("members", "member") if key in model), None)
+    if key is None:
+        return
+    names = list(model.members) if key == "members" else [model.member]
+    if not names or not all(names):
+        raise Refusal(f"model.{key}={shown(names) if key == 'members' else ''}: {RUNS_WANTED[key]}")
+    found, restarts = [], []
+    for name in names:
+        run = RunDirectory(_member(f"model.{key}", name, cfg))
+        facts, place = run.facts, f"model.{key}={name}"
+        if facts.get("status") != "finished":
+            raise Refusal(f"{place}: {run.path} has not finished: train it first")
+        if facts["data"] != data.card["fingerprint"]:
+            raise Refusal(
+                f"{place}: {run.path} was trained on other data than data={cfg.data.name} (fingerprint "
+                f"{facts['data'][:12]}, not {data.card['fingerprint'][:12]}): take runs on the same data and split"
+            )
+        if run.path in [Path(one["directory"]) for one in found]:
+            raise Refusal(f"{place}: {run.path} is named twice: name each run once")
+        own = run.config()
+        found.append(
+            {"directory": str(run.path), "hash": facts["hash"], "seed": facts["seed"]}
+            | {"model": OmegaConf.to_container(own.model, resolve=True)}
+        )
+        restarts.append(own.trainer.get("restart"))
+    with open_dict(cfg):
+        model.networks = found
+    model[key] = [one["directory"] for one in found] if key == "members" else found[0]["directory"]
+    if cfg.trainer.restart is None:
+        cfg.trainer.restart = min((restart for restart in restarts if restart is not None), default=None)
+
+
+def _member(place: str, name: str, cfg: DictConfig) -> Path:
+    """The directory of the run that `name` means: it is called so, or has these settings."""
+    if not by_settings(name):
+        return find_run(name, Path(cfg.paths.runs), place)
+    return directory_of(compose_job(shlex.split(name)))
+
+
+def directory_of(cfg: DictConfig) -> Path:
+    """Where the composed run is, or will be. Raises Refusal where its data cannot be read: they are a part of its
+    identity."""
+    data = load_data(cfg.data)
+    return identify(settle(cfg, data), data).directory
+
+
 def _settle_width(model: DictConfig, data: Data) -> None:
     """Sets model.hidden to the largest width whose network has at most model.parameter_budget parameters, where one is
     given."""
@@ -113,5 +174,6 @@ def _settle_width(model: DictConfig, data: Data) -> None:
 
 def build(model: DictConfig, data: Data) -> SequenceModel:
     """The model that `model` describes on these data, freshly drawn from torch's global generator."""
-    settings = {key: value for key, value in model.items() if key != "parameter_budget"}
-    return make({**settings, "_partial_": True})(data.reads, data.answers, data.given)
+    settings = {key: value for key, value in model.items() if key not in ("parameter_budget", "networks")}
+    within = {"networks": [build(one.model, data) for one in model.networks]} if "networks" in model else {}
+    return make({**settings, "_partial_": True})(data.reads, data.answers, data.given, **within)

@@ -20,7 +20,7 @@ def labels(runs: list[DictConfig]) -> list[tuple[str, str]]:
     "linux lstm 2x128", "linux"."""
 
     groups = ("data", "model", "optimizer")
-    settings = {group: [flat(OmegaConf.to_container(run[group], resolve=True)) for run in runs] for group in groups}
+    settings = {group: [flat(_settings(run[group])) for run in runs] for group in groups}
 
     def words(place: int, group: str) -> str:
         run, own = runs[place], settings[group][place]
@@ -46,6 +46,15 @@ def labels(runs: list[DictConfig]) -> list[tuple[str, str]]:
         and len(chosen) > len({model for model, _ in chosen})
     ]
     return [(" ".join(named[group][place] for group in shown), named["data"][place]) for place in range(len(runs))]
+
+
+def _settings(choice: DictConfig) -> dict:
+    """The settings of a choice; of runs that it is made of the names of their models."""
+    settings = OmegaConf.to_container(choice, resolve=True)
+    if "networks" in settings:
+        settings.pop("member", None)
+        settings["members"] = "+".join(sorted(one["model"]["name"] for one in settings.pop("networks")))
+    return settings
 
 
 def _differing(own: dict, alike: list[dict]) -> list[tuple[str, object]]:

@@ -13,8 +13,8 @@ import pytest
 from pipeline.datasets.space import Symbols
 from pipeline.files.whole import read_lines
 from pipeline.runs.directory import RunDirectory
-from pipeline.runs.identity import directory_of
 from pipeline.runs.progress import Progress
+from pipeline.runs.settling import directory_of
 from tests.conftest import ROOT, composed, trained
 
 LONG = ["trainer.steps=100000", "trainer.validate_every=5", "trainer.checkpoint_every=100000"]

@@ -19,7 +19,7 @@ from pipeline.files.whole import read_lines
 from pipeline.runs import tracking as tracking_module
 from pipeline.runs.building import load_network
 from pipeline.runs.directory import RunDirectory
-from pipeline.runs.identity import directory_of
+from pipeline.runs.settling import directory_of
 from pipeline.runs.tracking import NOTE, Tracking, _note, _story, database, kept, refuse_unusable
 from tests.conftest import ROOT, composed, trained
 

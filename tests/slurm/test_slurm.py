@@ -11,7 +11,7 @@ import torch
 
 from pipeline.files.whole import read_lines
 from pipeline.runs.directory import RunDirectory
-from pipeline.runs.identity import directory_of
+from pipeline.runs.settling import directory_of
 from tests.conftest import composed, trained
 from tests.runs.test_resume import records, same
 

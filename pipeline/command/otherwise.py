@@ -1,0 +1,41 @@
+"""Runs that a setting names by what they have otherwise than the run that is composed: "model=rnn seed=1"."""
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf
+
+
+def by_settings(name: str) -> bool:
+    """Whether a run is named by settings, and not by its name or directory."""
+    return "=" in name and not Path(name).exists()
+
+
+def complete(cfg: DictConfig, job: Sequence[str]) -> None:
+    """Puts in place of each run that the model of `cfg` names by settings all the overrides of that run: those of this
+    one (`job`) that are not about the same choice or setting, and its own."""
+    model = cfg.get("model") or {}
+    if model.get("members"):
+        model.members = [_whole(name, job) for name in OmegaConf.to_container(model.members, resolve=True)]
+    if model.get("member"):
+        model.member = _whole(model.member, job)
+
+
+def _whole(name: str, job: Sequence[str]) -> str:
+    if not by_settings(name):
+        return name
+    own = shlex.split(name)
+    keys = [_key(word) for word in own]
+    kept = [word for word in job if not any(_key(word) == key or _key(word).startswith(f"{key}.") for key in keys)]
+    return shlex.join([*kept, *own])
+
+
+def _key(word: str) -> str:
+    """What an override is about."""
+    return word.partition("=")[0].lstrip("+~")
+
+
+def places(hydra: DictConfig) -> list[str]:
+    """Where more choices lie, which is said to Hydra itself and not handed on."""
+    return [one for one in hydra.overrides.hydra if one.startswith("hydra.searchpath=")]
