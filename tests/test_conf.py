@@ -34,6 +34,13 @@ BESIDE_TEXT = {
     "fixed_width": ["data=hello"],
     "hopfield": ["data=attractors", "data.episodes=8"],
 }
+# Models that are made of a finished run, on two passes of one batch.
+OF_RUNS = {
+    "mixture": "members=[constant]",
+    "mixture_log_linear": "members=[constant]",
+    "held_out": "members=[constant]",
+}
+OF_RUNS |= {"cache": "member=constant", "dynamic_evaluation": "member=constant"}
 GROUPS = [
     (group, choice)
     for group in ("model", "optimizer", "initialization", "schedule", "trainer", "readout", "way")
@@ -50,9 +57,14 @@ def written(run, data, length: int) -> str:
 @pytest.mark.parametrize("group, choice", GROUPS)
 def test_entry_trains_two_steps_is_read_back_and_writes(small, tmp_path, group, choice):
     overrides = [f"{group}={choice}", *NEEDS.get(choice, [])]
-    if choice in IN_PASSES or choice == "passes":
-        overrides.append(f"model={IN_PASSES.get(choice, 'hmm')}")
-    overrides += SHORT["passes" in composed(*overrides).optimizer]
+    if choice in OF_RUNS:
+        trained(*small, "model=constant", "trainer.steps=2")
+        overrides += ["model=mixture"] * (choice == "held_out") + [f"model.{OF_RUNS[choice]}"]
+        overrides += ["optimizer.passes=2", "trainer.validation_symbols=251"]
+    else:
+        if choice in IN_PASSES or choice == "passes":
+            overrides.append(f"model={IN_PASSES.get(choice, 'hmm')}")
+        overrides += SHORT["passes" in composed(*overrides).optimizer]
     if choice in BESIDE_TEXT:
         overrides += [*BESIDE_TEXT[choice], "scale=smoke", f"paths.runs={tmp_path}/runs", "tracking.uri=null"]
     else:
@@ -225,6 +237,7 @@ LONG = {
     "doubling",
     "tiny_shakespeare",
     "multiplicative",
+    "mixtures",
 }
 
 

@@ -21,12 +21,12 @@ class Cache(OfOneRun):
     """p(x_{t+1}) = (1 - l) p_member(x_{t+1}) + l p_cache(x_{t+1}),
     p_cache(w) = sum_{i=t-W}^{t-1} 1[x_{i+1} = w] exp(theta h_t . h_i) / sum_{i=t-W}^{t-1} exp(theta h_t . h_i)
     (Grave et al. 2017, eq. 4 and 5), h the last layer's units; theta = 0 is how often w was among the last W symbols
-    (Kuhn & De Mori 1990), and all that there is for members without hidden units.
+    (Kuhn & De Mori 1990), and all that there is for members without hidden units. Before the first element h is 0.
 
     member  a finished run on a text
     size    W >= 1 symbols
     thetas  >= 0, of which one is taken
-    Before anything was read the member is alone. Unknown symbols are not in the cache. Parameters: mixing, l in [0, 1],
+    Unknown symbols are not in the cache; while it is empty the member is alone. Parameters: mixing, l in [0, 1],
     learned for each of the thetas by EM on the validation part, in one pass, and theta, the one with the least loss.
     Memory: W (H + 1) numbers a stream.
     """
@@ -55,6 +55,7 @@ class Cache(OfOneRun):
         values = self.reads.zero(1, batch, self.size - 1).to(self.device)
         return keys, values, *self.starts(batch, *given)
 
+    @torch.no_grad()
     def forward(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         log_p, h, keys, values, after = self._read(x, state)
         mixed = []

@@ -64,6 +64,7 @@ class DynamicEvaluation(OfOneRun):
         state = self.starts(batch, *given)
         return weights.expand(1, batch, -1), read, torch.zeros_like(read[..., :1]), *state, *state
 
+    @torch.no_grad()
     def forward(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         (weights, read, filled), states = state[:3], state[3:]
         before, now = states[: len(states) // 2], states[len(states) // 2 :]

@@ -58,6 +58,7 @@ class OfRuns(StatisticsModel):
         """The members' states before the first element, one after the other."""
         return tuple(part for network in self.networks for part in network.start(batch, *given))
 
+    @torch.no_grad()
     def answer(self, x: Tensor, state: Sequence[Tensor]) -> tuple[Tensor, State]:
         """The members' log-probabilities [K, T, B, V], and their states after."""
         found, after = [], []
