@@ -10,6 +10,7 @@ from pipeline.command.settings import CONF
 from pipeline.corpora.corpus import corpus_of
 from pipeline.datasets.data import load_data
 from pipeline.files.whole import read_lines
+from pipeline.learning.held_out import HeldOut
 from pipeline.learning.rule import InPasses, Rule, Untrained
 from pipeline.probes.probe import Probe, make_probe
 from pipeline.runs.building import load_network
@@ -141,7 +142,8 @@ def rule_of(optimizer: str) -> type[Rule]:
 
 
 @pytest.mark.parametrize(
-    "choice", [choice for choice in choices("optimizer") if not issubclass(rule_of(choice), (InPasses, Untrained))]
+    "choice",
+    [choice for choice in choices("optimizer") if not issubclass(rule_of(choice), (InPasses, Untrained, HeldOut))],
 )
 def test_every_optimizer_learns(run_in, choice):
     few = choice == "hessian_free"  # of long ones
