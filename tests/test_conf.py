@@ -240,6 +240,8 @@ LONG = {
     "tiny_shakespeare",
     "multiplicative",
     "mixtures",
+    "words",
+    "coverage",
 }
 
 
