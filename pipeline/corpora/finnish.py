@@ -2,7 +2,7 @@
 
 import html
 import re
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from pipeline.corpora.corpus import Corpus, Original
 from pipeline.corpora.packages import Apt
@@ -16,12 +16,8 @@ ENGLISH = re.compile(r"\b(the|The|of|and|is|to|this|This|with|for|are|or|you)\b"
 
 def page(member: str) -> str | None:
     """Name under which a page of the help is kept, None for all else of the package."""
-    path = PurePosixPath(member)
-    return (
-        "/".join(path.parts[-path.parts[::-1].index("text") :])
-        if "/text/" in member and path.suffix == ".html"
-        else None
-    )
+    name = member.partition("/text/")[2]
+    return name if name.endswith(".html") else None
 
 
 def sentences(page: str) -> list[str]:
