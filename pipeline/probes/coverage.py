@@ -21,7 +21,7 @@ class Coverage(Probe):
     def __init__(self, words: Count, sizes: list[Count]):
         self.words, self.sizes = words, sorted(sizes)
         self.measures = {
-            f"outside_{size}": Measure(digits=".1%", better="low", title=f"unknown of {size:,} words")
+            f"outside_{size}": Measure(digits=".1%", better="low", title=f"unknown, {size:,} words at most")
             for size in self.sizes[-1:]
         }
 
@@ -44,7 +44,8 @@ class Coverage(Probe):
         return shares | {"counted": len(counted), "known": known}
 
     def show(self, rows: list[dict]) -> list[Exhibit]:
-        counted = min(run["found"]["counted"] for row in rows for run in row["runs"])
+        texts = {row["data"]: row["runs"][0]["found"] for row in rows}  # alike whatever model read them
+        counted = min(found["counted"] for found in texts.values())
         about = (
             "Share of the words of the judged part that are not in a vocabulary, by its size: the most frequent words "
             f"among the first {counted:,} of the training part. A line ends where all words are in it that occur there "
@@ -52,26 +53,29 @@ class Coverage(Probe):
         )
         title = "What a vocabulary lacks"
         lines = [
-            f"<tr><th>{visible(row['name'])}</th><td>{row['runs'][0]['found']['known']:,}</td>"
-            + "".join(f"<td>{written(row['runs'][0]['found'][f'outside_{size}'], '.1%')}</td>" for size in self.sizes)
-            + "</tr>"
-            for row in rows
+            f"<tr><th>{visible(text)}</th>"
+            + "".join(f"<td>{written(found[f'outside_{size}'], '.1%')}</td>" for size in self.sizes)
+            + f"<td>{found['known']:,}</td></tr>"
+            for text, found in texts.items()
         ]
         heads = "".join(f"<th>{size:,}</th>" for size in self.sizes)
-        table = f"<table><tr><th></th><th>words that occur twice</th>{heads}</tr>{''.join(lines)}</table>"
-        return [Exhibit(title, about, svg(figure(rows, self.sizes), f"{title}: {rows[0]['study']}") + table)]
+        table = f"<table><tr><th></th>{heads}<th>words that occur twice</th></tr>{''.join(lines)}</table>"
+        return [Exhibit(title, about, svg(figure(texts, self.sizes), f"{title}: {rows[0]['study']}") + table)]
 
 
-def figure(rows: list[dict], sizes: list[int]):
-    """Shares against sizes, a colour a row; rows as Probe.show gets them."""
+def figure(texts: dict[str, dict], sizes: list[int]):
+    """Shares against sizes, a colour a text: what Coverage.measure found by the name of the data."""
     with drawing(3.8) as (whole, (axes,)):
-        for index, row in enumerate(rows):
-            found = row["runs"][0]["found"]
-            reached = [size for size in sizes if size <= found["known"]] + [found["known"]]
-            shares = [found[f"outside_{size}"] for size in reached[:-1]] + [found[f"outside_{sizes[-1]}"]]
-            axes.plot(reached, shares, markersize=4.5, linewidth=1.4, label=row["name"], **look(index))
+        for index, (text, found) in enumerate(texts.items()):
+            reached = [size for size in sizes if size < found["known"]]
+            shares = [found[f"outside_{size}"] for size in reached] + [found[f"outside_{sizes[-1]}"]]
+            reached.append(min(found["known"], sizes[-1]))
+            axes.plot(reached, shares, markersize=4.5, linewidth=1.4, label=text, **look(index))
         axes.set_xscale("log")
-        axes.set(xlabel="words of the vocabulary", ylabel="unknown words", ylim=(0, None))
+        axes.set_xticks(sizes, [f"{size:,}" for size in sizes])
+        axes.minorticks_off()
+        axes.set(xlabel="words of the vocabulary", ylabel="unknown words")
+        axes.set_ylim(0, 1.05 * axes.get_ylim()[1])
         axes.yaxis.set_major_formatter(lambda share, _: f"{share:.0%}")
         legend(whole)
     return whole

@@ -44,8 +44,8 @@ def test_the_most_frequent_words_of_the_first_ones_are_known(counted):
 def test_it_is_drawn_as_far_as_there_are_words():
     probe = Coverage(100, [1, 5, 20, 1000])
     measured = probe.measure(None, data(), 0)
-    rows = [{"name": "made", "study": "coverage", "runs": [{"found": measured, "seed": 0}]}]
-    [exhibit] = probe.show(rows)
-    assert exhibit.html.startswith("<svg") or "<svg" in exhibit.html
-    assert f"<td>{measured['outside_5']:.1%}</td>" in exhibit.html.replace("\u202f%", "%").replace(" %", "%")
+    row = {"study": "coverage", "runs": [{"found": measured, "seed": 0}]}
+    [exhibit] = probe.show([row | {"name": name, "data": data} for name in "ab" for data in ("english", "finnish")])
+    assert "<svg" in exhibit.html and exhibit.html.count("<th>finnish</th>") == 1
+    assert exhibit.html.count(f"<td>{measured['outside_5']:.1%}</td>") == 2
     assert "first 100 of the training part" in exhibit.about
