@@ -242,6 +242,8 @@ LONG = {
     "mixtures",
     "words",
     "coverage",
+    "knows",
+    "data_scaling",
 }
 
 
