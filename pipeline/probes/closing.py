@@ -159,6 +159,7 @@ def figure(lines: Mapping[str, Mapping[str, dict]], pairs: Sequence[str], elemen
     points = {pair: of for pair, of in points.items() if any(of.values())}
     if not points:
         return None
+    highest = max(p for of in points.values() for some in of.values() for _, p in some)
     with drawing(3.4, len(points)) as (whole, panels):
         for (pair, of), axes in zip(points.items(), panels):
             for index, label in enumerate(lines):
@@ -173,7 +174,8 @@ def figure(lines: Mapping[str, Mapping[str, dict]], pairs: Sequence[str], elemen
             axes.set_title(" ".join(pair), parse_math=False)
             axes.set_xscale("log", base=2)
             axes.xaxis.set_major_formatter(lambda distance, _: f"{distance:g}")
-            axes.set(xlabel=f"distance, {element}", ylim=(0, None), ylabel="p(closing)" if axes is panels[0] else "")
+            axes.set(xlabel=f"distance, {element}", ylabel="p(closing)" if axes is panels[0] else "")
+        panels[0].set_ylim(0, 1.05 * highest)  # of all panels
         legend(whole, 3)
     return whole
 

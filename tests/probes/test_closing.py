@@ -145,6 +145,8 @@ def test_the_page_has_a_panel_a_pair_and_tables_of_each_run():
     [first, second] = figure({"lstm": found["pairs"]}, ["()", '""'], "chars").axes
     line = dict(zip(*first.lines[0].get_data()))
     assert line[1] == pytest.approx(found["pairs"]["()"]["distances"][0]["p_closing"])
+    highest = max(y for axes in (first, second) for line in axes.lines for y in line.get_ydata())
+    assert first.get_ylim() == second.get_ylim() and highest < first.get_ylim()[1] < 1.2 * highest
     rows[1] |= {"units": {"element": "word"}}
     titles = [exhibit.title for exhibit in Closing(["()"], 9, 3).show(rows)]
     assert titles == [
