@@ -87,7 +87,7 @@ class Closing(Probe):
             folded(
                 f"{row['label']}, seed {run['seed']}",
                 " ".join(run["found"]["pairs"]),
-                tables(run["found"]["pairs"], row),
+                tables(run["found"]["pairs"]),
             )
             for row in rows
             for run in row["runs"]
@@ -180,8 +180,8 @@ def figure(lines: Mapping[str, Mapping[str, dict]], pairs: Sequence[str], elemen
     return whole
 
 
-def tables(pairs: Mapping[str, dict], row: dict):
-    """HTML: of each pair by depth and by distance, side by side."""
+def tables(pairs: Mapping[str, dict]):
+    """HTML: a line a pair, by depth and by distance side by side."""
     from markupsafe import Markup
 
     parts = Markup("")
@@ -192,9 +192,11 @@ def tables(pairs: Mapping[str, dict], row: dict):
             for some in one["distances"]
             if some["places"]
         ]
-        parts += in_cells([f"{' '.join(pair)} open", "places", "p", "follows"], of_depth)
-        parts += in_cells(["distance", "places", "p", "follows"], of_distance)
-    return Markup('<div class="tables">{}</div>').format(parts)
+        parts += Markup('<div class="tables">{}{}</div>').format(
+            in_cells([f"{' '.join(pair)} open", "places", "p", "follows"], of_depth),
+            in_cells(["distance", "places", "p", "follows"], of_distance),
+        )
+    return parts
 
 
 def numbers(one: dict) -> list[str]:
