@@ -4,7 +4,10 @@ import numpy as np
 import pytest
 
 from pipeline.command.refusal import Refusal
+from pipeline.corpora.prepared import Prepared
+from pipeline.corpora.vocabulary import Words
 from pipeline.datasets.data import load_data
+from pipeline.datasets.text import Text
 from pipeline.runs.identity import identify
 from pipeline.runs.settling import settle
 from tests.conftest import composed, prepared_text, words
@@ -46,3 +49,13 @@ def test_more_than_there_is_is_refused(opened):
         opened("data.train_size=10000000")
     with pytest.raises(Refusal, match="data.train_size=1: take a whole number from 2"):
         opened("data.train_size=1")
+
+
+def test_of_words_what_only_the_whole_training_part_has_is_left_out():
+    parts = {"train": np.arange(9) % 3, "validation": np.arange(4) % 3}
+    by_part = {"train": 30, "validation": 12}
+    card = {"corpus": "made", "symbols": "words", "counts": {"train": 9, "validation": 4}, "fingerprint": "f"}
+    whole = Prepared(parts, Words(["<unk>", "a", "b"], "spaces"), card | {"characters": by_part, "spelling": by_part})
+    part = Text(whole.learned_from(5))
+    assert part.card["characters"] == part.card["spelling"] == {"validation": 12}
+    assert part.measured(1.0, "validation") == Text(whole).measured(1.0, "validation")
