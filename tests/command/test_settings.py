@@ -112,7 +112,7 @@ HYDRA = [
     ("study=nonexistent", "study=nonexistent: there is no such choice: take one of architectures, "),
     ("hydra/launcher=typo", "hydra/launcher=typo: there is no such choice: take one of basic, "),
     ("trainer.lenght=5", "trainer.lenght=5: there is no such setting: did you mean length?"),
-    ("model.order=3", "model.order=3: this model has no such setting: take model=ngram with it"),
+    ("model.order=3", "model.order=3: this model has no such setting: take model=ngram or word_ngram with it"),
     (
         "optimizer.momentun=0.9",
         "optimizer.momentun=0.9: there is no such setting: did you mean momentum, of optimizer=",
