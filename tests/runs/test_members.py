@@ -98,6 +98,8 @@ def test_what_is_learned_goes_on_exactly_and_outlives_the_members(base, monkeypa
     parts = run(f"{runs}-parts")
     for ours, theirs in ((parts.last, whole.last), (parts.best, whole.best)):
         same(torch.load(ours, weights_only=False), torch.load(theirs, weights_only=False))
+    kept, own = (torch.load(path, weights_only=True)["network"] for path in (whole.best, RunDirectory(member).best))
+    assert all(torch.equal(kept[f"networks.0.{name}"], part.double()) for name, part in own.items())
     data = load_data(whole.config().data)
     loss = held_out(load_network(whole, data), data, "validation", 600).loss
     assert loss == pytest.approx(whole.facts["validation"], rel=1e-12)
