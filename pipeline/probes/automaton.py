@@ -10,6 +10,7 @@ from pipeline.command.setting import Count
 from pipeline.exhibits.exhibit import Exhibit, Measure
 from pipeline.exhibits.figures import INK, PAPER, drawing, look, svg
 from pipeline.exhibits.numbers import visible, written
+from pipeline.exhibits.tables import in_cells
 from pipeline.probes.probe import Probe
 
 if TYPE_CHECKING:
@@ -101,21 +102,19 @@ class AdderAutomaton(Probe):
         from markupsafe import Markup
 
         head = ("", "seed", "clusters", "states", "the automaton of addition", f"agrees at {self.bits} bits")
-        table = Markup("<table><tr>{}</tr>").format(Markup("").join(map(Markup("<th>{}</th>").format, head)))
-        drawn = Markup("")
+        lines, drawn = [], Markup("")
         for row in rows:
             for run in row["runs"]:
                 one = run["found"]
                 cells = (
+                    visible(row["name"]),
                     run["seed"],
                     one["clusters"],
                     len(one["automaton"]["moves"]),
                     "yes" if one["adds"] else "no",
                     written(one["agreed"], ".2%"),
                 )
-                table += Markup("<tr><th>{}</th>{}</tr>").format(
-                    visible(row["name"]), Markup("").join(map(Markup("<td>{}</td>").format, cells))
-                )
+                lines.append(cells)
             first = row["runs"][0]
             name = f"{row['name']}, seed {first['seed']}"
             drawn += Markup(svg(figure(first["found"], name), f"Automaton of {name}: {row['study']}"))
@@ -124,7 +123,7 @@ class AdderAutomaton(Probe):
             "automaton. Right: the automaton; an arrow is a transition, with the columns, a bit of either number, that "
             "take it; the state says whether a carry stands and which bit is printed. Hinton's has four states."
         )
-        return [Exhibit("The automaton of addition", about, table + Markup("</table>") + drawn)]
+        return [Exhibit("The automaton of addition", about, in_cells(head, lines) + drawn)]
 
 
 def observed(network, data) -> tuple["np.ndarray", "np.ndarray"]:

@@ -7,8 +7,8 @@ from pipeline.exhibits.exhibit import Exhibit, Measure
 from pipeline.exhibits.figures import drawing, legend, look, svg
 from pipeline.exhibits.gallery import folded
 from pipeline.exhibits.numbers import count, several, written
+from pipeline.exhibits.tables import in_cells
 from pipeline.probes.probe import Probe
-from pipeline.probes.success import in_cells
 
 DEPTHS = ("none", "one", "many")
 FEW = 20  # closing symbols at a distance, for a point of a figure

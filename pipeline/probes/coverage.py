@@ -4,6 +4,7 @@ from pipeline.command.setting import Count
 from pipeline.exhibits.exhibit import Exhibit, Measure
 from pipeline.exhibits.figures import drawing, legend, look, svg
 from pipeline.exhibits.numbers import visible, written
+from pipeline.exhibits.tables import in_cells
 from pipeline.probes.probe import Probe
 
 LEAST = 2  # occurrences that make a word one of a vocabulary
@@ -52,15 +53,17 @@ class Coverage(Probe):
             "twice."
         )
         title = "What a vocabulary lacks"
-        lines = [
-            f"<tr><th>{visible(text)}</th>"
-            + "".join(f"<td>{written(found[f'outside_{size}'], '.1%')}</td>" for size in self.sizes)
-            + f"<td>{found['known']:,}</td></tr>"
+        heads = ("", *(f"{size:,}" for size in self.sizes), "words that occur twice")
+        lines = (
+            (
+                visible(text),
+                *(written(found[f"outside_{size}"], ".1%") for size in self.sizes),
+                f"{found['known']:,}",
+            )
             for text, found in texts.items()
-        ]
-        heads = "".join(f"<th>{size:,}</th>" for size in self.sizes)
-        table = f"<table><tr><th></th>{heads}<th>words that occur twice</th></tr>{''.join(lines)}</table>"
-        return [Exhibit(title, about, svg(figure(texts, self.sizes), f"{title}: {rows[0]['study']}") + table)]
+        )
+        drawn = svg(figure(texts, self.sizes), f"{title}: {rows[0]['study']}")
+        return [Exhibit(title, about, f"{drawn}{in_cells(heads, lines)}")]
 
 
 def figure(texts: dict[str, dict], sizes: list[int]):

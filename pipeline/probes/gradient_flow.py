@@ -8,6 +8,7 @@ from pipeline.command.setting import Count, Positive, Seed, Whole
 from pipeline.exhibits.exhibit import Exhibit, Measure
 from pipeline.exhibits.figures import INK, drawing, legend, look, svg
 from pipeline.exhibits.numbers import known, visible, written
+from pipeline.exhibits.tables import in_cells
 from pipeline.probes.backward_signal import rectifier_norms, squashing
 from pipeline.probes.probe import Probe
 
@@ -241,16 +242,15 @@ def singular_figure(rows: list[dict]):
 
 def clipping_table(rows: list[dict]) -> str:
     """A line a run: the share of batches that clipping changes, and the largest gradient before and after."""
-    from markupsafe import Markup
-
     head = ("", "seed", "clipped", "median norm", "largest norm", "after clipping", "angle between")
-    table = Markup("<table><tr>{}</tr>").format(Markup("").join(map(Markup("<th>{}</th>").format, head)))
+    lines = []
     for row in rows:
         for run in row["runs"]:
             found = run["found"]["clipping"]
             before, after, angle = max(found)
             share = sum(after < before for before, after, _ in found) / len(found)
             cells = (
+                visible(row["name"]),
                 run["seed"],
                 written(share, ".0%"),
                 written(median(before for before, *_ in found), ".3g"),
@@ -258,6 +258,5 @@ def clipping_table(rows: list[dict]) -> str:
                 written(after, ".3g"),
                 f"{written(round(angle, 1), '.1f')}°",
             )
-            line = Markup("").join(map(Markup("<td>{}</td>").format, cells))
-            table += Markup("<tr><th>{}</th>{}</tr>").format(visible(row["name"]), line)
-    return table + Markup("</table>")
+            lines.append(cells)
+    return in_cells(head, lines)

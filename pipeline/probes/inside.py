@@ -7,8 +7,8 @@ from annotated_types import Ge
 from pipeline.exhibits.exhibit import Exhibit, Measure
 from pipeline.exhibits.gallery import folded
 from pipeline.exhibits.numbers import visible, written
+from pipeline.exhibits.tables import in_cells
 from pipeline.probes.probe import Probe
-from pipeline.probes.success import in_cells
 
 EXCERPT = 600  # symbols that are shown
 BEFORE = 60  # of them before the first opening symbol

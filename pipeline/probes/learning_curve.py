@@ -7,9 +7,9 @@ from math import isfinite
 from pipeline.exhibits.exhibit import Exhibit, Measure
 from pipeline.exhibits.figures import drawing, legend, look, svg
 from pipeline.exhibits.numbers import NOTHING, count, known, several, written
+from pipeline.exhibits.tables import in_cells
 from pipeline.probes.power_law import PowerLaw, crossings, fit
 from pipeline.probes.probe import Probe
-from pipeline.probes.success import in_cells
 
 BEYOND = 100.0  # times the largest size, where curves are followed to see whether they cross
 

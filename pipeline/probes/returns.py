@@ -5,6 +5,7 @@ import math
 from pipeline.exhibits.exhibit import Exhibit, Measure
 from pipeline.exhibits.groups import comparable
 from pipeline.exhibits.numbers import MINUS, visible, written
+from pipeline.exhibits.tables import in_cells
 from pipeline.probes.probe import Probe
 
 NORMAL = 1.96  # standard errors to either side: 95 %
@@ -49,18 +50,17 @@ class ReturnsForetold(Probe):
         shown = []
         for section in comparable(rows):
             first = section[0]["runs"][0]["found"]
-            lines = ["<tr><th></th><th>explained, 95 % interval</th><th>direction, 95 % interval</th></tr>"]
+            heads, lines = ("", "explained, 95 % interval", "direction, 95 % interval"), []
             for row in section:
                 found = row["runs"][0]["found"]
-                cells = "".join(f"<td>{with_interval(found, name)}</td>" for name in self.measures)
-                lines.append(f"<tr><th>{visible(row['name'])}</th>{cells}</tr>")
+                lines.append((visible(row["name"]), *(with_interval(found, name) for name in self.measures)))
             about = (
                 "How much less the squared error is than that of the forecast that tomorrow's price is today's, and "
                 f"how often the direction is right, over {first['days']} days of the test part; one seed. The price "
                 f"rose on {written(first['rose'], '.1%')} of them: who always says so is right as often."
             )
-            table = f"<table>{''.join(lines)}</table>"
-            shown.append(Exhibit(f"Beyond the naive forecast, {section[0]['data']}", about, table))
+            title = f"Beyond the naive forecast, {section[0]['data']}"
+            shown.append(Exhibit(title, about, in_cells(heads, lines)))
         return shown
 
 

@@ -6,6 +6,7 @@ from pipeline.exhibits.exhibit import Exhibit, Measure
 from pipeline.exhibits.figures import GRID, drawing, legend, look, svg
 from pipeline.exhibits.groups import together
 from pipeline.exhibits.numbers import count
+from pipeline.exhibits.tables import in_cells
 from pipeline.probes.probe import Probe
 
 
@@ -89,20 +90,6 @@ def table(cases: list[Case]):
 def listed(published: list[dict]):
     keys = ("problem", "lag", "way", "result", "source")
     return in_cells(["problem", "T", "way", "", "source"], [[str(one[key]) for key in keys] for one in published])
-
-
-def in_cells(heads: list[str], lines: list[list[str]]):
-    """Texts as an HTML table, the first of each line its head."""
-    from markupsafe import Markup
-
-    head = Markup("").join(Markup("<th>{}</th>").format(text) for text in heads)
-    rows = (
-        Markup("<tr><th>{}</th>{}</tr>\n").format(
-            line[0], Markup("").join(Markup("<td>{}</td>").format(text) for text in line[1:])
-        )
-        for line in lines
-    )
-    return Markup('<div class="wide"><table>\n<tr>{}</tr>\n{}</table></div>').format(head, Markup("").join(rows))
 
 
 def figure(cases: list[Case]):

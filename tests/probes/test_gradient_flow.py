@@ -151,7 +151,8 @@ def test_clipping_is_that_of_training(clip_value, clip_norm):
     learning = GradientLearning.__new__(GradientLearning)
     torch.nn.Module.__init__(learning)
     learning.clip_value, learning.clip_norm = clip_value, clip_norm
-    learning._clip(parameters)
+    learning.learned, learning.flat = parameters, None
+    learning._clip()
     ours = torch.cat([parameter.grad.flatten() for parameter in parameters])
     assert (before, after) == (pytest.approx(raw.norm().item()), pytest.approx(ours.norm().item()))
     degrees = math.degrees(math.acos(min(1.0, (raw @ ours / raw.norm() / ours.norm()).item())))
