@@ -67,7 +67,7 @@ def test_test_loss_is_that_of_the_best_weights_read_symbol_by_symbol(study):
         right = (logits[:, 0].argmax(1).numpy() == text[1:]).mean()
         assert found["right"] == pytest.approx(right, abs=3e-3)
         assert (found["asked"], found["part"], found["unknown"]) == (len(text) - 1, "test", 0)
-        assert run["measured"] == {key: found.get(key) for key in ("nats", "bits", "rmse", "right")}
+        assert run["measured"] == {key: found.get(key) for key in Prediction.measures}
         validated = [
             record["validation"]
             for record in read_lines(RunDirectory(run["directory"]).metrics)
@@ -123,7 +123,7 @@ def test_the_results_say_how_they_are_measured_and_shown(study):
         "prediction": {"_target_": "pipeline.probes.prediction.Prediction"},
         "completions": {"_target_": "pipeline.probes.completions.Completions", "length": 12, "temperature": 0.7},
     }
-    assert list(result["measures"]) == ["nats", "bits", "rmse", "right"]
+    assert list(result["measures"]) == ["nats", "bits", "perplexity", "per_character", "rmse", "right"]
     assert result["measures"]["right"] == {"unit": "", "digits": ".1%", "better": "high", "title": ""}
 
 

@@ -129,9 +129,9 @@ class Symbols(Space):
         return torch.where(self.entries(y)[..., None], pdz - p * pdz.sum(-1, keepdim=True), 0.0)
 
     def measured(self, loss: float) -> dict[str, float]:
-        """Words are compared by their perplexity exp(loss)."""
+        """Words are compared by their perplexity exp(loss), too."""
         by_words = {"perplexity": math.exp(min(loss, 700))} if self.element == "word" else {}
-        return by_words | {"nats": loss, "bits": loss / math.log(2)}
+        return {"nats": loss, "bits": loss / math.log(2)} | by_words
 
 
 class Numbers(Space):

@@ -14,7 +14,7 @@ class Flat:
     """vector = [w_1 .. w_n], of parameters that become parts of it: a step of an optimizer on it does, to the bit, what
     a step on each of them does, by a few operators instead of a few for each.
 
-    parameters  of one dtype, on one device; each has a gradient at every step
+    parameters  of one dtype, on one device
     """
 
     def __init__(self, parameters: list[nn.Parameter]):
@@ -36,7 +36,7 @@ class Flat:
         return optimizer
 
     def collect(self) -> None:
-        """The vector's gradient, from those of the parameters."""
+        """The vector's gradient, from those of the parameters: each is to have one."""
         self.vector.grad = torch.cat([one.grad.flatten() for one in self.parameters])
 
     def parts(self, vector: Tensor) -> Iterator[Tensor]:

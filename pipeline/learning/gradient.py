@@ -100,12 +100,21 @@ class GradientLearning(Learning):
             loss.backward()
         else:  # ranks average their gradients
             self.manual_backward(loss)
+        if self.flat is not None and any(parameter.grad is None for parameter in self.learned):
+            optimizer = self._apart(optimizer)
         if self.flat is not None:
             self.flat.collect()
         self._clip()
         optimizer.step()
         if self.average is not None:
             self.average.update_parameters(self.network)
+
+    def _apart(self, joint: torch.optim.Optimizer) -> torch.optim.Optimizer:
+        """An optimizer on each parameter that goes on from one on the vector: it leaves alone what has no gradient."""
+        optimizer = self.make_optimizer(self.learned)
+        optimizer.load_state_dict(joint.state_dict())
+        self.flat, self.trainer.optimizers = None, [optimizer]
+        return optimizer
 
     def _schedule(self, optimizer: torch.optim.Optimizer) -> None:
         """Puts the schedule's factors on the settings, as they are for this step."""

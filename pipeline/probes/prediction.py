@@ -16,9 +16,9 @@ class Prediction(Probe):
     """
 
     measures = {
-        "perplexity": Measure(digits=".1f"),
         "nats": Measure("nats/{element}"),
         "bits": Measure("bits/{element}"),
+        "perplexity": Measure(digits=".1f"),
         "per_character": Measure("bits/char"),
         "rmse": Measure(title="RMSE"),
         "right": Measure(digits=".1%", better="high"),

@@ -58,6 +58,30 @@ def test_an_optimizer_on_the_vector_does_and_keeps_what_one_on_each_does(optimiz
     assert_same(states(together), kept)
 
 
+@pytest.mark.parametrize("optimizer", KINDS[1::3], ids=lambda one: one.func.__name__)
+def test_parameters_without_a_gradient_are_left_alone(optimizer, monkeypatch):
+    def module():
+        made, bias = learning(optimizer=optimizer, clip_norm=0.05), []
+        loss = made.network.loss
+
+        def seldom(batch, state):
+            made.network.readout.bias.requires_grad_(made.global_step != 2)
+            bias.append(made.network.readout.bias.detach().clone())
+            return loss(batch, state)
+
+        monkeypatch.setattr(made.network, "loss", seldom)
+        return made, bias
+
+    together, bias = module()
+    fit(together, 5)
+    assert not torch.equal(bias[1], bias[2]) and torch.equal(bias[2], bias[3]) and not torch.equal(bias[3], bias[4])
+    monkeypatch.setattr(flat, "SMALL", 0)
+    apart, _ = module()
+    fit(apart, 5)
+    assert_same(dict(together.network.state_dict()), dict(apart.network.state_dict()))
+    assert_same(states(together), states(apart))
+
+
 def test_only_optimizers_that_treat_every_number_by_itself_get_the_vector():
     parameters = trained(learning())
     assert flat.Flat.suits(torch.optim.Adam(parameters), parameters)
