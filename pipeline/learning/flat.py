@@ -20,7 +20,7 @@ class Flat:
     def __init__(self, parameters: list[nn.Parameter]):
         self.parameters = parameters
         self.vector = nn.Parameter(torch.cat([one.detach().flatten() for one in parameters]))
-        for one, part in zip(parameters, self.parts(self.vector.detach()), strict=True):
+        for one, part in zip(parameters, self._parts(self.vector.detach()), strict=True):
             one.data = part
 
     @staticmethod
@@ -35,11 +35,16 @@ class Flat:
         optimizer.register_load_state_dict_pre_hook(lambda _, states: self._join(states))
         return optimizer
 
-    def collect(self) -> None:
-        """The vector's gradient, from those of the parameters: each is to have one."""
-        self.vector.grad = torch.cat([one.grad.flatten() for one in self.parameters])
+    def collect(self, clip_norm: float | None) -> None:
+        """The vector's gradient, from those of the parameters: each is to have one. Clipped as
+        torch.nn.utils.clip_grad_norm_ does, to the bit."""
+        gradients = [one.grad for one in self.parameters]
+        self.vector.grad = torch.cat([one.flatten() for one in gradients])
+        if clip_norm is not None:
+            norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
+            self.vector.grad.mul_((clip_norm / (norm + 1e-6)).clamp(max=1.0))
 
-    def parts(self, vector: Tensor) -> Iterator[Tensor]:
+    def _parts(self, vector: Tensor) -> Iterator[Tensor]:
         """What of a vector is each parameter's, in its shape."""
         parts = vector.split([one.numel() for one in self.parameters])
         return (part.view(one.shape) for one, part in zip(self.parameters, parts, strict=True))
@@ -47,7 +52,7 @@ class Flat:
     def _split(self, states: dict) -> dict:
         found: list[dict] = [{} for _ in self.parameters]
         for name, value in states["state"].get(0, {}).items():
-            parts = self.parts(value) if _is_whole(name, value) else [value] * len(found)
+            parts = self._parts(value) if _is_whole(name, value) else [value] * len(found)
             for one, part in zip(found, parts, strict=True):
                 one[name] = part.clone() if torch.is_tensor(part) else part
         return _over(states, found)

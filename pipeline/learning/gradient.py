@@ -102,8 +102,6 @@ class GradientLearning(Learning):
             self.manual_backward(loss)
         if self.flat is not None and any(parameter.grad is None for parameter in self.learned):
             optimizer = self._apart(optimizer)
-        if self.flat is not None:
-            self.flat.collect()
         self._clip()
         optimizer.step()
         if self.average is not None:
@@ -144,14 +142,12 @@ class GradientLearning(Learning):
         return loss / (max(1, batch.count) if self.loss == "mean" else self.batches.batch)
 
     def _clip(self) -> None:
-        whole = self.learned if self.flat is None else [self.flat.vector]
         if self.clip_value is not None:
-            nn.utils.clip_grad_value_(whole, self.clip_value)
-        if self.clip_norm is not None and self.flat is None:
-            nn.utils.clip_grad_norm_(whole, self.clip_norm)
-        elif self.clip_norm is not None:  # the norm of the norms of the parameters' parts, as there
-            norm = nn.utils.get_total_norm(self.flat.parts(self.flat.vector.grad), foreach=False)
-            nn.utils.clip_grads_with_norm_(whole, self.clip_norm, norm, foreach=False)
+            nn.utils.clip_grad_value_(self.learned, self.clip_value)
+        if self.flat is not None:
+            self.flat.collect(self.clip_norm)
+        elif self.clip_norm is not None:
+            nn.utils.clip_grad_norm_(self.learned, self.clip_norm)
 
 
 def average_of(network: SequenceModel, decay: float) -> AveragedModel:
