@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import torch
 from hydra.utils import get_class
 from omegaconf import DictConfig
 
@@ -66,10 +67,10 @@ class HeldOutBatches(Batches):
     def __init__(self, found: Sequence[Batch], nothing: float):
         self.found, self._elements = [], 0
         for batch in found:
-            positions = self._elements + batch.inputs.new_zeros(batch.inputs.shape[:2], dtype=int)
-            positions += positions.new_ones(positions.shape).flatten().cumsum(0).view_as(positions) - 1
+            T, B = batch.inputs.shape[:2]
+            positions = torch.arange(self._elements, self._elements + T * B).view(T, B)
             self.found.append(batch._replace(positions=positions))
-            self._elements += positions.numel()
+            self._elements += T * B
         super().__init__(max(batch.inputs.shape[1] for batch in self.found), 0, 1)
         self.longest = max(len(batch.inputs) for batch in self.found)
         self.nothing = nothing

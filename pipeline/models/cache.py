@@ -57,7 +57,11 @@ class Cache(OfOneRun):
 
     @torch.no_grad()
     def forward(self, x: Tensor, state: State) -> tuple[Tensor, State]:
-        log_p, h, keys, values, after = self._read(x, state)
+        *read, after = self._read(x, state)
+        return self._mix(*read), after
+
+    def _mix(self, log_p: Tensor, h: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+        """log p [T, B, V], of what `_read` found."""
         mixed = []
         for at, weights, symbols in self._look_up(h, keys, values, self.theta):
             p = torch.zeros(*weights.shape[:2], self.reads.count + 1, dtype=self.dtype, device=self.device)
@@ -65,7 +69,7 @@ class Cache(OfOneRun):
             mixing = self.mixing * weights.sum(-1, keepdim=True).clamp(max=1).round()  # 0 where the cache is empty
             cached = (p[..., :-1].log() + mixing.log()).transpose(0, 1)
             mixed.append(torch.logaddexp(log_p[at] + torch.log1p(-mixing).transpose(0, 1), cached))
-        return torch.cat(mixed), after
+        return torch.cat(mixed)
 
     def _observe(self, x: Tensor, state: State) -> tuple[Tensor, Tensor, State]:
         """The member's logits, its last layer's units [T, B, H], and the state after."""
@@ -122,7 +126,7 @@ class Cache(OfOneRun):
         asked = self.answers.asked(batch.targets) & some
         found = torch.stack([member, *columns], dim=-1)[asked].double()
         statistics["likelihoods"].index_add_(0, batch.positions[asked], found)
-        z, _ = self(batch.inputs, state)
+        z = self._mix(log_p, h, keys, values)
         return after, self.answers.loss(z.double(), batch.targets)
 
     @torch.no_grad()

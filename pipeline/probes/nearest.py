@@ -6,8 +6,8 @@ from pipeline.command.setting import Count
 from pipeline.exhibits.exhibit import Exhibit
 from pipeline.exhibits.gallery import evenly, folded
 from pipeline.exhibits.numbers import visible
+from pipeline.exhibits.tables import in_cells
 from pipeline.probes.probe import Probe
-from pipeline.probes.success import in_cells
 
 
 class Nearest(Probe):
