@@ -144,7 +144,7 @@ class HessianFree(Rule):
         from pipeline.learning.hessian_free import HessianFreeLearning
 
         optimizer = cfg.optimizer
-        if optimizer.structural_damping and type(network).activities is SequenceModel.activities:
+        if optimizer.structural_damping and not network.has_activities:
             raise Refusal(
                 f"optimizer.structural_damping={optimizer.structural_damping:g}: model={cfg.model.name} has no hidden "
                 "units to be damped: take 0"

@@ -42,8 +42,8 @@ class Cache(OfOneRun):
         networks: Sequence[SequenceModel] = (),
     ):
         super().__init__(reads, answers, given, networks)
-        self.size, self.has_units = size, type(self.network).activities is not SequenceModel.activities
-        self.thetas = [float(theta) for theta in thetas] if self.has_units else [0.0]
+        self.size = size
+        self.thetas = [float(theta) for theta in thetas] if self.network.has_activities else [0.0]
         self.mixing = nn.Parameter(torch.tensor(0.1), requires_grad=False)
         self.theta = nn.Parameter(torch.tensor(self.thetas[0]), requires_grad=False)
         _, h, _ = self._observe(self.reads.zero(1, 1), self.network.start(1))
@@ -73,7 +73,7 @@ class Cache(OfOneRun):
 
     def _observe(self, x: Tensor, state: State) -> tuple[Tensor, Tensor, State]:
         """The member's logits, its last layer's units [T, B, H], and the state after."""
-        if self.has_units:
+        if self.network.has_activities:
             z, units, state = self.network.observe(x, state)
             return z, units[-1], state
         z, state = self.network(x, state)

@@ -60,6 +60,11 @@ class SequenceModel(nn.Module):
         z, state = self(batch.inputs, state)
         return self.answers.loss(z, batch.targets), state
 
+    @property
+    def has_activities(self) -> bool:
+        """Whether it has hidden units to show: `activities`."""
+        return type(self).activities is not SequenceModel.activities
+
     def activities(self, x: Tensor, state: State) -> tuple[list[Tensor], State]:
         """The hidden units at each step, [T, B, H] a layer, and the state after: for probes and structural damping."""
         raise NotImplementedError(f"{type(self).__name__} has no hidden units")

@@ -41,10 +41,9 @@ class Dynamics(Probe):
 
     def fits(self, network, data) -> bool:
         """Whether its state is made of real numbers, which a step can change a little."""
-        from pipeline.models.model import SequenceModel
         from pipeline.probes.orbits import held_out
 
-        if type(network).activities is SequenceModel.activities:
+        if not network.has_activities:
             return False
         _, given = held_out(data, 1)
         state = network.start(1, *(part.to(network.device, network.dtype) for part in given))

@@ -37,11 +37,9 @@ class Inside(Probe):
         self.pairs, self.elements = list(pairs), elements
 
     def fits(self, network, data) -> bool:
-        from pipeline.models.model import SequenceModel
         from pipeline.probes.enclosed import known_pairs
 
-        has_units = type(network).activities is not SequenceModel.activities
-        return has_units and data.foretells and data.contiguous and bool(known_pairs(data, self.pairs))
+        return network.has_activities and data.foretells and data.contiguous and bool(known_pairs(data, self.pairs))
 
     def measure(self, network, data, seed: int) -> dict:
         """{"inside", "unit", "majority": means over pairs, None of no pair; "pairs": {pair: the same of it, "best":

@@ -27,11 +27,8 @@ class Nearest(Probe):
         self.elements, self.among, self.asked, self.shown = elements, among, asked, shown
 
     def fits(self, network, data) -> bool:
-        from pipeline.models.model import SequenceModel
-
-        has_units = type(network).activities is not SequenceModel.activities
         kind = getattr(getattr(data, "vocabulary", None), "symbols", None)
-        return has_units and data.foretells and data.contiguous and kind in ("characters", "words")
+        return network.has_activities and data.foretells and data.contiguous and kind in ("characters", "words")
 
     def measure(self, network, data, seed: int) -> dict:
         """{"state", "embedding": [[word, [[nearest, cosine], ...]], ...], of words; "embedding" only where symbols are
