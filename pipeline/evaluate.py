@@ -58,6 +58,7 @@ def evaluate(cfg: DictConfig) -> dict:
         "question": study.question,
         "description": study.description,
         "versus": study.get("versus"),
+        "lecture": plain(study.get("lecture")),
         "probes": chosen,
         "measures": {name: measure._asdict() for name, measure in measures.items()},
         "runs": runs,

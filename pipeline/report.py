@@ -12,8 +12,10 @@ from pipeline.exhibits.claims import compared, evidence
 from pipeline.exhibits.comparison import columns, compare, doubts, measures_in, published_pairs
 from pipeline.exhibits.curves import MOST_CURVES, curves
 from pipeline.exhibits.exhibit import Exhibit, Measure
+from pipeline.exhibits.lecture import deciding, opened
 from pipeline.exhibits.published import document
 from pipeline.exhibits.results import Study
+from pipeline.exhibits.verdict import sentences
 from pipeline.exhibits.versus import VERSUS
 from pipeline.files.whole import read_json, write_atomically
 from pipeline.probes.probe import make_probe
@@ -56,7 +58,8 @@ def write_report(results: Path) -> Path:
     templates.filters |= {"compared": compared, "evidence": evidence}
     templates.globals["DOUBT"] = numbers.DOUBT
     page = results / "report" / "index.html"
-    write_atomically(page, templates.get_template("index.html").render(studies=studies))
+    lecture = opened(studies, deciding())
+    write_atomically(page, templates.get_template("index.html").render(studies=studies, lecture=lecture))
     write_atomically(page.with_name("published.md"), document(studies))
     return page
 
@@ -138,6 +141,7 @@ def present(study: dict) -> dict:
     return study | {
         "sections": sections,
         "measures": measures,
+        "verdict": sentences(sections, measures, study["claims"] or []),
         "columns": heads,
         "doubts": doubts((row for section in sections for row in section["rows"]), heads),
         "curves": curves(study["study"], sections),

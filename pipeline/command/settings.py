@@ -119,6 +119,7 @@ class Study:
     published: dict | None
     claims: list | None
     versus: str | None
+    lecture: list[str] | None
     at: dict
     probes: dict[str, Choice]
     members: list[str]

@@ -11,7 +11,7 @@ from pipeline.exhibits.groups import comparable
 from pipeline.exhibits.numbers import MINUS, known, written
 
 TEXTS = ("source", "claim", "model", "than", "relation")
-KEYS = (*TEXTS, "measure", "margin", "tuned")
+KEYS = (*TEXTS, "measure", "margin", "tuned", "lecture")
 CONFIDENCE = 0.95
 FEWEST = 2  # seeds
 

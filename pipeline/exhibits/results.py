@@ -72,6 +72,7 @@ class Claim(TypedDict):
     relation: Literal["better", "no_worse"]
     margin: NotRequired[float | None]
     tuned: NotRequired[bool]
+    lecture: NotRequired[list[str]]
     measure: str | None
     difference: float | None
     error: float | None
@@ -102,6 +103,7 @@ class Study(TypedDict):
     question: str
     description: str | None
     versus: str | None
+    lecture: NotRequired[list[str] | None]  # points of the lecture that it decides or shows
     probes: dict[str, dict]
     measures: dict[str, Read]
     runs: list[Run]
