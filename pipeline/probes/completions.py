@@ -1,5 +1,7 @@
 """How a model goes on from the beginnings that its data name."""
 
+import hashlib
+
 from pipeline.command.setting import NotNegative, Whole
 from pipeline.exhibits.exhibit import Exhibit
 from pipeline.exhibits.gallery import cards, folded, temperatures, written_text
@@ -21,11 +23,13 @@ class Completions(Probe):
         return bool(data.prompts)
 
     def measure(self, network, data, seed: int) -> dict:
-        """{"completions": [{"prompt", "temperature", "text"}]}, the same for the same seed."""
+        """{"completions": [{"prompt", "temperature", "text"}]}, the same for the same seed and prompt. Each prompt has
+        random numbers of its own: with the same ones, what is drawn soon becomes one text, whatever the prompt."""
         from torch import Generator
 
         def complete(prompt: str, temperature: float) -> str:
-            generator = Generator().manual_seed(seed)
+            digest = hashlib.sha256(f"{seed} {prompt}".encode()).digest()
+            generator = Generator().manual_seed(int.from_bytes(digest[:8]))
             return "".join(data.write(network, prompt, temperature, self.length, generator))
 
         return {
