@@ -59,13 +59,19 @@ class SlurmLauncher(Launcher):
         """The runs' best validation losses. Refusal: nonsense, before anything is submitted;
         or, in the end, that some runs failed."""
         from pipeline.command.refusal import Refusal
+        from pipeline.runs.code import starts_over
+        from pipeline.runs.directory import RunDirectory
         from slurm.queue import folder, outcome, queued, submit, submitted
 
         asked = self._asked(job_overrides, initial_job_idx)
         runs = {one.run: one.training for one in asked}
         kept = folder(asked[0].cfg)
         places = queued() or {}
-        left = {one.run: one.training for one in asked if one.cfg.fresh or outcome(one.run) is None}
+        left = {
+            one.run: one.training
+            for one in asked
+            if starts_over(one.cfg.fresh, RunDirectory(one.run).legible_facts) or outcome(one.run) is None
+        }
         jobs = {job.run: job for job in submitted(kept) if job.id in places and job.run in left}
         missing = {run: training for run, training in left.items() if run not in jobs}
         if missing:

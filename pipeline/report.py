@@ -19,6 +19,7 @@ from pipeline.exhibits.verdict import sentences
 from pipeline.exhibits.versus import VERSUS
 from pipeline.files.whole import read_json, write_atomically
 from pipeline.probes.probe import make_probe
+from pipeline.runs.code import changed
 from pipeline.runs.directory import RunDirectory
 from pipeline.runs.identity import flat, identifying
 
@@ -58,10 +59,18 @@ def write_report(results: Path) -> Path:
     templates.filters |= {"compared": compared, "evidence": evidence}
     templates.globals["DOUBT"] = numbers.DOUBT
     page = results / "report" / "index.html"
-    lecture = opened(studies, deciding())
-    write_atomically(page, templates.get_template("index.html").render(studies=studies, lecture=lecture))
+    lecture, asked = opened(studies, deciding()), asked_for()
+    write_atomically(page, templates.get_template("index.html").render(studies=studies, lecture=lecture, asked=asked))
     write_atomically(page.with_name("published.md"), document(studies))
     return page
+
+
+def asked_for() -> list[str]:
+    """The studies of params.yaml, which `dvc repro` keeps up to date; none where there is none."""
+    import yaml
+
+    parameters = Path("params.yaml")
+    return yaml.safe_load(parameters.read_text(encoding="utf-8"))["studies"] if parameters.exists() else []
 
 
 def read_study(path: Path) -> dict:
@@ -125,6 +134,7 @@ def present(study: dict) -> dict:
     """What the template shows of a study: the study, with tables and exhibits, and the records of each run with it."""
     measures = measures_in(study)
     study = study | {"runs": [read_run(run) for run in study["runs"]]}
+    again = f"python -m pipeline.train -m study={study['study']} scale={study['scale']} fresh=code"
     evaluated = [run for run in study["runs"] if run["status"] != "failed"]
     rows = []
     for group in study["groups"]:
@@ -143,6 +153,8 @@ def present(study: dict) -> dict:
         "measures": measures,
         "verdict": sentences(sections, measures, study["claims"] or []),
         "columns": heads,
+        "trained": max((run["steps"] or 0 for run in evaluated), default=0),
+        "outdated": outdated(study, again),
         "doubts": doubts((row for section in sections for row in section["rows"]), heads),
         "curves": curves(study["study"], sections),
         "exhibits": [*left_out(study["runs"]), *versus(study, sections, measures), *shown(study, sections)],
@@ -154,6 +166,24 @@ def present(study: dict) -> dict:
             gallery.story(row, run, measures) for section in sections for row in section["rows"] for run in row["runs"]
         ],
     }
+
+
+def outdated(study: dict, again: str) -> list[str]:
+    """Why the results may not be those of today, a line each; `again` trains what has changed anew."""
+    runs, lines = [run for run in study["runs"] if run["about"]], []
+    old = [run for run in runs if changed(run["about"])]
+    if old:
+        modules = ", ".join(dict.fromkeys(module for run in old for module in changed(run["about"])))
+        lines.append(f"{len(old)} of {len(runs)} runs were trained by code that has changed since ({modules}): {again}")
+    evaluated = study["path"].stat().st_mtime
+    bests = [RunDirectory(run["directory"]).best for run in runs]
+    newer = sum(best.exists() and best.stat().st_mtime > evaluated for best in bests)
+    if newer:
+        lines.append(
+            f"{newer} of {len(runs)} runs were trained again since they were evaluated: "
+            f"python -m pipeline.evaluate study={study['study']} scale={study['scale']}"
+        )
+    return lines
 
 
 def left_out(runs: list[dict]) -> list[Exhibit]:

@@ -145,7 +145,7 @@ class Optimizer(Choice):
 
 class Run:
     seed: Seed
-    fresh: bool
+    fresh: bool | Literal["code"]
     paths: Paths
     evaluation: Evaluation
     tracking: TrackingSettings

@@ -15,8 +15,9 @@ from pipeline.command.settings import check_choice
 from pipeline.files.form import misfit
 from pipeline.files.lock import Held, Lock
 from pipeline.files.whole import read_json, read_lines, remove_partials, write_atomically, write_json
+from pipeline.runs.code import code_version
 from pipeline.runs.forms import OF_STATUS, Facts, Record, Sample, Settled
-from pipeline.runs.identity import Identity, code_version
+from pipeline.runs.identity import Identity
 
 MEND = "train the run again with fresh=true"
 

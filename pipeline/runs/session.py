@@ -13,6 +13,7 @@ from pipeline.datasets.data import Data, load_data
 from pipeline.learning.learning import Learning
 from pipeline.runs import scheduler
 from pipeline.runs.building import initial_learning, load_network, refuse_too_large
+from pipeline.runs.code import changed, starts_over
 from pipeline.runs.directory import RunDirectory
 from pipeline.runs.identity import Identity, identify, machine
 from pipeline.runs.progress import Progress
@@ -41,7 +42,7 @@ def train_run(cfg: DictConfig) -> float:
     cfg = settle(cfg, data)
     identity = identify(cfg, data)
     run = RunDirectory(identity.directory)
-    fresh = cfg.fresh and not scheduler.began(run.legible_facts)
+    fresh = starts_over(cfg.fresh, run.legible_facts) and not scheduler.began(run.legible_facts)
     status = None if fresh else run.facts.get("status")
     if status in ("finished", "diverged") and scheduler.RANK == 0:
         _send_again(cfg, data, run)
@@ -49,10 +50,10 @@ def train_run(cfg: DictConfig) -> float:
         units = data.answers.units
         loss = run.facts["validation"]
         validation = f"{loss:{units.digits}} {units.loss}{units.perplexity(loss)}"
-        print(f"{run.path}  has finished already: validation {validation} (fresh=true starts it over)", flush=True)
+        print(f"{run.path}  has finished already: validation {validation} ({_again(run)})", flush=True)
         return run.facts["validation"]
     if status == "diverged":
-        raise Diverged(f"{run.path} has diverged already: {run.facts['reason']} (fresh=true starts it over)")
+        raise Diverged(f"{run.path} has diverged already: {run.facts['reason']} ({_again(run)})")
 
     torch.set_num_threads(cfg.trainer.threads)
     for name in ("pytorch_lightning", "lightning_fabric"):
@@ -77,6 +78,18 @@ def train_run(cfg: DictConfig) -> float:
         return _first_rank(cfg, data, identity, run, learning, engine, tracking)
     finally:
         lock.release()
+
+
+def _again(run: RunDirectory) -> str:
+    """How the run is trained anew."""
+    modules = changed(run.facts)
+    if not modules:
+        return "fresh=true starts it over"
+    return f"by code that has changed since, {first_of(modules)}: fresh=code starts it over"
+
+
+def first_of(modules: list[str]) -> str:
+    return modules[0] + (f" and {len(modules) - 1} more" if len(modules) > 1 else "")
 
 
 def _first_rank(
@@ -110,6 +123,8 @@ def _first_rank(
         f"{data.reads}, {trainer.steps:,} steps of {trainer.batch} x {length}, "
         f"{trainer.threads} thread{'s' if trainer.threads > 1 else ''} (trainer.threads){', ' * bool(engine)}{engine}"
     )
+    if modules := changed(run.facts):
+        progress.say(f"{run.path}  its code has changed since it began, {first_of(modules)}: fresh=code starts it over")
     recorder = Recorder(cfg, run, data, tracking, progress)
     try:
         with _interruptible():

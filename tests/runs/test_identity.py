@@ -1,12 +1,11 @@
 import re
-import subprocess
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from pipeline.datasets.space import Symbols
-from pipeline.runs.identity import code_version, identify, machine
+from pipeline.runs.identity import identify, machine
 from pipeline.runs.settling import settle
 from tests.conftest import composed
 
@@ -111,13 +110,6 @@ def test_what_was_called_normal_is_found_as_gaussian(std, digest):
     """The hashes that initialization=normal had."""
     found = identity("model=lstm", "initialization=gaussian", f"initialization.std={std}")
     assert found.name == f"shakespeare-lstm-1x128-rmsprop-{digest}-s0"
-
-
-def test_code_version_is_gits():
-    expected = subprocess.run(
-        ["git", "rev-parse", "HEAD"], capture_output=True, text=True, cwd=Path(__file__).parent
-    ).stdout.strip()
-    assert code_version()["commit"] == expected
 
 
 def test_a_parameter_budget_settles_the_width():
