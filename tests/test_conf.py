@@ -16,7 +16,7 @@ from pipeline.learning.held_out import HeldOut
 from pipeline.learning.rule import InPasses, Rule, Untrained
 from pipeline.probes.probe import Probe, make_probe
 from pipeline.runs.building import load_network
-from tests.conftest import composed, trained
+from tests.conftest import ROOT, composed, trained
 
 
 def choices(group: str) -> list[str]:
@@ -37,6 +37,8 @@ BESIDE_TEXT = {
     "fixed_width": ["data=hello"],
     "hopfield": ["data=attractors", "data.episodes=8"],
 }
+CAPTIONERS = ("show_and_tell", "neuraltalk", "m_rnn", "lrcn", "chen_zitnick")
+BESIDE_TEXT |= dict.fromkeys(CAPTIONERS, [f"hydra.searchpath=[file://{ROOT}/tests/conf]", "data=shift"])
 # Models that are made of a finished run, on two passes of one batch.
 OF_RUNS = {
     "mixture": "members=[constant]",
@@ -80,7 +82,7 @@ def test_entry_trains_two_steps_is_read_back_and_writes(small, tmp_path, group, 
     text = written(run, data, 30)
     if choice == "fixed_width":
         assert text.startswith("read    h e l l\nanswer")
-    elif choice == "hopfield":
+    elif choice in ("hopfield", *CAPTIONERS):
         assert text.startswith("given   ") and "\nright   " in text
     elif choice == "lds":
         assert text.count("\n") == 2 and len(text.split()[1]) == len(text.split()[3]) == 30

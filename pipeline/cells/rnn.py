@@ -45,3 +45,24 @@ class ReluRNN(TanhRNN):
     def finish_initialization(self) -> None:
         nn.init.eye_(self.recurrent["h"]).mul_(self.identity)
         nn.init.zeros_(self.input_bias)
+
+
+class DirectRNN(Cell):
+    """h_t = max(0, x_t + U h_{t-1} + b), D = H: what is read is added as it is (Mao et al. 2015, eq. 2).
+    H (H + 1) parameters.
+
+    Raises ValueError where D is not H.
+    """
+
+    def __init__(self, inputs: int, hidden: int):
+        if inputs != hidden:
+            raise ValueError(f"what is read, {inputs} numbers, is to be as wide as the layer, {hidden}")
+        super().__init__(inputs, hidden, {}, {"h": (hidden, hidden)}, {"h": hidden}, recurrent_bias=True)
+        self.reset_parameters()
+
+    def project(self, x: Tensor) -> dict[str, Tensor]:
+        return {"h": x}
+
+    def step(self, x: dict[str, Tensor], state: State, product: Product) -> State:
+        (h,) = state
+        return (torch.relu(product("h", h)),)

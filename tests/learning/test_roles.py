@@ -9,6 +9,7 @@ from torch import nn
 from pipeline.command.settings import CONF
 from pipeline.datasets.space import Reals, Symbols
 from pipeline.learning.initializations import gaussian, uniform
+from pipeline.models.captioner import Captioner
 from pipeline.models.model import SequenceModel
 from pipeline.runs.settling import build, model_of
 from tests.conftest import composed
@@ -53,6 +54,10 @@ def expected(name: str) -> str:
         ("hidden", "input"),
         ("conditions", "input"),
         ("places", "input"),
+        ("image", "input"),
+        ("second", "input"),
+        ("multimodal", "input"),
+        ("reconstruction", "output"),
     ):
         if part in name:
             return role
@@ -70,7 +75,8 @@ def with_readouts() -> list:
 @pytest.mark.parametrize("model, overrides", [*map(case, BY_GRADIENT), *with_readouts()])
 def test_every_parameter_has_its_role_and_its_place(model, overrides):
     more = ["model.learned_initial_state=true", "model.cell.recurrent_bias=true"] if "lstm" in model else []
-    net = network(model, *overrides, *more, given=(Reals(3),) if "lstm" in model else ())
+    given = "lstm" in model or issubclass(model_of(composed(f"model={model}")), Captioner)
+    net = network(model, *overrides, *more, given=(Reals(3),) if given else ())
     wanted = [(expected(name), parameter) for name, parameter in net.named_parameters() if parameter.requires_grad]
     wanted = [(role, parameter) for role, parameter in wanted if role != "state"]
     found = list(net.parameters_by_role())

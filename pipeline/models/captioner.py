@@ -1,0 +1,86 @@
+"""What captioners share: a sentence is written word by word, given the features of an image.
+
+Shapes: T time, B batch, F features of the image, E embedding, H hidden, S what the readout sees, O predictions.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from pipeline.cells.cell import State
+from pipeline.cells.products import linear
+from pipeline.command.setting import Count
+from pipeline.datasets.batch import Batch
+from pipeline.datasets.data import Data
+from pipeline.datasets.space import Reals, Space, Symbols
+from pipeline.models.model import SequenceModel
+from pipeline.recurrence.stack import Stack
+
+
+class Captioner(SequenceModel):
+    """p(w_t | w_1 .. w_{t-1}, v): x_1 is the mark between sentences, x_t = w_{t-1}, and the last word asked is the mark
+    again. e_t = E x_t.
+
+    given      Reals(F): v, the features of an image
+    embedding  E >= 1, numbers of a word's embedding; symbol V, "unknown", is read as zeros
+    A captioner states where v enters: `start` and `run`. What of v each step needs is a part of the state. It has a
+    `readout`.
+    """
+
+    roles = {"embedding": "embedding", "image": "input"}
+
+    def __init__(self, reads: Space, answers: Space, given: tuple[Space, ...], embedding: Count):
+        super().__init__(reads, answers, given)
+        [space] = given
+        self.features = space.width
+        self.embedding = nn.Embedding(reads.width, embedding)
+
+    @classmethod
+    def fits(cls, data: Data) -> str | None:
+        words = isinstance(data.reads, Symbols) and isinstance(data.answers, Symbols)
+        if words and len(data.given) == 1 and isinstance(data.given[0], Reals):
+            return None
+        return "writes sentences about the image that it is given: take data=scenes, emoji or coco"
+
+    def run(self, x: Tensor, state: State) -> tuple[Tensor, list[Tensor], State]:
+        """Symbols [T, B] and the state before them -> what the readout sees [T, B, S], what each layer gives [T, B, H],
+        and the state after."""
+        raise NotImplementedError
+
+    def read(self, x: Tensor) -> Tensor:
+        """e_t, [T, B, E]."""
+        return linear(x, self.embedding.weight.t())
+
+    def forward(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+        seen, _, state = self.run(x, state)
+        return self.readout(seen), state
+
+    def loss(self, batch: Batch, state: State) -> tuple[Tensor, State]:
+        seen, _, state = self.run(batch.inputs, state)
+        return self.readout.loss(seen, batch.targets), state
+
+    def activities(self, x: Tensor, state: State) -> tuple[list[Tensor], State]:
+        _, outputs, state = self.run(x, state)
+        return outputs, state
+
+    def observe(self, x: Tensor, state: State) -> tuple[Tensor, list[Tensor], State]:
+        seen, outputs, state = self.run(x, state)
+        return self.readout(seen), outputs, state
+
+    @property
+    def stacks(self) -> list[Stack]:
+        return [module for module in self.modules() if isinstance(module, Stack)]
+
+    def run_on(self, device: str, engine: str = "auto", operations: float = 0.0, seconds: float | None = None) -> str:
+        for stack in self.stacks:
+            stack.run_on(device, engine, operations, seconds)
+        return f"{self.stacks[0].engine} recurrence (trainer.engine)"
+
+    def finish_initialization(self) -> None:
+        """The initial states, and what the cells' papers set, such as a forget bias."""
+        for stack in self.stacks:
+            stack.finish_initialization()
+
+
+def beside(e: Tensor, image: Tensor) -> Tensor:
+    """[e_t; v] at every step: [T, B, E], [1, B, F] -> [T, B, E + F]."""
+    return torch.cat([e, image.expand(len(e), -1, -1)], dim=-1)

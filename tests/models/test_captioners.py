@@ -1,0 +1,189 @@
+"""Each captioner once more, one sentence at a time and step by step in NumPy, written from its paper's equations."""
+
+from functools import cache
+
+import numpy as np
+import pytest
+import torch
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+
+from pipeline.datasets.batch import Batch
+from pipeline.datasets.space import Reals, Symbols
+from tests.conftest import composed
+from tests.oracles import cells as oracle
+
+V, F, E, H = 5, 3, 4, 4
+
+
+@cache
+def settings_of(name: str) -> dict:
+    """conf/model/NAME.yaml, of H units."""
+    settings = OmegaConf.to_container(composed(f"model={name}", f"scale.hidden={H}").model, resolve=True)
+    return {key: value for key, value in settings.items() if key not in ("name", "parameter_budget")}
+
+
+def captioner(name: str, cell: str | None = None, **settings):
+    """With parameters ~ N(0, 1); another cell is given by its class."""
+    torch.manual_seed(0)
+    settings = settings_of(name) | settings
+    if cell is not None:
+        settings["cell"] = {"_target_": f"pipeline.cells.{cell}", "_partial_": True}
+    space = Symbols(V, "word")
+    made = instantiate(settings | {"_partial_": True})(space, space, (Reals(F),)).double()
+    with torch.no_grad():
+        for parameter in made.parameters():
+            if parameter.requires_grad:
+                parameter.copy_(torch.randn_like(parameter))
+    return made
+
+
+def arrays(module) -> dict[str, np.ndarray]:
+    return {name: parameter.detach().numpy() for name, parameter in module.named_parameters()}
+
+
+class Cells:
+    """Layers of cells of a stack, from a state of zeros."""
+
+    def __init__(self, stack, name: str):
+        self.cells, self.name = [arrays(cell) for cell in stack.cells], name
+        self.states = [tuple(np.zeros(width) for width in cell.state.values()) for cell in stack.cells]
+
+    def step(self, x):
+        for layer, parameters in enumerate(self.cells):
+            self.states[layer] = oracle.STEPS[self.name](parameters, x, self.states[layer])
+            x = self.states[layer][0]
+        return x
+
+
+def show_and_tell(net, p, e, v, cell):
+    layers = Cells(net.stack, cell)
+    layers.step(p["image.weight"] @ v + p["image.bias"])
+    return [p["readout.weight"] @ layers.step(x) + p["readout.bias"] for x in e]
+
+
+def neuraltalk(net, p, e, v, cell):
+    """As the equations stand, with W_hx and W_hi apart, for the paper's own cell; else by reading both."""
+    if cell != "relu_rnn":
+        layers = Cells(net.stack, cell)
+        return [
+            p["readout.weight"] @ layers.step(np.concatenate([x, v * (t == 0)])) + p["readout.bias"]
+            for t, x in enumerate(e)
+        ]
+    w, h, found = arrays(net.stack.cells[0]), np.zeros(H), []
+    W_hx, W_hi = w["input_weight"][:, :E], w["input_weight"][:, E:]
+    for t, x in enumerate(e):
+        b_v = W_hi @ v
+        h = np.maximum(0, W_hx @ x + w["recurrent.h"] @ h + w["input_bias"] + (b_v if t == 0 else 0))
+        found.append(p["readout.weight"] @ h + p["readout.bias"])
+    return found
+
+
+def m_rnn(net, p, e, v, cell):
+    layers, r, found = None if cell == "direct" else Cells(net.stack, cell), np.zeros(H), []
+    w_cell = arrays(net.stack.cells[0])
+    V_w, V_r = p["multimodal.weight"][:, :H], p["multimodal.weight"][:, H:]
+    for x in e:
+        w = p["second.weight"] @ x + p["second.bias"]
+        if layers is None:
+            r = np.maximum(0, w_cell["recurrent.h"] @ r + w_cell["recurrent_bias.h"] + w)
+        else:
+            r = layers.step(w)
+        a = V_w @ w + V_r @ r + p["image.weight"] @ v + p["image.bias"]
+        m = 1.7159 * (np.exp(4 * a / 3) - 1) / (np.exp(4 * a / 3) + 1)
+        found.append(p["readout.weight"] @ m + p["readout.bias"])
+    return found
+
+
+def lrcn(net, p, e, v, cell):
+    if net.words is None:
+        layers = Cells(net.stack, cell)
+        return [p["readout.weight"] @ layers.step(np.concatenate([x, v])) + p["readout.bias"] for x in e]
+    below, above = Cells(net.words, cell), Cells(net.stack, cell)
+    return [p["readout.weight"] @ above.step(np.concatenate([below.step(x), v])) + p["readout.bias"] for x in e]
+
+
+def chen_zitnick(net, p, e, v, cell):
+    language, visual, found = Cells(net.language, cell), Cells(net.visual, cell), []
+    W_s, W_u, W_v = np.split(p["readout.weight"], [H, 2 * H], axis=1)
+    for x in e:
+        s, u = language.step(np.concatenate([x, v])), visual.step(x)
+        found.append(W_s @ s + W_u @ u + W_v @ v + p["readout.bias"])
+    return found
+
+
+CASES = [
+    (show_and_tell, "lstm", {}),
+    (show_and_tell, "gru", {"cell": "gru.GRU", "layers": 2}),
+    (neuraltalk, "relu_rnn", {"layers": 1}),
+    (neuraltalk, "gru", {"cell": "gru.GRU", "layers": 2}),
+    (m_rnn, "direct", {"multimodal": 6}),
+    (m_rnn, "lstm", {"cell": "lstm.LSTM", "layers": 2}),
+    (lrcn, "lstm", {"form": "1u"}),
+    (lrcn, "lstm", {"form": "2u"}),
+    (lrcn, "lstm", {"form": "2f"}),
+    (chen_zitnick, "sigmoid_rnn", {}),
+    (chen_zitnick, "lstm", {"cell": "lstm.LSTM", "layers": 2}),
+]
+WORDS = torch.tensor([[4, 4, 4], [0, 2, 1], [V, 3, 1], [3, 0, 4]])  # V: unknown
+IMAGES = torch.tensor([[0.5, -1.0, 2.0], [0.0, 0.0, 0.0], [1.5, 0.3, -0.7]], dtype=torch.double)
+
+
+@pytest.mark.parametrize("by_hand, cell, settings", CASES, ids=lambda one: getattr(one, "__name__", str(one)))
+def test_predictions_are_those_of_the_papers_equations_in_one_pass_and_step_by_step(by_hand, cell, settings):
+    net = captioner(by_hand.__name__, **settings).eval()
+    p = arrays(net)
+    words = np.concatenate([p["embedding.weight"], np.zeros((1, E))])
+    with torch.no_grad():
+        z, after = net(WORDS, net.start(3, IMAGES))
+        for b in range(3):
+            e = words[WORDS[:, b].numpy()]
+            expected = np.stack(by_hand(net, p, e, IMAGES[b].numpy(), cell))
+            np.testing.assert_allclose(z[:, b], expected, rtol=1e-10, atol=1e-10)
+        # What is given is a part of the state: steps, and some of the sequences of a batch, need nothing else.
+        state = net.start(3, IMAGES)
+        for t in range(2):
+            one, state = net(WORDS[t : t + 1], state)
+            torch.testing.assert_close(one[0], z[t], rtol=1e-11, atol=1e-11)
+        kept = torch.tensor([2, 0])
+        rest, end = net(WORDS[2:, kept], tuple(part[:, kept] for part in state))
+        torch.testing.assert_close(rest, z[2:, kept], rtol=1e-11, atol=1e-11)
+        for part, whole in zip(end, after, strict=True):
+            torch.testing.assert_close(part, whole[:, kept], rtol=1e-11, atol=1e-11)
+
+
+def test_the_second_loss_of_chen_and_zitnick_is_that_of_reconstructed_features_where_words_are_asked():
+    net = captioner("chen_zitnick", reconstruction=0.25).eval()
+    targets = torch.tensor([[0, 2, 1], [V, 3, 1], [3, 0, 4], [4, V, V]])
+    batch = Batch(WORDS, targets, 9, given=(IMAGES,))
+    loss, _ = net.loss(batch, net.start(3, IMAGES))
+    with torch.no_grad():
+        z, _ = net(WORDS, net.start(3, IMAGES))
+    p, expected = arrays(net), 0.0
+    words = np.concatenate([p["embedding.weight"], np.zeros((1, E))])
+    for b in range(3):
+        visual, v = Cells(net.visual, "sigmoid_rnn"), IMAGES[b].numpy()
+        for t in range(4):
+            u, y = visual.step(words[WORDS[t, b]]), targets[t, b].item()
+            if y == V:
+                continue
+            guess = np.maximum(0, p["reconstruction.weight"] @ u + p["reconstruction.bias"])
+            logits = z[t, b].numpy()
+            expected += np.log(np.exp(logits).sum()) - logits[y] + 0.25 * ((v - guess) ** 2).sum() / F
+    assert np.isclose(loss.item(), expected, rtol=1e-12)
+    loss.backward()
+    assert all(parameter.grad is not None for parameter in net.parameters() if parameter.requires_grad)
+
+
+@pytest.mark.parametrize("name", ["show_and_tell", "neuraltalk", "m_rnn", "lrcn", "chen_zitnick"])
+def test_every_engine_learns_the_same(name):
+    """The gradient through the image and the words, on the engine of a CPU and by the plain loop."""
+    grads = []
+    for engine in ("auto", "reference"):
+        net = captioner(name)
+        net.run_on("cpu", engine)
+        loss, _ = net.loss(Batch(WORDS, WORDS.roll(-1, 0), 12), net.start(3, IMAGES))
+        loss.backward()
+        grads.append([parameter.grad for parameter in net.parameters() if parameter.requires_grad])
+    for one, other in zip(*grads, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-9)
