@@ -13,6 +13,7 @@ ROOMS = (
     "files",
     "corpora",
     "decoding",
+    "encoders",
     "datasets",
     "cells",
     "recurrence",

@@ -1,7 +1,9 @@
 """Sequences of unlike lengths, each read from its own start, in batches of like lengths."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from typing import Protocol
 
 import numpy as np
 from torch import Generator
@@ -28,8 +30,52 @@ PASS_SEQUENCES = 256  # of a batch of a pass, where the trainer does not say
 BUCKETS = 16  # batches whose sequences are sorted by length together
 
 
-class Sequences(Data):
-    """Sequences in parts, each with its targets and with what is given before its first step.
+class Part(Protocol):
+    """The sequences of a part, by their numbers; `lengths` [N], their steps."""
+
+    lengths: np.ndarray
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, number: int) -> Sequence: ...
+
+
+class Listed(list):
+    """A part whose sequences are held in memory."""
+
+    @cached_property
+    def lengths(self) -> np.ndarray:
+        return np.array([len(sequence.inputs) for sequence in self])
+
+
+class Ragged(Data):
+    """Sequences of unlike lengths T >= 1 in parts. A subclass says `name`, `parts`, "train" and "validation" and "test"
+    if there is one, and `seed`, of the order in which a pass reads them, a whole number from 0."""
+
+    name: str
+    parts: Mapping[str, Part]
+    seed: int
+    at_once = AT_ONCE  # held-out sequences that are read side by side
+
+    def shape(self, batch: int | None, length: int | None) -> tuple[int, None]:
+        return min(PASS_SEQUENCES, len(self.parts["train"])) if batch is None else batch, None
+
+    def training(self, batch: int, length: None = None, rank: int = 0, world: int = 1) -> "Bucketed":
+        return Bucketed(self, batch, rank, world)
+
+    def held_out(self, part: str, most: int | None = None, reading: Reading = THROUGHOUT) -> Iterator[Batch]:
+        """The part's sequences, like lengths together; `most` counts elements and holds one sequence at least."""
+        sequences = self.parts[part]
+        lengths = sequences.lengths
+        if most is not None:
+            lengths = lengths[: max(1, int(np.searchsorted(np.cumsum(lengths), most, side="right")))]
+        order = np.argsort(lengths, kind="stable")
+        for first in range(0, len(order), self.at_once):
+            yield side_by_side(self, [sequences[k] for k in order[first : first + self.at_once].tolist()])
+
+
+class Sequences(Ragged):
+    """Sequences that are held in memory, each with its targets and with what is given before its first step.
 
     parts   "train", "validation", and "test" if there is one -> sequences (inputs [T, ...], targets [T, ...], *given),
             arrays, tensors or lists; T >= 1 differs from one to the other
@@ -52,8 +98,8 @@ class Sequences(Data):
         for part, sequences in parts.items():
             if not sequences:
                 raise Refusal(f"data={name}: the {part} part has no sequence: take more data or another split")
-        self.parts: dict[str, list[Sequence]] = {
-            part: [as_sequence(self, *sequence) for sequence in sequences] for part, sequences in parts.items()
+        self.parts = {
+            part: Listed(as_sequence(self, *sequence) for sequence in sequences) for part, sequences in parts.items()
         }
         checksum = hashlib.sha256(repr((reads, answers, given, seed)).encode())
         for part, sequences in self.parts.items():
@@ -64,31 +110,13 @@ class Sequences(Data):
         self.card = make_card(
             name,
             "-".join(str(len(sequences)) for sequences in self.parts.values()),
-            {part: sum(len(inputs) for inputs, *_ in some) for part, some in self.parts.items()},
+            {part: int(some.lengths.sum()) for part, some in self.parts.items()},
             checksum.hexdigest(),
         )
 
     def spell(self, space: Space, elements: np.ndarray) -> list[str]:
         """Each of the elements [T] or [T, D] that are read, answered or given as a short word, for people."""
         return spelled(space, elements)
-
-    def shape(self, batch: int | None, length: int | None) -> tuple[int, None]:
-        return min(PASS_SEQUENCES, len(self.parts["train"])) if batch is None else batch, None
-
-    def training(self, batch: int, length: None = None, rank: int = 0, world: int = 1) -> "Bucketed":
-        return Bucketed(self, batch, rank, world)
-
-    def held_out(self, part: str, most: int | None = None, reading: Reading = THROUGHOUT) -> Iterator[Batch]:
-        """The part's sequences, like lengths together; `most` counts elements and holds one sequence at least."""
-        kept, read = [], 0
-        for sequence in self.parts[part]:
-            read += len(sequence[0])
-            if most is not None and kept and read > most:
-                break
-            kept.append(sequence)
-        kept.sort(key=lambda sequence: len(sequence[0]))
-        for first in range(0, len(kept), AT_ONCE):
-            yield side_by_side(self, kept[first : first + AT_ONCE])
 
     def write(
         self, network: Network, prompt: str, temperature: float, length: int, generator: Generator
@@ -105,7 +133,7 @@ class Bucketed(Batches):
     Raises Refusal for a batch of more sequences than there are.
     """
 
-    def __init__(self, data: Sequences, batch: int, rank: int, world: int):
+    def __init__(self, data: Ragged, batch: int, rank: int, world: int):
         super().__init__(batch, rank, world)
         if batch > len(data.parts["train"]):
             raise Refusal(
@@ -113,7 +141,7 @@ class Bucketed(Batches):
                 "sequences: take so many at most"
             )
         self.data, self.sequences = data, data.parts["train"]
-        lengths = np.array([len(inputs) for inputs, *_ in self.sequences])
+        lengths = self.sequences.lengths
         self.lengths, self.firsts = lengths, np.concatenate([[0], np.cumsum(lengths)])
         self.longest = int(lengths.max())
         self.nothing = knowing_nothing(data.answers, (sequence.targets for sequence in self.sequences))
@@ -136,12 +164,13 @@ class Bucketed(Batches):
         return side_by_side(self.data, [self.sequences[k] for k in chosen] + filling, self.own, firsts)
 
     def _empty(self) -> Sequence:
+        """One step at which nothing is read or asked, given zeros of the others' type."""
         data = self.data
-        given = [
-            space.zero(*part.shape[: part.ndim - dimensions(space)])
+        given = tuple(
+            space.zero(*part.shape[: part.ndim - dimensions(space)]).numpy().astype(part.dtype)
             for space, part in zip(data.given, self.sequences[0].given)
-        ]
-        return as_sequence(data, data.reads.zero(1), data.answers.blank(1), *given)
+        )
+        return Sequence(data.reads.zero(1).numpy(), data.answers.blank(1).numpy(), given)
 
     def _order(self, number: int) -> list[np.ndarray]:
         """The sequences of each batch of a pass."""

@@ -1,0 +1,202 @@
+"""Sentences of pictures: the next word is guessed, of one who was given the picture's features.
+
+Shapes: T words, B sentences, n pictures, F features, S pixels a side.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Generator, Tensor, nn
+
+from pipeline.command.refusal import Refusal
+from pipeline.command.setting import Count, Seed
+from pipeline.corpora.parts import make_card
+from pipeline.datasets.episodes import Sequence
+from pipeline.datasets.ragged import Bucketed, Ragged
+from pipeline.datasets.space import Reals, Symbols
+from pipeline.decoding.beam import beam_search
+from pipeline.decoding.network import Network
+from pipeline.decoding.sampling import draw_symbols
+from pipeline.encoders.encoder import Encoder
+from pipeline.encoders.features import encode, features
+
+if TYPE_CHECKING:
+    from pipeline.corpora.pictures import Pictures
+
+PREDICTED = 2**24  # predicted numbers of a batch of held-out sentences, so that large vocabularies take fewer
+PIXELS = 2**24  # numbers of a batch of pictures that the model encodes itself
+SHOWN = 4  # pictures whose sentences are written where no picture is asked for
+BEST = 5  # sentences of a picture that are written with their scores
+
+
+@dataclass(frozen=True)
+class Pixels(Reals):
+    """A picture, 3 S S numbers 0..255 as uint8, that the model encodes itself, by an encoder that it learns.
+
+    chosen  the encoder
+    """
+
+    chosen: Encoder | None = None
+
+    @property
+    def features(self) -> int:
+        """F, of what the encoder makes of a picture."""
+        return self.chosen.width
+
+    def encoder(self) -> nn.Module:
+        """Pictures [B, 3 S S] -> features [B, F]; freshly made, the same each time."""
+        size = self.chosen.size
+        return nn.Sequential(nn.Unflatten(1, (3, size, size)), self.chosen.network())
+
+
+class Captions(Ragged):
+    """END w_1 .. w_n -> w_1 .. w_n END, with the features of the picture given before: a sentence is a sequence.
+
+    pictures  as they were prepared;  vocabulary  V words, the last one END = V - 1
+    encoder   what makes features of pictures; kept below `root` once they are made
+    longest   words of a sentence that are kept: a longer one is read and asked up to there, and no end is asked of it
+    seed      of the order in which a pass reads the sentences
+    reads, answers  Symbols(V);  given  Reals(F), or Pixels where the encoder is learned too
+    Raises Refusal for a part without a sentence.
+    """
+
+    foretells = True
+
+    def __init__(self, pictures: "Pictures", encoder: Encoder, longest: Count, seed: Seed):
+        self.pictures, self.encoder, self.longest, self.seed = pictures, encoder, longest, seed
+        self.name, self.vocabulary = pictures.card["corpus"], pictures.vocabulary
+        self.root = pictures.directory.parent / "features"
+        self.end = len(self.vocabulary) - 1
+        self.reads = self.answers = Symbols(len(self.vocabulary), "word")
+        read = Pixels(3 * encoder.size**2, chosen=encoder) if encoder.fine_tune else Reals(encoder.width)
+        self.given = (read,)
+        self.parts = {part: Sentences(self, part) for part in pictures.card["counts"]}
+        steps = min(longest + 1, max(int(some.lengths.max()) for some in self.parts.values()))
+        self.at_once = max(1, min(Ragged.at_once, PREDICTED // (steps * self.reads.count)))
+        if encoder.fine_tune:
+            self.at_once = max(1, min(self.at_once, PIXELS // self.given[0].width))
+        decides = [pictures.card["fingerprint"], encoder.key, encoder.fine_tune, longest, seed]
+        self.card = make_card(
+            self.name,
+            pictures.card["split"],
+            {part: int(some.lengths.sum()) for part, some in self.parts.items()},
+            hashlib.sha256(json.dumps(decides).encode()).hexdigest(),
+            pictures=pictures.card["counts"],
+            sentences={part: len(some) for part, some in self.parts.items()},
+            cut={part: int(some.cut.sum()) for part, some in self.parts.items()},
+            encoder=encoder.label,
+            synthetic=pictures.card.get("synthetic", False),
+        )
+
+    @cached_property
+    def features(self) -> np.ndarray:
+        """Of all pictures, [n, F], memory-mapped; made where they are missing. Of an encoder that is learned too, its
+        pictures, [n, 3 S S]."""
+        return features(self.pictures, self.encoder, self.root)
+
+    def given_of(self, numbers) -> tuple[Tensor]:
+        """What a network is given of pictures, by their numbers: [n, F]."""
+        return (torch.from_numpy(np.array(self.features[np.asarray(numbers)])),)
+
+    def shown(self, picture: Image.Image) -> tuple[Tensor]:
+        """The same of any RGB picture, [1, F]."""
+        pixels = torch.from_numpy(np.ascontiguousarray(self.encoder.preprocess(picture)))[None]
+        return (pixels.flatten(1) if self.encoder.fine_tune else torch.from_numpy(encode(self._network, pixels)),)
+
+    @cached_property
+    def _network(self) -> nn.Module:
+        return self.encoder.network()
+
+    def sentence(self, symbols) -> str:
+        """The words of symbols, up to the first END."""
+        symbols = np.asarray(symbols, dtype=np.int64)
+        ends = np.flatnonzero(symbols == self.end)
+        return self.vocabulary.decode(symbols[: ends[0]] if len(ends) else symbols)
+
+    def training(self, batch: int, length: None = None, rank: int = 0, world: int = 1) -> Bucketed:
+        self.features  # noqa: B018  made before the time of training runs
+        return super().training(batch, length, rank, world)
+
+    def check_asked(self, part: str, most: int | None = None) -> None:
+        """Something is: every sentence has a word or an end."""
+
+    def check_prompt(self, prompt: str) -> str | None:
+        from pipeline.corpora.pictures import open_picture
+
+        if prompt:
+            open_picture(Path(prompt))
+        return None
+
+    def write(
+        self, network: Network, prompt: str, temperature: float, length: int, generator: Generator
+    ) -> Iterator[str]:
+        """A sentence of a picture, drawn, and below it the best that a beam search finds with their log-probabilities,
+        in nats. Without a prompt, of the first pictures of the part that models are judged on, with people's sentences.
+
+        prompt  a file with a picture
+        length  words at most
+        """
+        if prompt:
+            from pipeline.corpora.pictures import open_picture
+
+            yield "\n"
+            yield from self._written(network, self.shown(open_picture(Path(prompt))), temperature, length, generator)
+            return
+        for number in self.pictures.part_of(self.judged_on)[:SHOWN].tolist():
+            yield f"{self.pictures.names[number]}\n"
+            yield from self._written(network, self.given_of([number]), temperature, length, generator)
+            yield from (f"{'people':>10}  {sentence}\n" for sentence in self.pictures.sentences(number))
+            yield "\n"
+
+    def _written(
+        self, network: Network, given: tuple[Tensor], temperature: float, length: int, generator: Generator
+    ) -> Iterator[str]:
+        given = tuple(part.to(network.device, network.dtype if part.is_floating_point() else None) for part in given)
+        longest, symbols = min(length, self.longest), []
+        for symbol in draw_symbols(network, [self.end], temperature, longest, generator, given):
+            if symbol == self.end:
+                break
+            symbols.append(symbol)
+        yield f"{'drawn':>10}  {self.sentence(symbols)}\n"
+        if longest:
+            [found] = beam_search(network, self.end, self.end, BEST, longest, given)
+            yield from (f"{one.score:10.2f}  {self.sentence(one.symbols)}\n" for one in found)
+
+
+class Sentences:
+    """The sentences of a part as sequences, by their numbers within it. Each is made when it is asked for, and takes
+    its picture's features from where they lie for all sentences.
+
+    lengths  [N], steps of each;  cut  [N], whether it is longer than what is kept
+    """
+
+    def __init__(self, data: Captions, part: str):
+        pictures = data.pictures
+        of_part = np.isin(pictures.picture_of_sentence, pictures.part_of(part))
+        self.data, self.numbers = data, np.flatnonzero(of_part)
+        if not len(self.numbers):
+            raise Refusal(f"data={data.name}: the {part} part has no sentence: take more data or another split")
+        self.ends = np.asarray(pictures.sentence_ends, dtype=np.int64)
+        self.starts = np.concatenate([[0], self.ends[:-1]])
+        words = (self.ends - self.starts)[self.numbers]
+        self.cut = words > data.longest
+        self.lengths = np.where(self.cut, data.longest, words + 1)
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def __getitem__(self, k: int) -> Sequence:
+        data, number = self.data, self.numbers[k]
+        words = data.pictures.words[self.starts[number] : self.ends[number]][: self.lengths[k]]
+        between = np.concatenate([[data.end], words, [data.end]]).astype(np.int64)
+        picture = data.pictures.picture_of_sentence[number]
+        steps = self.lengths[k]
+        return Sequence(between[:steps], between[1 : steps + 1], (data.features[picture],))

@@ -1,0 +1,1 @@
+"""From pictures to features: numbers that a network is given."""
