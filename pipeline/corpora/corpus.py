@@ -33,8 +33,8 @@ def in_a_line(name: object) -> str:
 class Getter(Protocol):
     """A way to bring an original here."""
 
-    kind: str  # "official", "pip", "apt" or "path"
-    where: str  # address, package or path
+    kind: str  # "official", "pip", "apt", "path" or "generated"
+    where: str  # address, package, path or program
 
     def get(self, folder: Path) -> tuple[Path, str | None]:
         """Puts the original into `folder`; returns its path, and its version where only the source knows it."""
@@ -58,8 +58,8 @@ class Original:
 
 @dataclass
 class Published:
-    """What is fetched and prepared before it is read, as conf/data states it: a text (`Corpus`), or numbers
-    (pipeline.corpora.arrays.Arrays). A new one is a subclass that lists `originals`, in a file by the name of its
+    """What is fetched and prepared before it is read, as conf/data states it: a text (`Corpus`), numbers
+    (pipeline.corpora.arrays.Arrays), or pictures with sentences (pipeline.corpora.pictures.PictureSet). A new one is a subclass that lists `originals`, in a file by the name of its
     choice: linux.py for conf/data/linux.yaml.
 
     Raises Refusal for a name that is no folder's.
@@ -189,20 +189,24 @@ class Corpus(Published):
         Raises Refusal where it was not prepared, is damaged, or has less than `train_size`, and CorpusError for a
         `dataset` that reads no corpora.
         """
-        module, _, name = str(self.dataset).rpartition(".")
-        try:
-            dataset = getattr(importlib.import_module(module), name)
-        except (ImportError, AttributeError, ValueError):
-            dataset = None
-        if not hasattr(dataset, "training"):
-            raise CorpusError(
-                f"data.dataset={self.dataset}: no class that reads a corpus: take pipeline.datasets.text.Text"
-            )
+        dataset = dataset_class(self.dataset, "pipeline.datasets.text.Text")
         prepared = load(self.directory, self.prompts, local, self.words())
         return dataset(prepared if self.train_size is None else prepared.learned_from(self.train_size))
 
     def prepared_by(self) -> dict:
         return {name: getattr(self, name) for name in (*USUAL, "encoding")}
+
+
+def dataset_class(dataset: str, usual: str) -> type:
+    """The class of that dotted name. CorpusError: it reads no data, with the `usual` one to take instead."""
+    module, _, name = str(dataset).rpartition(".")
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError):
+        found = None
+    if not hasattr(found, "training"):
+        raise CorpusError(f"data.dataset={dataset}: no class that reads a corpus: take {usual}")
+    return found
 
 
 def _word(setting: str, value: str | None) -> str:

@@ -17,9 +17,11 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.corpora.arrays import Arrays, write_arrays
+from pipeline.corpora.captioning import described, odd_pictures, write_pictures
 from pipeline.corpora.checksums import read_texts
 from pipeline.corpora.corpus import Corpus, CorpusError, Published
 from pipeline.corpora.parts import make_card
+from pipeline.corpora.pictures import PictureSet
 from pipeline.corpora.reading import progress, symbols_of
 from pipeline.corpora.sources import read_card
 from pipeline.corpora.verified import Sum
@@ -54,22 +56,29 @@ def prepare(corpus: Published, raw: Path) -> dict:
                 print(f"{corpus.folder}: another process has just prepared it, in {directory}")
                 return done
         folder = stack.enter_context(landing(directory, root))
-        write = write_arrays if isinstance(corpus, Arrays) else _writer(corpus)
-        prepared = write(corpus, paths, folder, card)
+        prepared = _writer(corpus)(corpus, paths, folder, card)
         (folder / "card.json").write_text(json.dumps(prepared, indent=2) + "\n")
-    if isinstance(corpus, Arrays):
-        count = len(prepared["files"])
-        found = f"{count} array{'s' * (count != 1)}, {sum(one['bytes'] for one in prepared['files'].values()):,} bytes"
-        print(f"{corpus.folder}: {found}, in {directory}")
-    else:
-        total, found = sum(prepared["counts"].values()), prepared["vocabulary"]
-        different = f"{found:,} of them known" if corpus.symbols == "words" else f"{found} symbols in the training part"
-        print(f"{corpus.folder}: {total:,} {corpus.symbols}, {different}, in {directory}{oddities(prepared)}")
+    print(f"{corpus.folder}: {_described(corpus, prepared)}, in {directory}{oddities(corpus, prepared)}")
     return prepared
 
 
-def _writer(corpus: Corpus) -> Callable[[Corpus, list[Path], Path, dict], dict]:
+def _writer(corpus: Published) -> Callable[[Published, list[Path], Path, dict], dict]:
+    if isinstance(corpus, Arrays):
+        return write_arrays
+    if isinstance(corpus, PictureSet):
+        return write_pictures
     return write_words if corpus.symbols == "words" else write_symbols
+
+
+def _described(corpus: Published, card: dict) -> str:
+    if isinstance(corpus, Arrays):
+        count = len(card["files"])
+        return f"{count} array{'s' * (count != 1)}, {sum(one['bytes'] for one in card['files'].values()):,} bytes"
+    if isinstance(corpus, PictureSet):
+        return described(card)
+    total, found = sum(card["counts"].values()), card["vocabulary"]
+    different = f"{found:,} of them known" if corpus.symbols == "words" else f"{found} symbols in the training part"
+    return f"{total:,} {corpus.symbols}, {different}"
 
 
 def write_symbols(corpus: Corpus, files: list[Path], folder: Path, raw: dict) -> dict:
@@ -110,8 +119,12 @@ def write_symbols(corpus: Corpus, files: list[Path], folder: Path, raw: dict) ->
     )
 
 
-def oddities(card: dict) -> str:
-    """What is odd about a prepared text, to go on a line with."""
+def oddities(corpus: Published, card: dict) -> str:
+    """What is odd about what was prepared, to go on a line with."""
+    if isinstance(corpus, PictureSet):
+        return odd_pictures(card)
+    if not isinstance(corpus, Corpus):
+        return ""
     foreign = f"; {card['not_utf8']:,} bytes that are not UTF-8, read as Latin-1" if card["not_utf8"] else ""
     shares = {part: card["unknown"][part] / count for part, count in card["counts"].items()}
     if "outside" in card:

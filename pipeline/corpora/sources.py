@@ -18,7 +18,13 @@ from pipeline.corpora.corpus import CorpusError, Original, Published, in_a_line
 from pipeline.files.landing import landing, lock
 from pipeline.files.whole import read_json
 
-PLACES = {"official": 1, "path": 1, "pip": 2, "apt": 2}  # order in which kinds of sources are tried; a mirror is first
+PLACES = {
+    "official": 1,
+    "path": 1,
+    "generated": 1,
+    "pip": 2,
+    "apt": 2,
+}  # order in which kinds of sources are tried; a mirror is first
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # no other source helps
 
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 
 UNKNOWN = "<unk>"  # what stands for words outside the vocabulary, here and in texts that are published so
+END = "<end>"  # read before the first word of a sentence and answered after its last; no sentence is cut into it
 BREAK = "\n"
 AT_ONCE = 1 << 16  # characters that are cut into tokens at once, and the rest of their line,
 LONG = 1 << 20  # unless it is as long as this
@@ -18,7 +19,10 @@ ENDS = re.compile(
 
 def cut_by(tokens: str) -> Callable[[str], list[str]]:
     """Lines -> their tokens and a BREAK for each line break: by "spaces" alone, or by the conventions of the "treebank"
-    as NLTK has them, with quotes as they stand, and with the period at the end of each sentence apart from its word."""
+    as NLTK has them, with quotes as they stand, and with the period at the end of each sentence apart from its word.
+    By "captions": one sentence -> its words, see caption_words."""
+    if tokens == "captions":
+        return caption_words
     if tokens == "spaces":
         return lambda text: [BREAK if one == MARK else one for one in _marked(text).split()]
     return lambda text: [QUOTES.get(one, one) for one in _tokenizer().tokenize(ENDS.sub(" .", _marked(text)))]
@@ -36,6 +40,17 @@ def _tokenizer():
     from nltk.tokenize.treebank import TreebankWordTokenizer
 
     return TreebankWordTokenizer()
+
+
+# What COCO's scores leave out (PUNCTUATIONS of coco-caption's ptbtokenizer.py), with brackets as NLTK writes them.
+PUNCTUATION = frozenset(("''", "'", "``", "`", "(", ")", "{", "}", ".", "?", "!", ",", ":", "-", "--", "...", ";"))
+
+
+def caption_words(sentence: str) -> list[str]:
+    """The words of one sentence in lower case, by the conventions of the treebank, without PUNCTUATION: what COCO's
+    scores compare. Two periods at its end are one."""
+    one_line = re.sub(r"(?<!\.)\.\.$", ".", " ".join(sentence.lower().split()))
+    return [word for word in _tokenizer().tokenize(one_line) if word not in PUNCTUATION]
 
 
 def whole_lines(blocks: Iterable[str]) -> Iterator[str]:

@@ -19,7 +19,7 @@ class Written(TypedDict):
 
     symbols: Literal["characters", "bytes", "words"]
     vocabulary: list[str] | list[int]
-    tokens: NotRequired[Literal["treebank", "spaces"]]  # how words are cut
+    tokens: NotRequired[Literal["treebank", "spaces", "captions"]]  # how words are cut
 
 
 class Vocabulary:
