@@ -1,4 +1,5 @@
-"""Turns a fetched corpus into symbol arrays in data/prepared/<corpus>: `python -m pipeline.prepare data=linux`."""
+"""Turns a fetched corpus into symbol arrays in data/prepared/<corpus>, and pictures into features in
+data/features/<corpus>: `python -m pipeline.prepare data=linux`."""
 
 from pathlib import Path
 
@@ -13,7 +14,9 @@ def prepare(cfg: DictConfig) -> None:
     from pipeline.corpora import preparation
     from pipeline.corpora.corpus import corpus_of
 
-    preparation.prepare(corpus_of(cfg.data), Path(cfg.paths.raw))
+    corpus = corpus_of(cfg.data)
+    preparation.prepare(corpus, Path(cfg.paths.raw))
+    corpus.complete()
 
 
 main = verb(prepare)

@@ -94,6 +94,9 @@ class Published:
         """The settings that decide what `prepare` makes of them."""
         return {}
 
+    def complete(self) -> None:
+        """Makes what is kept beside what `prepare` has made, where there is any: features of pictures."""
+
     def words(self) -> str:
         """What chooses this on a command line: "data=linux data.name=linux_all data.subset=all"."""
         choice = type(self).__module__.rpartition(".")[2]

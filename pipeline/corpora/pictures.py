@@ -3,10 +3,10 @@ is prepared."""
 
 import hashlib
 from abc import abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, NotRequired
+from typing import Annotated, Any, NotRequired
 
 import numpy as np
 from PIL import Image
@@ -14,7 +14,7 @@ from pydantic import StringConstraints
 from typing_extensions import TypedDict
 
 from pipeline.command.refusal import Refusal
-from pipeline.command.setting import Count, Split, check_value
+from pipeline.command.setting import Count, Seed, Split, check_value
 from pipeline.corpora.corpus import Published, dataset_class
 from pipeline.corpora.image import BadPicture, decode
 from pipeline.corpora.listing import Listing
@@ -56,6 +56,10 @@ class PictureSet(Published):
     pictures: str  # where `fetch` put the pictures, and where they are read
     prepared: str  # where `prepare` puts sentences and arrays
     dataset: str  # the class of pipeline.datasets that reads them
+    encoder: Any = field(default=None, kw_only=True)  # what makes features of pictures: pipeline.encoders
+    features: str = field(default="", kw_only=True)  # where they are kept
+    longest: Count = field(default=50, kw_only=True)  # words of a sentence that are read
+    seed: Seed = field(default=0, kw_only=True)  # of the order in which a pass reads the sentences
 
     synthetic = False  # True: pictures and sentences are made by a program, which the card says wherever it shows
 
@@ -86,8 +90,14 @@ class PictureSet(Published):
         return load_pictures(self.directory, self.words(), Path(self.pictures), self.least, local)
 
     def open(self, local: str | None = None):
-        """The prepared set as data to learn from. Raises Refusal as `read`."""
-        return dataset_class(self.dataset, "pipeline.datasets.captions.Captions")(self.read(local))
+        """The prepared set as data to learn from. Raises Refusal as `read`, and where no encoder is chosen."""
+        dataset = dataset_class(self.dataset, "pipeline.datasets.captions.Captions")
+        if self.encoder is None:
+            raise Refusal(f"encoder=null: data={self.folder} gives networks features of its pictures: leave it out")
+        return dataset(self.read(local), self.encoder, Path(self.features), self.longest, self.seed)
+
+    def complete(self) -> None:
+        self.open().make_features()
 
 
 class Pictures:

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -18,7 +17,9 @@ from torch import Generator, Tensor, nn
 
 from pipeline.command.refusal import Refusal
 from pipeline.command.setting import Count, Seed
+from pipeline.corpora.image import BadPicture, decode
 from pipeline.corpora.parts import make_card
+from pipeline.corpora.pictures import Pictures
 from pipeline.datasets.episodes import Sequence
 from pipeline.datasets.ragged import Bucketed, Ragged
 from pipeline.datasets.space import Reals, Symbols
@@ -27,9 +28,6 @@ from pipeline.decoding.network import Network
 from pipeline.decoding.sampling import draw_symbols
 from pipeline.encoders.encoder import Encoder
 from pipeline.encoders.features import encode, features
-
-if TYPE_CHECKING:
-    from pipeline.corpora.pictures import Pictures
 
 PREDICTED = 2**24  # predicted numbers of a batch of held-out sentences, so that large vocabularies take fewer
 PIXELS = 2**24  # numbers of a batch of pictures that the model encodes itself
@@ -61,7 +59,7 @@ class Captions(Ragged):
     """END w_1 .. w_n -> w_1 .. w_n END, with the features of the picture given before: a sentence is a sequence.
 
     pictures  as they were prepared;  vocabulary  V words, the last one END = V - 1
-    encoder   what makes features of pictures; kept below `root` once they are made
+    encoder   what makes features of pictures;  root  where they are kept once they are made
     longest   words of a sentence that are kept: a longer one is read and asked up to there, and no end is asked of it
     seed      of the order in which a pass reads the sentences
     reads, answers  Symbols(V);  given  Reals(F), or Pixels where the encoder is learned too
@@ -70,10 +68,10 @@ class Captions(Ragged):
 
     foretells = True
 
-    def __init__(self, pictures: "Pictures", encoder: Encoder, longest: Count, seed: Seed):
-        self.pictures, self.encoder, self.longest, self.seed = pictures, encoder, longest, seed
+    def __init__(self, pictures: Pictures, encoder: Encoder, root: Path, longest: Count, seed: Seed):
+        self.pictures, self.encoder, self.root = pictures, encoder, root
+        self.longest, self.seed = longest, seed
         self.name, self.vocabulary = pictures.card["corpus"], pictures.vocabulary
-        self.root = pictures.directory.parent / "features"
         self.end = len(self.vocabulary) - 1
         self.reads = self.answers = Symbols(len(self.vocabulary), "word")
         read = Pixels(3 * encoder.size**2, chosen=encoder) if encoder.fine_tune else Reals(encoder.width)
@@ -102,6 +100,10 @@ class Captions(Ragged):
         pictures, [n, 3 S S]."""
         return features(self.pictures, self.encoder, self.root)
 
+    def make_features(self) -> None:
+        """Makes those that are missing."""
+        _ = self.features
+
     def given_of(self, numbers) -> tuple[Tensor]:
         """What a network is given of pictures, by their numbers: [n, F]."""
         return (torch.from_numpy(np.array(self.features[np.asarray(numbers)])),)
@@ -122,17 +124,15 @@ class Captions(Ragged):
         return self.vocabulary.decode(symbols[: ends[0]] if len(ends) else symbols)
 
     def training(self, batch: int, length: None = None, rank: int = 0, world: int = 1) -> Bucketed:
-        self.features  # noqa: B018  made before the time of training runs
+        self.make_features()  # before the time of training runs
         return super().training(batch, length, rank, world)
 
     def check_asked(self, part: str, most: int | None = None) -> None:
         """Something is: every sentence has a word or an end."""
 
     def check_prompt(self, prompt: str) -> str | None:
-        from pipeline.corpora.pictures import open_picture
-
         if prompt:
-            open_picture(Path(prompt))
+            open_picture(prompt)
         return None
 
     def write(
@@ -145,10 +145,8 @@ class Captions(Ragged):
         length  words at most
         """
         if prompt:
-            from pipeline.corpora.pictures import open_picture
-
             yield "\n"
-            yield from self._written(network, self.shown(open_picture(Path(prompt))), temperature, length, generator)
+            yield from self._written(network, self.shown(open_picture(prompt)), temperature, length, generator)
             return
         for number in self.pictures.part_of(self.judged_on)[:SHOWN].tolist():
             yield f"{self.pictures.names[number]}\n"
@@ -169,6 +167,14 @@ class Captions(Ragged):
         if longest:
             [found] = beam_search(network, self.end, self.end, BEST, longest, given)
             yield from (f"{one.score:10.2f}  {self.sentence(one.symbols)}\n" for one in found)
+
+
+def open_picture(prompt: str) -> Image.Image:
+    """The RGB picture of a file. Raises Refusal where it is none."""
+    try:
+        return decode(Path(prompt))[0]
+    except BadPicture as error:
+        raise Refusal(f"prompt={prompt}: {error}: take the file of a picture") from None
 
 
 class Sentences:
