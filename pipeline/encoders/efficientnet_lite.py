@@ -24,7 +24,9 @@ class EfficientNetLite(Encoder):
     """The mean of the last convolution's 1,280 outputs over the picture, or over g x g cells of it, F = 1,280 g^2, of
     (pixel - 127) / 128 (Tan and Le 2019, EfficientNet; the Lite variants have ReLU6 and no squeeze-and-excitation).
 
-    variant    0 or 2: 224 or 260 pixels a side
+    variant    0 or 2
+    size       S, pixels a side; None: 224 of variant 0, 260 of variant 2, as the weights were learned. Small pictures
+               are seen as well with fewer, and sooner
     cells      g: 1 forgets where in the picture something is; 7 keeps all that the last convolution knows
     crop       what of the shorter side is seen, above 0 and at most 1
     fine_tune  learned with the network that is given the features
@@ -36,13 +38,15 @@ class EfficientNetLite(Encoder):
     def __init__(
         self,
         variant: Literal[0, 2],
+        size: Annotated[int, Ge(32), Le(1024)] | None,
         cells: Annotated[int, Ge(1), Le(CELLS)],
         crop: Annotated[float, Gt(0), Le(1)],
         fine_tune: bool,
     ):
         self.variant, self.cells, self.crop, self.fine_tune = variant, cells, crop, fine_tune
         self.label = f"efficientnet_lite{variant}"
-        self.size, self.checksum = VARIANTS[variant]
+        usual, self.checksum = VARIANTS[variant]
+        self.size = size or usual
         self.width = CHANNELS * cells**2
 
     @property
@@ -55,7 +59,7 @@ class EfficientNetLite(Encoder):
     def network(self) -> nn.Module:
         from efficientnet_lite_pytorch import EfficientNet
 
-        body = EfficientNet.from_name(f"efficientnet-lite{self.variant}", drop_connect_rate=0.0)
+        body = EfficientNet.from_name(f"efficientnet-lite{self.variant}", drop_connect_rate=0.0, image_size=self.size)
         load_weights(body, self.file(), f"encoder={self.label}", f"install it again: {self.install}")
         body._fc = nn.Identity()  # the classifier
         return Convolutional(LastConvolution(body), [127.0], [128.0], self.cells)
