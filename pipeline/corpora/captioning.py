@@ -102,8 +102,8 @@ def _refuse(published: PictureSet, every: int, kept: int, skipped: dict) -> None
     if 2 * kept < every:
         reasons = "; ".join(f"{reason}: {len(names):,}, as {in_a_line(names[0])}" for reason, names in skipped.items())
         raise CorpusError(
-            f"{published.folder}: {every - kept:,} of {every:,} pictures are left out, more than half ({reasons}): mend "
-            "the list or the files and fetch it again"
+            f"{published.folder}: {every - kept:,} of {every:,} pictures are left out, more than half ({reasons}): "
+            "mend the list or the files and fetch it again"
         )
 
 

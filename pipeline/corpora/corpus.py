@@ -59,8 +59,8 @@ class Original:
 @dataclass
 class Published:
     """What is fetched and prepared before it is read, as conf/data states it: a text (`Corpus`), numbers
-    (pipeline.corpora.arrays.Arrays), or pictures with sentences (pipeline.corpora.pictures.PictureSet). A new one is a subclass that lists `originals`, in a file by the name of its
-    choice: linux.py for conf/data/linux.yaml.
+    (pipeline.corpora.arrays.Arrays), or pictures with sentences (pipeline.corpora.pictures.PictureSet). A new one is a
+    subclass that lists `originals`, in a file by the name of its choice: linux.py for conf/data/linux.yaml.
 
     Raises Refusal for a name that is no folder's.
     """

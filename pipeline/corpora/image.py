@@ -30,8 +30,8 @@ MISSING, EMPTY, CORRUPT, LARGE = "missing", "empty file", "corrupt, cut or no pi
 def decode(path: Path) -> tuple[Image.Image, list[str]]:
     """The picture as RGB of 8 bits, and which of CONVERSIONS that took.
 
-    CMYK, grey values and palettes become colours, of 16 bits a channel the upper 8 are kept, what is transparent lies on
-    white, the rotation that EXIF asks for is applied, of an animation the first frame is taken. BadPicture: it is
+    CMYK, grey values and palettes become colours, of 16 bits a channel the upper 8 are kept, what is transparent lies
+    on white, the rotation that EXIF asks for is applied, of an animation the first frame is taken. BadPicture: it is
     missing, empty, cut, damaged or no picture, or so large that Pillow takes it for an attack.
     """
     try:

@@ -1,5 +1,5 @@
-"""Pictures with sentences that people, or a program, wrote of them: as conf/data states a set, and as it is read once it
-is prepared."""
+"""Pictures with sentences that people, or a program, wrote of them: as conf/data states a set, and as it is read once
+it is prepared."""
 
 import hashlib
 from abc import abstractmethod
@@ -104,8 +104,8 @@ class Pictures:
     """N pictures, 0..N-1, and S sentences, 0..S-1, those of a picture one after the other.
 
     card                 PicturesCard; its fingerprint is also of the vocabulary
-    vocabulary           V words, the first one UNKNOWN, the last one END, between them those that occur `least` times in
-                         the training part, by falling frequency
+    vocabulary           V words, the first one UNKNOWN, the last one END, between them those that occur `least` times
+                         in the training part, by falling frequency
     words                the words of all sentences, one after the other, 0..V-2, without END; shape (sum of lengths,)
     sentence_ends        where each sentence ends in `words`; shape (S,)
     picture_of_sentence  ascending; shape (S,)
@@ -191,8 +191,8 @@ def load_pictures(
     least: int = 1,
     local: Path | str | None = None,
 ) -> Pictures:
-    """The pictures and sentences that `prepare` left in `directory`, the arrays from a copy in the folder `local` if one
-    is named.
+    """The pictures and sentences that `prepare` left in `directory`, the arrays from a copy in the folder `local` if
+    one is named.
 
     words  what chooses them on a command line, for messages: "data=scenes"
     root   where `fetch` put the pictures

@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw
 from tqdm import tqdm
 
 from pipeline.command.refusal import Refusal
-from pipeline.command.setting import Count, Seed, check_value
+from pipeline.command.setting import Seed, check_value
 from pipeline.corpora.corpus import Original
 from pipeline.corpora.listing import Listing, from_coco, read_pictures
 from pipeline.corpora.parts import PARTS, shares_of
@@ -39,6 +39,7 @@ SAID = {
     ABOVE: (("{a} above {b}", "{a} over {b}"), ("{b} below {a}", "{b} under {a}")),
 }
 FRAMES = ("{}", "there {be} {}", "a picture of {}", "we see {}", "here {be} {}")
+GAP = 2  # pixels between two shapes, at least
 OVERSAMPLING = 4  # what is drawn is so many times as large, and made smaller: soft edges
 Sides = tuple[Annotated[int, Ge(32), Le(512)], Annotated[int, Ge(32), Le(512)]]
 
@@ -176,16 +177,14 @@ def sentences_of(facts: Facts, number: int, rng: np.random.Generator) -> list[st
     return found
 
 
-GROUP = re.compile(
-    rf"\b(an?|{'|'.join(NUMBERS)}) ({'|'.join(COLOURS)}) ({'|'.join(f'{one}|{more}' for one, more in SHAPES.items())})\b"
-)
+GROUP = re.compile(rf"\b(an?|{'|'.join(NUMBERS)}) ({'|'.join(COLOURS)}) ({'|'.join([*SHAPES, *SHAPES.values()])})\b")
 TURNED = {"left": (LEFT, False), "right": (LEFT, True), "above": (ABOVE, False), "over": (ABOVE, False)}
 TURNED |= {"below": (ABOVE, True), "under": (ABOVE, True)}
 
 
 def facts_of(sentence: str) -> Facts | None:
-    """The facts that a sentence says; None where it says none, or more than a scene has. A relation is said once, by one
-    of the words left, right, above, over, below, under."""
+    """The facts that a sentence says; None where it says none, or more than a scene has. A relation is said once, by
+    one of the words left, right, above, over, below, under."""
     groups = []
     for number, colour, shape in GROUP.findall(sentence):
         count = 1 if number in ("a", "an") else NUMBERS.index(number) + 1
@@ -236,17 +235,18 @@ def arranged(facts: Facts, boxes: list[tuple], side: int, rng: np.random.Generat
 
 
 def places(count: int, box: tuple, side: int, rng: np.random.Generator) -> list[tuple[float, float, float]]:
-    """Centres and radii of so many discs within a box that do not touch."""
+    """Centres and radii of so many discs within a box, GAP apart."""
     left, top, right, bottom = box
     scale = 1.0
     while True:
         found = []
         for _ in range(40):
             radius = scale * side * rng.uniform(0.1, 0.16)
-            if 2 * radius >= min(right - left, bottom - top):
+            inset = radius + GAP / 2
+            if 2 * inset >= min(right - left, bottom - top):
                 continue
-            x, y = rng.uniform(left + radius, right - radius), rng.uniform(top + radius, bottom - radius)
-            if all(math.hypot(x - u, y - v) > radius + r + 1 for u, v, r in found):
+            x, y = rng.uniform(left + inset, right - inset), rng.uniform(top + inset, bottom - inset)
+            if all(math.hypot(x - u, y - v) > radius + r + GAP for u, v, r in found):
                 found.append((x, y, radius))
             if len(found) == count:
                 return found
