@@ -110,6 +110,27 @@ class Apt:
         return package, package.name.split("_")[1].replace("%3a", ":")
 
 
+@dataclass(frozen=True)
+class Together:
+    """Several packages that are one original: the first one is what is placed, the others lie beside it."""
+
+    getters: tuple[Apt | Pip, ...]
+
+    @property
+    def kind(self) -> str:
+        return self.getters[0].kind
+
+    @property
+    def where(self) -> str:
+        return " and ".join(getter.where for getter in self.getters)
+
+    def get(self, folder: Path) -> tuple[Path, str]:
+        found = [getter.get(folder) for getter in self.getters]
+        beside = folder / "together"
+        beside.mkdir(exist_ok=True)
+        return [path.rename(beside / path.name) for path, _ in found][0], " and ".join(version for _, version in found)
+
+
 def run(command: list[str], folder: Path | None = None, environment: dict[str, str] | None = None) -> None:
     """Runs a package client, its progress on standard error. CorpusError: its error lines in one, or it is missing."""
     try:
