@@ -4,6 +4,8 @@ import hashlib
 import re
 from pathlib import Path
 
+from tqdm import tqdm
+
 from pipeline.corpora.corpus import CorpusError, in_a_line
 from pipeline.corpora.verified import sha256
 
@@ -27,7 +29,7 @@ def write_list(raw: Path, names: list[str]) -> str:
 
     Returns the sha256 that stands for all of them: of the text itself if it is one, of the list's sorted lines if many.
     """
-    sums = {name: sha256(raw / "files" / name) for name in names}
+    sums = {name: sha256(raw / "files" / name) for name in _slowly(names)}
     (raw / LIST).write_bytes(b"".join(_lines(sums)))
     return _together(sums)
 
@@ -63,12 +65,17 @@ def read_texts(raw: Path, together: str, mend: str) -> list[Path]:
     if _together(sums) != together:
         raise CorpusError(f"{raw / LIST} is damaged (its sha256 is not the one on the card): {mend}")
     paths = [raw / "files" / name for name in sums]
-    for path, checksum in zip(paths, sums.values()):
+    for path, checksum in _slowly(list(zip(paths, sums.values()))):
         if not path.is_file():
             raise CorpusError(f"{in_a_line(path)} is missing: {mend}")
         if sha256(path) != checksum:
             raise CorpusError(f"{in_a_line(path)} has changed since it was fetched (its sha256 is another): {mend}")
     return paths
+
+
+def _slowly(files: list) -> tqdm:
+    """With a bar if it takes longer than a few seconds."""
+    return tqdm(files, "checksums", unit=" files", disable=None, delay=3)
 
 
 def _lines(sums: dict[str, str]) -> list[bytes]:

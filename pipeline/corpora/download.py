@@ -25,16 +25,17 @@ class Official:
         return download(self.where, folder / self.where.rpartition("/")[2]), None
 
 
-def download(url: str, path: Path) -> Path:
+def download(url: str, path: Path, bar: bool = True) -> Path:
     """Downloads `url` to `path`; an earlier attempt's `<path>.part` is continued if the server's file is the same.
 
+    bar  whether its progress is shown
     Cuts are mended by asking for the rest. CorpusError: no connection, an HTTP error, or CUTS cuts.
     """
     part = path.with_name(path.name + ".part")
     for _ in range(CUTS):
         before = size(part)
         try:
-            transfer(url, part)
+            transfer(url, part, bar)
         except requests.RequestException as error:
             if size(part) <= before:
                 raise CorpusError(reason(error)) from error
@@ -45,7 +46,7 @@ def download(url: str, path: Path) -> Path:
     raise CorpusError(f"the connection was cut {CUTS} times; fetch again to go on from {size(part):,} bytes")
 
 
-def transfer(url: str, part: Path) -> None:
+def transfer(url: str, part: Path, shown: bool = True) -> None:
     """One request that completes `part`; what arrives before a cut stays in it. RequestException: cut or refused."""
     # Without a validator (ETag or date) of the file that began in `part`, the rest could be of another file.
     validator = validator_of(part).read_text() if validator_of(part).exists() else None
@@ -59,7 +60,7 @@ def transfer(url: str, part: Path) -> None:
             if content_range == f"bytes */{offset}":
                 return
             part.unlink()
-            return transfer(url, part)
+            return transfer(url, part, shown)
         if answer.status_code not in (200, 206):
             raise CorpusError(f"HTTP {answer.status_code} {answer.reason}")
         goes_on = answer.status_code == 206 and content_range.startswith(f"bytes {offset}-")
@@ -71,7 +72,14 @@ def transfer(url: str, part: Path) -> None:
         length = int(answer.headers.get("Content-Length", 0)) + offset or None
         with (
             part.open("ab" if goes_on else "wb") as file,
-            tqdm(desc=part.stem, total=length, initial=offset, unit="B", unit_scale=True, disable=None) as bar,
+            tqdm(
+                desc=part.stem,
+                total=length,
+                initial=offset,
+                unit="B",
+                unit_scale=True,
+                disable=None if shown else True,
+            ) as bar,
         ):
             for piece in answer.iter_content(PIECE):
                 file.write(piece)

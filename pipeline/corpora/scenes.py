@@ -84,6 +84,7 @@ class Scenes(PictureSet):
     seed: Seed = 0
 
     synthetic = True
+    usual = {"sides": [64, 96]}
     kind, where = "generated", "pipeline.corpora.scenes"  # it is its own getter
 
     def __post_init__(self):

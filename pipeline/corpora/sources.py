@@ -51,13 +51,13 @@ class Card(TypedDict):
 
 @dataclass(frozen=True)
 class InMirror:
-    """An original that lies in a site's mirror."""
+    """An original that lies in a site's mirror: a file, or a folder where it is a set of many."""
 
     where: str
     kind = "mirror"
 
     def get(self, folder: Path) -> tuple[Path, None]:
-        if not Path(self.where).is_file():
+        if not Path(self.where).exists():
             raise CorpusError("no such file in the mirror")
         return Path(self.where), None
 

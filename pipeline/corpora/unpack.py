@@ -52,7 +52,7 @@ def from_zip(path: Path, folder: Path, choose: Choose) -> list[str]:
     with _one_line(path.name), zipfile.ZipFile(path) as archive:
         members = archive.infolist()
         _allow(path.stat().st_size, sum(member.file_size for member in members), len(members))
-        for member in members:
+        for member in tqdm(members, path.name, unit=" files", disable=None, delay=1):
             name = choose(member.filename)
             _check_inside(member.filename, name)
             if name is None or member.is_dir():
