@@ -1,7 +1,7 @@
 """What the finished runs of a study are worth: `python -m pipeline.evaluate study=architectures`.
 
 Writes results/studies/<study>.json for the report, results/metrics/<study>.json (what ranks the models, but numbers in
-doubt) and results/curves/<study>.csv (validation losses) for DVC.
+doubt) and results/curves/<study>.csv (validation losses) for DVC, and results/<probe>/<run>/ with what a probe keeps.
 """
 
 import csv
@@ -143,6 +143,7 @@ def evaluate_run(cfg: DictConfig, data: "Data", run: "RunDirectory", label: str,
     import torch
 
     from pipeline.exhibits.numbers import known
+    from pipeline.files.whole import write_json
     from pipeline.probes.probe import make_probe
     from pipeline.runs.building import load_network
     from pipeline.runs.identity import size
@@ -176,6 +177,10 @@ def evaluate_run(cfg: DictConfig, data: "Data", run: "RunDirectory", label: str,
             result["measured"] |= dict.fromkeys(probe.measures)
         elif probe.fits(network, data):
             one = result["probes"][name] = probe.measure(network, data, facts["seed"])
+            for file, content in one.pop("files", {}).items():
+                path = Path(cfg.paths.results) / name / run.path.name / file
+                path.parent.mkdir(parents=True, exist_ok=True)
+                write_json(path, content)
             result["doubts"] |= one.get("doubts", {})
             for measure in probe.measures:
                 result["measured"][measure] = one[measure] if known(one.get(measure)) else None

@@ -10,6 +10,7 @@ from pipeline.cells.cell import State
 from pipeline.cells.products import linear
 from pipeline.command.setting import Count
 from pipeline.datasets.batch import Batch
+from pipeline.datasets.captions import Pixels
 from pipeline.datasets.data import Data
 from pipeline.datasets.space import Reals, Space, Symbols
 from pipeline.models.model import SequenceModel
@@ -20,18 +21,20 @@ class Captioner(SequenceModel):
     """p(w_t | w_1 .. w_{t-1}, v): x_1 is the mark between sentences, x_t = w_{t-1}, and the last word asked is the mark
     again. e_t = E x_t.
 
-    given      Reals(F): v, the features of an image
+    given      Reals(F): v, the features of an image; or Pixels: v = encoder(image), learned with the rest
     embedding  E >= 1, numbers of a word's embedding; symbol V, "unknown", is read as zeros
     A captioner states where v enters: `start` and `run`. What of v each step needs is a part of the state. It has a
     `readout`.
     """
 
-    roles = {"embedding": "embedding", "image": "input"}
+    roles = {"embedding": "embedding", "image": "input", "encoder": "state"}
 
     def __init__(self, reads: Space, answers: Space, given: tuple[Space, ...], embedding: Count):
         super().__init__(reads, answers, given)
         [space] = given
-        self.features = space.width
+        learned = isinstance(space, Pixels)
+        self.encoder = space.encoder() if learned else None
+        self.features = space.features if learned else space.width
         self.embedding = nn.Embedding(reads.width, embedding)
 
     @classmethod
@@ -45,6 +48,10 @@ class Captioner(SequenceModel):
         """Symbols [T, B] and the state before them -> what the readout sees [T, B, S], what each layer gives [T, B, H],
         and the state after."""
         raise NotImplementedError
+
+    def image_of(self, given: Tensor) -> Tensor:
+        """v of what is given, [B, F]."""
+        return given if self.encoder is None else self.encoder(given)
 
     def read(self, x: Tensor) -> Tensor:
         """e_t, [T, B, E]."""

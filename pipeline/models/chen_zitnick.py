@@ -53,7 +53,7 @@ class ChenZitnick(Captioner):
         self.readout = readout(2 * hidden + self.features, answers, self.embedding.weight)
 
     def start(self, batch: int, *given: Tensor) -> State:
-        [v] = given
+        v = self.image_of(*given)
         return *self.language.start(batch), *self.visual.start(batch), v[None]
 
     def run(self, x: Tensor, state: State) -> tuple[Tensor, list[Tensor], State]:
@@ -71,6 +71,6 @@ class ChenZitnick(Captioner):
     def loss(self, batch: Batch, state: State) -> tuple[Tensor, State]:
         image = state[-1]
         seen, outputs, state = self.run(batch.inputs, state)
-        error = (image - self.reconstructed(outputs[-1])).square().mean(-1)
+        error = (image.detach() - self.reconstructed(outputs[-1])).square().mean(-1)
         second = torch.where(self.answers.asked(batch.targets), error, 0.0).sum()
         return self.readout.loss(seen, batch.targets) + self.weight * second, state

@@ -50,7 +50,7 @@ class MRNN(Captioner):
         self.readout = readout(multimodal, answers, self.embedding.weight)
 
     def start(self, batch: int, *given: Tensor) -> State:
-        [v] = given
+        v = self.image_of(*given)
         return *self.stack.start(batch), self.image(v)[None]
 
     def run(self, x: Tensor, state: State) -> tuple[Tensor, list[Tensor], State]:

@@ -41,7 +41,7 @@ class NeuralTalk(Captioner):
         self.readout = readout(hidden, answers, self.embedding.weight)
 
     def start(self, batch: int, *given: Tensor) -> State:
-        [v] = given
+        v = self.image_of(*given)
         return *self.stack.start(batch), v[None]
 
     def run(self, x: Tensor, state: State) -> tuple[Tensor, list[Tensor], State]:

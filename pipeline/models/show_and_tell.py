@@ -40,7 +40,7 @@ class ShowAndTell(Captioner):
         self.readout = readout(hidden, answers, self.embedding.weight)
 
     def start(self, batch: int, *given: Tensor) -> State:
-        [v] = given
+        v = self.image_of(*given)
         return self.stack(self.image(v)[None], self.stack.start(batch))[1]
 
     def run(self, x: Tensor, state: State) -> tuple[Tensor, list[Tensor], State]:

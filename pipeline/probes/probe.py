@@ -20,10 +20,13 @@ class Probe(ABC):
 
     measures  name -> how the number is read, in the order of the columns. Of a run's probes, in their order, the first
               measure that the run has ranks it.
+    tracked   whether it is measured at the end of the training too, where MLflow keeps the run, to stand on the run's
+              page: `page`
     The page is made without torch: what needs it is imported in `fits` and `measure`.
     """
 
     measures: Mapping[str, Measure] = {}
+    tracked = False
 
     def fits(self, network: "SequenceModel", data: "Data") -> bool:
         """Whether it can measure this model on these data."""
@@ -33,10 +36,14 @@ class Probe(ABC):
     def measure(self, network: "SequenceModel", data: "Data", seed: int) -> dict:
         """What is found, for JSON: numbers by the names of `measures`, those that these data have, and whatever `show`
         needs. "doubts", where measures must not be relied on: {measure: why, in a line}; tables mark them, and no
-        claim rests on them.
+        claim rests on them. "files": {name: what is kept as JSON in results/PROBE/RUN/}, of which `show` sees nothing.
 
         seed  of random numbers
         """
+
+    def page(self, found: dict) -> str:
+        """A page of HTML of what was found in one run, where `tracked`."""
+        raise NotImplementedError(f"{type(self).__name__} has no page")
 
     def show(self, rows: list[dict]) -> list[Exhibit]:
         """What there is to be seen in a study beside the measures.

@@ -16,6 +16,7 @@ from pipeline.runs.building import initial_learning, load_network, refuse_too_la
 from pipeline.runs.code import changed, starts_over
 from pipeline.runs.directory import RunDirectory
 from pipeline.runs.identity import Identity, identify, machine
+from pipeline.runs.pages import pages
 from pipeline.runs.progress import Progress
 from pipeline.runs.recorder import Diverged, Recorder
 from pipeline.runs.settling import settle
@@ -148,8 +149,9 @@ def _first_rank(
         raise KeyboardInterrupt
     if tracking is not None:
         network = load_network(run, data)
+        shown = pages(cfg, network, data)
         with reaching(cfg.tracking, KEPT):
-            tracking.finish(run, network)
+            tracking.finish(run, network, pages=shown)
     run.note(
         status="finished",
         validation=recorder.best,
@@ -188,8 +190,9 @@ def _send_again(cfg: DictConfig, data: Data, run: RunDirectory) -> None:
                 return
             tracking.take(cfg, run, data.card)
         network = load_network(run, data) if run.finished else None
+        shown = {} if network is None else pages(cfg, network, data)
         with reaching(cfg.tracking, KEPT):
-            tracking.finish(run, network, "FAILED" if network is None else "FINISHED")
+            tracking.finish(run, network, "FAILED" if network is None else "FINISHED", shown)
     finally:
         lock.release()
 

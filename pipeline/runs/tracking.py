@@ -15,10 +15,11 @@ import sys
 import tempfile
 import textwrap
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from importlib.metadata import entry_points
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
 from urllib.request import url2pathname
@@ -319,8 +320,11 @@ class Tracking:
         if batch:
             self.client.log_batch(self.run_id, metrics=batch)
 
-    def finish(self, run: RunDirectory, network, status: str = "FINISHED") -> None:
-        """The rest of the record, the loss curve as a figure and, where the run has ended well, the model."""
+    def finish(
+        self, run: RunDirectory, network, status: str = "FINISHED", pages: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
+        """The rest of the record, the loss curve as a figure, `pages` by name, as HTML, and, where the run has ended
+        well, the model."""
         from pipeline.exhibits.figures import loss_curves
 
         self.push(run)
@@ -329,6 +333,8 @@ class Tracking:
             loss_curves([(run.path.name, run.records())], run.facts["units"]),
             "loss.png",
         )
+        for name, page in pages.items():
+            self.client.log_text(self.run_id, page, f"{name}.html")
         if network is not None:
             self._log_model(network)
         self.client.set_terminated(self.run_id, status)
