@@ -18,6 +18,7 @@ from pipeline.command.settings import CONF, settings
 
 GROUPS = (
     "data",
+    "encoder",
     "model",
     "readout",
     "optimizer",
@@ -74,8 +75,8 @@ def rows_of(cfg: DictConfig, conf: Path) -> Iterator[Row]:
 
 
 def _of_part(place: str, conf: Path) -> str:
-    """The comment on a setting of a probe or a readout, wherever it is listed."""
-    found = (_of_group(conf / group, None) for group in ("probe", "readout"))
+    """The comment on a setting of a probe, a readout or an encoder, wherever it is listed."""
+    found = (_of_group(conf / group, None) for group in ("probe", "readout", "encoder"))
     *_, owner, name = ["", *place.split(".")]
     return next((notes[key] for notes in found for key in (f"{owner}.{name}", name) if key in notes), "")
 

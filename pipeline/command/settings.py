@@ -29,6 +29,7 @@ from pipeline.command.setting import (
 
 CONF = Path(__file__).parent.parent.parent / "conf"
 HYDRA = ("_target_", "_partial_")
+OPTIONAL = {"encoder"}  # what data with pictures choose, and others have none of
 # What the program gives, beside the settings, to what a choice makes.
 GIVEN = {
     "model": {"reads", "answers", "given"},
@@ -150,6 +151,7 @@ class Run:
     evaluation: Evaluation
     tracking: TrackingSettings
     data: Data
+    encoder: Choice
     model: Model
     optimizer: Optimizer
     initialization: Choice
@@ -196,7 +198,7 @@ def _within(place: str, values: Mapping, kind: type) -> Iterator[Setting]:
                 if "rule" not in values:  # an optimizer says itself what it needs
                     needed |= found.needed - GIVEN.get(place.split(".")[-1], set())
     if kind not in (Study, Model) and not issubclass(kind, Choice):
-        needed = set(known)
+        needed = set(known) - OPTIONAL
     for key in sorted(needed - set(values)):
         raise Refusal(f"{place}.{key}".lstrip(".") + ": is missing: leave out what deletes it, or give it")
     for key, value in values.items():

@@ -6,7 +6,6 @@ Shapes: T words, B sentences, n pictures, F features, S pixels a side.
 import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -22,7 +21,7 @@ from pipeline.corpora.parts import make_card
 from pipeline.corpora.pictures import Pictures
 from pipeline.datasets.episodes import Sequence
 from pipeline.datasets.ragged import Bucketed, Ragged
-from pipeline.datasets.space import Reals, Symbols
+from pipeline.datasets.space import Pixels, Reals, Symbols
 from pipeline.decoding.beam import beam_search
 from pipeline.decoding.network import Network
 from pipeline.decoding.sampling import draw_symbols
@@ -33,26 +32,6 @@ PREDICTED = 2**24  # predicted numbers of a batch of held-out sentences, so that
 PIXELS = 2**24  # numbers of a batch of pictures that the model encodes itself
 SHOWN = 4  # pictures whose sentences are written where no picture is asked for
 BEST = 5  # sentences of a picture that are written with their scores
-
-
-@dataclass(frozen=True)
-class Pixels(Reals):
-    """A picture, 3 S S numbers 0..255 as uint8, that the model encodes itself, by an encoder that it learns.
-
-    chosen  the encoder
-    """
-
-    chosen: Encoder | None = None
-
-    @property
-    def features(self) -> int:
-        """F, of what the encoder makes of a picture."""
-        return self.chosen.width
-
-    def encoder(self) -> nn.Module:
-        """Pictures [B, 3 S S] -> features [B, F]; freshly made, the same each time."""
-        size = self.chosen.size
-        return nn.Sequential(nn.Unflatten(1, (3, size, size)), self.chosen.network())
 
 
 class Captions(Ragged):

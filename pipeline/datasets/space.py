@@ -6,11 +6,14 @@ Shapes: T time, B batch, D width of an element, O width of a prediction, V symbo
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
+
+if TYPE_CHECKING:
+    from pipeline.encoders.encoder import Encoder
 
 
 class Units(NamedTuple):
@@ -183,6 +186,28 @@ class Reals(Numbers):
 
     def measured(self, loss: float) -> dict[str, float]:
         return {"rmse": math.sqrt(loss)}
+
+
+@dataclass(frozen=True)
+class Pixels(Reals):
+    """A picture, 3 S S numbers 0..255 as uint8; the model makes features of it itself, by an encoder that it learns.
+
+    chosen  the encoder
+    """
+
+    chosen: "Encoder | None" = None
+
+    def __str__(self) -> str:
+        return f"a picture of {self.chosen.size} x {self.chosen.size} pixels"
+
+    @property
+    def features(self) -> int:
+        """F, of what the encoder makes of a picture."""
+        return self.chosen.width
+
+    def encoder(self) -> nn.Module:
+        """Pictures [B, 3 S S] -> features [B, F]; freshly made, the same each time."""
+        return nn.Sequential(nn.Unflatten(1, (3, self.chosen.size, self.chosen.size)), self.chosen.network())
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from pipeline.command.refusal import Refusal
 from pipeline.command.setting import Count, Weight
 from pipeline.datasets.batch import Batch
 from pipeline.datasets.data import Data
-from pipeline.datasets.space import Reals, Space, Symbols
+from pipeline.datasets.space import Pixels, Reals, Space, Symbols
 from pipeline.models.model import SequenceModel
 from pipeline.models.readout import LinearReadout, Readout
 from pipeline.recurrence.dropout import SymbolDropout
@@ -99,6 +99,10 @@ class RecurrentNetwork(SequenceModel):
     def fits(cls, data: Data) -> str | None:
         if any(isinstance(space, Symbols) for space in data.given):
             return "is given vectors of numbers before the first step, not symbols: take data that give numbers"
+        if any(isinstance(space, Pixels) for space in data.given):
+            return (
+                "has no encoder that learns: take encoder.fine_tune=false, or a captioner such as model=show_and_tell"
+            )
         return None
 
     def start(self, batch: int, *given: Tensor) -> State:

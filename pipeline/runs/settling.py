@@ -79,6 +79,8 @@ def refuse_misfits(cfg: DictConfig, data: Data) -> None:
                 f"{group}={chosen}: model={cfg.model.name} has no {group} to choose: leave it out, or take model=lstm "
                 "or another recurrent network"
             )
+    if "encoder" in cfg and "encoder" not in cfg.data:
+        raise Refusal(f"encoder=...: data={cfg.data.name} has no pictures: leave it out, or take data=scenes")
     why = model.fits(data)
     if why is not None:
         raise Refusal(f"model={cfg.model.name}, data={cfg.data.name}: the model {why}")

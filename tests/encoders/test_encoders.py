@@ -13,12 +13,14 @@ from torch.nn import functional as F
 from pipeline.command.choice import make
 from pipeline.command.refusal import Refusal
 from pipeline.command.settings import CONF, check_choice
+from pipeline.datasets.data import load_data
 from pipeline.encoders.efficientnet_lite import EfficientNetLite
 from pipeline.encoders.encoder import Encoder
 from pipeline.encoders.features import encode
 from pipeline.encoders.pixels import Pixels
 from pipeline.encoders.small_cnn import SmallCNN
 from pipeline.encoders.torchvision_cnn import TorchvisionCNN
+from pipeline.runs.settling import settle
 from tests.conftest import composed
 
 LITE = {"variant": 0, "size": None, "cells": 1, "crop": 0.875, "fine_tune": False}
@@ -47,10 +49,11 @@ def test_every_choice_is_an_encoder(choice):
     assert encoder.preprocess(noise(30, 40)).shape == (3, encoder.size, encoder.size)
 
 
-def test_an_encoder_is_chosen_for_data_with_pictures_and_refused_by_others():
-    assert composed("data=scenes", "encoder=resnet50").data.encoder.architecture == "resnet50"
-    with pytest.raises(Refusal, match="data.encoder: there is no such setting"):
-        composed("data=sine", "encoder=resnet50")
+def test_an_encoder_is_chosen_for_data_with_pictures_and_refused_by_others(tmp_path):
+    assert composed("data=scenes", "encoder=resnet50", "encoder.cells=2").data.encoder.cells == 2
+    cfg = composed("data=sine", "encoder=small_cnn", f"paths.runs={tmp_path}", "scale=smoke")
+    with pytest.raises(Refusal, match="encoder=...: data=sine has no pictures: leave it out"):
+        settle(cfg, load_data(cfg.data))
 
 
 def test_the_middle_of_a_picture_is_seen():

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import time
+import weakref
 
 import numpy as np
 import pytest
@@ -32,6 +33,20 @@ def test_features_are_those_of_the_encoder_picture_by_picture(tmp_path, monkeypa
         alone = network(torch.from_numpy(encoder.preprocess(pictures.open(k)).copy())[None])[0]
         np.testing.assert_allclose(found[k], alone.detach().numpy(), rtol=1e-5, atol=1e-6)
     assert np.ptp(found, axis=0).max() > 0.01
+
+
+def test_one_decoded_picture_is_held_at_a_time(tmp_path):
+    alive = weakref.WeakSet()
+
+    class Watched(DrawnPictures):
+        def open(self, k: int):
+            assert not alive
+            picture = super().open(k)
+            alive.add(picture)
+            return picture
+
+    features(Watched(tmp_path, 10), small_cnn(), tmp_path / "features")
+    assert not alive
 
 
 def test_they_are_made_once_and_a_change_is_noticed(tmp_path):
