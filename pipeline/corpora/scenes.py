@@ -75,13 +75,14 @@ class Scenes(PictureSet):
     sides      the least and the largest width and height, in pixels
     sentences  of each picture, all of them different
     most       shapes of a group
+    drawing_seed  of all that is drawn by chance
     """
 
     number: Annotated[int, Ge(30)] = 4000
     sides: Sides = (64, 96)
     sentences: Annotated[int, Ge(1), Le(5)] = 5
     most: Annotated[int, Ge(1), Le(4)] = 3
-    seed: Seed = 0
+    drawing_seed: Seed = 0
 
     synthetic = True
     usual = {"sides": [64, 96]}
@@ -94,12 +95,12 @@ class Scenes(PictureSet):
         check_value("data.sides", self.sides, Sides)
         check_value("data.sentences", self.sentences, Annotated[int, Ge(1), Le(5)])
         check_value("data.most", self.most, Annotated[int, Ge(1), Le(4)])
-        check_value("data.seed", self.seed, Seed)
+        check_value("data.drawing_seed", self.drawing_seed, Seed)
         if self.sides[0] > self.sides[1]:
             raise Refusal(f"data.sides=[{self.sides[0]},{self.sides[1]}]: take the least first, such as [64,96]")
 
     def request(self) -> dict:
-        of = ("number", "sentences", "most", "seed", "split")
+        of = ("number", "sentences", "most", "drawing_seed", "split")
         return {name: getattr(self, name) for name in of} | {"sides": list(self.sides)}
 
     def originals(self) -> list[Original]:
@@ -131,7 +132,7 @@ class Scenes(PictureSet):
         ends = [self.number * sum(shares[: k + 1]) // 100 for k in range(len(shares))]
         for k in range(self.number):
             part = next(part for part, end in zip(PARTS, ends) if k < end)
-            rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence(self.seed, spawn_key=(1, k))))
+            rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence(self.drawing_seed, spawn_key=(1, k))))
             of_part, trained = groups[part], groups["train"]
             first = of_part[rng.integers(len(of_part))]
             if rng.random() < 1 / 3:
@@ -146,7 +147,7 @@ class Scenes(PictureSet):
     def groups(self, shares: list[int]) -> dict[str, list[Group]]:
         """Which groups each part has to itself: of all, in a random order, the last ones by their shares."""
         every = [Group(n, colour, shape) for n in range(1, self.most + 1) for colour in COLOURS for shape in SHAPES]
-        rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence(self.seed, spawn_key=(0,))))
+        rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence(self.drawing_seed, spawn_key=(0,))))
         order = [every[k] for k in rng.permutation(len(every))]
         held = [max(1, len(order) * share // 100) for share in shares[1:]]
         found, left = {}, order

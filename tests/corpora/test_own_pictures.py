@@ -107,7 +107,7 @@ def test_what_cannot_be_shown_is_skipped_and_named(tmp_path, own, capsys):
     images.append({"id": 0, "file_name": "cut.jpg"})
     images.append({"id": 1, "file_name": good[1]})
     captions = [(image["id"], f"picture {image['id']}") for image in images[:-2] if image["file_name"] != "alone.png"]
-    captions += [(0, "Word."), (0, "word " * 500), (0, "!?"), (999, "of none"), (2, "twice"), (2, "twice")]
+    captions += [(0, "Word."), (0, "word " * 500), (0, "!?"), (999, "of none"), (2, "said twice"), (2, "said twice")]
     annotations = [{"id": k, "image_id": image, "caption": caption} for k, (image, caption) in enumerate(captions)]
     annotations[-1]["id"] -= 1
     chosen, card = own({"images": images, "annotations": annotations})
@@ -129,7 +129,7 @@ def test_what_cannot_be_shown_is_skipped_and_named(tmp_path, own, capsys):
     }
     pictures = chosen.read()
     assert pictures.names == good and pictures.ids == list(range(10))
-    assert pictures.sentences(0) == ["picture 0", "Word."] and pictures.sentences(2) == ["picture 2", "twice"]
+    assert pictures.sentences(0) == ["picture 0", "Word."] and pictures.sentences(2) == ["picture 2", "said twice"]
     assert "skipped: missing: 1 (gone.png)" in capsys.readouterr().out
     pictures.path(3).unlink()
     with pytest.raises(Refusal, match="good3.png: missing: run `python -m pipeline.fetch data=captions"):

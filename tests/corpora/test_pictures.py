@@ -105,7 +105,7 @@ def test_what_is_prepared_is_read_back_by_words(scenes):
 def test_drawn_anew_they_are_the_same_and_with_another_seed_others(tmp_path, scenes):
     sums = []
     for seed in (0, 1):
-        chosen = made(tmp_path / str(seed), seed=seed)
+        chosen = made(tmp_path / str(seed), drawing_seed=seed)
         fetch(chosen, Path(chosen.pictures).parents[1], None)
         sums.append(json.loads((Path(chosen.pictures).parent / "card.json").read_text())["sha256"])
     assert sums[0] == scenes.read().card["raw"]["sha256"] != sums[1]
