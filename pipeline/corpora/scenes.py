@@ -3,6 +3,7 @@
 import json
 import math
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -145,15 +146,20 @@ class Scenes(PictureSet):
             yield part, Facts(both, (LEFT, ABOVE)[rng.integers(2)]), rng
 
     def groups(self, shares: list[int]) -> dict[str, list[Group]]:
-        """Which groups each part has to itself: of all, in a random order, the last ones by their shares."""
+        """Which groups each part has to itself: of all, in a random order, the first ones by their shares whose count,
+        colour and shape are in other training groups, too."""
         every = [Group(n, colour, shape) for n in range(1, self.most + 1) for colour in COLOURS for shape in SHAPES]
         rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence(self.drawing_seed, spawn_key=(0,))))
         order = [every[k] for k in rng.permutation(len(every))]
-        held = [max(1, len(order) * share // 100) for share in shares[1:]]
-        found, left = {}, order
-        for part, size in zip(PARTS[1:], held):
-            found[part], left = left[:size], left[size:]
-        return {"train": left} | found
+        found = {"train": order} | {part: [] for part in PARTS[1 : len(shares)]}
+        left = Counter(word for group in every for word in group)
+        for part, share in zip(PARTS[1:], shares[1:]):
+            for group in order:
+                if len(found[part]) < max(1, len(every) * share // 100) and min(left[word] for word in group) > 1:
+                    found[part].append(group)
+                    left.subtract(group)
+            order = [group for group in order if group not in found[part]]
+        return found | {"train": order}
 
 
 def said(group: Group) -> str:

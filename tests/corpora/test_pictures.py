@@ -37,6 +37,7 @@ def test_no_held_out_group_is_trained_and_each_of_its_words_is(scenes):
     }
     trained = set.union(*groups["train"])
     assert all(some - trained for part in ("validation", "test") for some in groups[part])
+    assert (pictures.words > 0).all()  # the vocabulary is that of the training part
     assert not set.union(*groups["validation"]) & set.union(*groups["test"]) - trained
 
 
