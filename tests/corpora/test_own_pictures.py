@@ -152,7 +152,7 @@ def test_more_than_half_skipped_is_refused_and_half_is_not(tmp_path, own):
         ("captions.json", '[["a.png", "x"]]', r"neither in COCO's format nor \{name"),
         ("captions.json", '{"a.png": [1]}', "a.png: its sentences are no list of texts"),
         ("captions.json", '{"images": [{"id": 1}], "annotations": []}', r"images\[0\] has no 'file_name'"),
-        ("captions.json", '{"images": [], "annotations": [{"image_id": 1, "caption": 2}]}', r"annotations\[0\]: its cap"),
+        ("captions.json", '{"images": [], "annotations": [{"image_id": 1, "caption": 2}]}', r"tations\[0\]: its cap"),
         ("captions.json", "{}", "mine has no picture"),
         ("captions.csv", "a.png,one\nb.png\n", "line 2: it has no comma and no sentence"),
         ("captions.csv", 'a.png,"one\nb.png,two\n', "after line .: unexpected end of data"),
