@@ -18,7 +18,7 @@ class SmallCNN(Encoder):
 
     channels   of each convolution
     cells      g;  size  S, pixels a side;  crop  what of the shorter side is seen, above 0 and at most 1
-    seed       of the weights, uniform in +-1/sqrt(inputs of a unit)
+    seed       of the weights, uniform in +-sqrt(6 / inputs of a unit) (He et al. 2015)
     fine_tune  learned; otherwise random features
     """
 
@@ -48,6 +48,10 @@ class SmallCNN(Encoder):
 
     def _body(self) -> nn.Module:
         layer = partial(nn.Conv2d, kernel_size=3, stride=2, padding=1)
-        return nn.Sequential(
+        body = nn.Sequential(
             *(part for widths in pairwise([3, *self.channels]) for part in (layer(*widths), nn.ReLU()))
         )
+        for convolution in body[::2]:
+            nn.init.kaiming_uniform_(convolution.weight, nonlinearity="relu")
+            nn.init.zeros_(convolution.bias)
+        return body

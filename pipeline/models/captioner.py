@@ -16,12 +16,16 @@ from pipeline.datasets.space import Reals, Space, Symbols
 from pipeline.models.model import SequenceModel
 from pipeline.recurrence.stack import Stack
 
+PICTURES = 1000  # over which the means and deviations of features are taken
+
 
 class Captioner(SequenceModel):
     """p(w_t | w_1 .. w_{t-1}, v): x_1 is the mark between sentences, x_t = w_{t-1}, and the last word asked is the mark
     again. e_t = E x_t.
 
-    given      Reals(F): v, the features of an image; or Pixels: v = encoder(image), learned with the rest
+    given      Reals(F): the features of an image; or Pixels: what `encoder` makes of it, learned with the rest. v is
+               these less their means, by their standard deviations, over training pictures (`look_at`), so that an
+               image speaks as loudly as a word does at first
     embedding  E >= 1, numbers of a word's embedding; symbol V, "unknown", is read as zeros
     A captioner states where v enters: `start` and `run`. What of v each step needs is a part of the state. It has a
     `readout`.
@@ -35,6 +39,8 @@ class Captioner(SequenceModel):
         learned = isinstance(space, Pixels)
         self.encoder = space.encoder() if learned else None
         self.features = space.features if learned else space.width
+        self.register_buffer("mean", torch.zeros(self.features))
+        self.register_buffer("deviation", torch.ones(self.features))
         self.embedding = nn.Embedding(reads.width, embedding)
 
     @classmethod
@@ -51,7 +57,26 @@ class Captioner(SequenceModel):
 
     def image_of(self, given: Tensor) -> Tensor:
         """v of what is given, [B, F]."""
-        return given if self.encoder is None else self.encoder(given)
+        features = given if self.encoder is None else self.encoder(given)
+        return (features - self.mean) / self.deviation
+
+    @torch.no_grad()
+    def look_at(self, data: Data) -> None:
+        """Sets the means and the standard deviations of features, those at first where the encoder is learned; one that
+        hardly differs between pictures counts as a tenth of the mean one."""
+        batch, parts, seen = min(PICTURES, data.shape(None, None)[0]), [], 0
+        batches = data.training(batch, None)
+        for step in range(len(batches)):
+            one = batches.at(step)
+            filled = self.answers.asked(one.targets).any(0)  # what fills up the last batch asks nothing
+            parts.append(self.image_of(one.given[0][filled].to(self.device)))
+            seen += len(parts[-1])
+            if seen >= PICTURES:
+                break
+        features = torch.cat(parts)
+        deviation = features.std(0, correction=0)
+        self.mean.copy_(features.mean(0))
+        self.deviation.copy_(deviation.clamp(min=0.1 * deviation.mean()) if deviation.any() else self.deviation)
 
     def read(self, x: Tensor) -> Tensor:
         """e_t, [T, B, E]."""

@@ -18,7 +18,7 @@ from pipeline.recurrence.stack import Stack
 
 class ChenZitnick(Captioner):
     """s_t = cell([e_t; v], s_{t-1}), u_t = cell(e_t, u_{t-1}), p(w_t) = softmax(readout([s_t; u_t; v])),
-    v~_t = max(0, W u_t + b)  (Chen & Zitnick 2015, figure 2, on the language model of Mikolov & Zweig 2012, whose
+    v~_t = W u_t + b  (Chen & Zitnick 2015, figure 2, on the language model of Mikolov & Zweig 2012, whose
     features reach its hidden and its output layer). u has read words alone: what it says of the image, v~, is what the
     words so far tell of it.
 
@@ -66,7 +66,7 @@ class ChenZitnick(Captioner):
 
     def reconstructed(self, u: Tensor) -> Tensor:
         """v~_t of what the visual memory's last layer gives, [T, B, H] -> [T, B, F]."""
-        return torch.relu(self.reconstruction(u))
+        return self.reconstruction(u)
 
     def loss(self, batch: Batch, state: State) -> tuple[Tensor, State]:
         image = state[-1]

@@ -17,9 +17,9 @@ SHOWN = {"r1": "R@1", "r5": "R@5", "r10": "R@10", "median": "median rank"}
 
 class Ranking(Probe):
     """Among n pictures of the part that is judged, each with one of its sentences: how often the right one is the first
-    (R@1), among the first 5 or 10, and its median rank, 1 at best. Pictures v are ranked for a sentence s by log p(s | v),
-    sentences for a picture by the same, and by log p(s | v) - log p(s), p(s) = mean of p(s | v') over training
-    pictures v' (Mao et al. 2015), since some sentences are likely whatever is seen.
+    (R@1), among the first 5 or 10, and its median rank, 1 at best. Pictures v are ranked for a sentence s by
+    log p(s | v), sentences for a picture by the same, and by log p(s | v) - log p(s), p(s) = mean of p(s | v') over
+    training pictures v' (Mao et al. 2015), since some sentences are likely whatever is seen.
 
     pictures  n, evenly spread over the part;  others  training pictures v'
     """
@@ -73,8 +73,8 @@ class Ranking(Probe):
                 lines.append([visible(row["label"]), title, *cells])
         n = rows[0]["runs"][0]["found"]["judged"]
         about = (
-            f"Of {n:,} pictures with one sentence each: how often the right one is first, among the first 5 and 10, and "
-            f"its median rank; by chance {1 / n:.1%} and {(n + 1) / 2:.1f}. p(s) is a mean over training pictures."
+            f"Of {n:,} pictures with one sentence each: how often the right one is first, among the first 5 and 10, "
+            f"and its median rank; by chance {1 / n:.1%} and {(n + 1) / 2:.1f}. p(s) is a mean over training pictures."
         )
         return [Exhibit("Ranking", about, in_cells(["", "", *SHOWN.values()], lines))]
 

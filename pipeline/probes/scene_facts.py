@@ -52,9 +52,9 @@ class SceneFacts(Probe):
         found = rows[0]["runs"][0]["found"]
         about = (
             f"Synthetic scenes: a program drew {found['judged']:,} pictures of the {found['part']} part, each with a "
-            "group of shapes that no training picture has, and knows what is in them. Shares of pictures whose sentence "
-            "names every colour, shape and count, and the relation, right; a relation is right where there is none, and "
-            "none is said."
+            "group of shapes that no training picture has, and knows what is in them. Shares of pictures whose "
+            "sentence names every colour, shape and count, and the relation, right; a relation is right where there is "
+            "none, and none is said."
         )
         return [Exhibit("Facts of scenes", about, in_cells(["", *KINDS.values()], lines))]
 

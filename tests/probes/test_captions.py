@@ -10,14 +10,15 @@ from pipeline.corpora import preparation, sources
 from pipeline.corpora.corpus import corpus_of
 from pipeline.datasets.batch import Batch
 from pipeline.datasets.data import load_data
-from pipeline.evaluate import evaluate
-from pipeline.probes.caption_gallery import CaptionGallery
+from pipeline.evaluate import evaluate_run
+from pipeline.probes import caption_scores
 from pipeline.probes.caption_scores import people_among_themselves, scores
 from pipeline.probes.captioning import chosen, features, log_likelihoods, nearest
+from pipeline.probes.probe import make_probe
 from pipeline.probes.ranking import ranked
 from pipeline.probes.scene_facts import judged
-from pipeline.report import write_report
 from pipeline.runs.building import load_network
+from pipeline.runs.pages import pages
 from tests.conftest import SHARED, composed, trained
 
 COCO = SHARED / "coco_mini" / "captions.json"
@@ -112,26 +113,31 @@ def test_probabilities_are_those_of_the_loss_and_the_nearest_picture_that_of_the
                 loss, _ = network.loss(Batch(read, asked, len(asked)), network.start(1, *given))
             assert found[row, column] == pytest.approx(-loss.item(), rel=1e-9)
     train = data.pictures.part_of("train")
-    seen = {k: np.asarray(data.features[k], dtype=float) for k in (*train.tolist(), *numbers.tolist())}
+    mean, deviation = network.mean.numpy(), network.deviation.numpy()
+    seen = {k: (data.features[k] - mean) / deviation for k in (*train.tolist(), *numbers.tolist())}
     for number, other in zip(numbers.tolist(), nearest(network, data, numbers).tolist(), strict=True):
         cosine = {k: seen[k] @ seen[number] / np.linalg.norm(seen[k]) / np.linalg.norm(seen[number]) for k in train}
         assert cosine[other] == pytest.approx(max(cosine.values()), rel=1e-5)
     assert features(network, data, numbers).norm(dim=1).numpy() == pytest.approx(1)
 
 
-def test_a_study_of_scenes_is_evaluated_shown_and_kept(scenes):
+def test_a_study_of_scenes_is_evaluated_shown_and_kept(scenes, monkeypatch):
+    monkeypatch.setattr(caption_scores, "has_java", lambda: False)  # METEOR takes many seconds to start
     base, run, data = scenes
-    result = evaluate(composed(*base))
-    [group] = result["groups"]
+    result = evaluate_run(composed(*base), data, run, "show_and_tell", "scenes")
     for name in ("cider", "bleu_4", "image_r1", "normalized_median", "facts_all", "facts_colour"):
-        assert group["measured"][name]["mean"] is not None, name
+        assert result["measured"][name] is not None, name
     numbers = data.pictures.part_of("test").tolist()
     kept = json.loads((run.path.parents[2] / "results" / "captions" / run.path.name / "captions.json").read_text())
     assert [set(one) for one in kept] == [{"image_id", "caption"}] * len(numbers)
     assert [one["image_id"] for one in kept] == [data.pictures.ids[number] for number in numbers]
-    page = write_report(run.path.parents[2] / "results").read_text()
+    page = ""
+    for name, choice in composed(*base).data.probes.items():
+        row = {"label": "show_and_tell", "data": "scenes", "study": "captions"}
+        row |= {"runs": [{"seed": 0, "open": True, "found": result["probes"][name]}]}
+        page += "".join(f"{one.about}{one.html}" for one in make_probe(name, dict(choice)).show([row]))
     assert page.count('<img src="data:image/webp;base64,') == min(12, len(numbers))
-    assert all(text in page for text in ("people among themselves", "synthetic", "Facts of scenes", "by log p(s | v)"))
-    found = result["runs"][0]["probes"]["caption_gallery"]
-    alone = CaptionGallery(12, 3, 5, 0.0, 1.0).page(found)
-    assert alone.startswith("<!doctype html>") and found["shown"][0]["people"][0] in alone
+    texts = ("people among themselves", "synthetic", "Synthetic scenes", "by log p(s | v)", "METEOR needs Java")
+    assert result["measured"]["meteor"] is None and all(text in page for text in texts)
+    [alone] = pages(composed(*base), load_network(run, data), data).values()
+    assert alone.startswith("<!doctype html>") and result["probes"]["caption_gallery"]["shown"][0]["nearest"] in alone
