@@ -184,6 +184,7 @@ MADE = [
 
 
 SPLITS = {"wikitext2": "published", "penn_treebank": "published", "enwik8": "90-5-5", "text8": "90-5-5"}
+PICTURES = {"captions": "80-10-10", "coco": "karpathy", "emoji": "80-10-10", "scenes": "80-10-10", "stamps": "80-10-10"}
 NUMBERS = {"vowels": "vowels", "speakers": "vowels", "stocks": "stocks", "chorales": "chorales"}  # and their folders
 
 
@@ -195,11 +196,20 @@ def test_published_numbers_compose_and_say_how_they_are_fetched(choice):
     assert published.words() == f"data={NUMBERS[choice]}" and published.originals()[0].sha256
 
 
-@pytest.mark.parametrize("choice", sorted(set(choices("data")) - {*MADE, *NUMBERS}))
+@pytest.mark.parametrize("choice", sorted(set(choices("data")) - {*MADE, *NUMBERS, *PICTURES}))
 def test_corpus_composes_with_what_every_corpus_has(choice):
     data = composed(f"data={choice}").data
     assert data.name == choice and data.split == SPLITS.get(choice, "80-10-10") and data.prompts
     assert data.prepared == f"data/prepared/{choice}/{data.symbols}-{data.split}"
+
+
+@pytest.mark.parametrize("choice", PICTURES)
+def test_sets_of_pictures_compose_and_say_how_they_are_fetched(choice):
+    data, own = composed(f"data={choice}").data, choice == "captions"
+    assert data.name == choice and data.split == PICTURES[choice] and data.pictures == f"data/raw/{choice}/files"
+    assert data.prepared == f"data/prepared/{choice}/pictures-{data.split}"
+    pictures = corpus_of(composed(f"data={choice}", *["data.path=mine"] * own).data)
+    assert pictures.words() == f"data={choice}" + " data.path=mine" * own and pictures.originals()[0].licence
 
 
 @pytest.mark.parametrize("choice", MADE)

@@ -11,6 +11,7 @@ from scipy import ndimage
 from pipeline.corpora.preparation import prepare
 from pipeline.corpora.scenes import COLOURS, LEFT, Facts, Scenes, facts_of
 from pipeline.corpora.sources import fetch
+from pipeline.corpora.tokens import caption_words
 
 
 def made(tmp_path, **settings) -> Scenes:
@@ -110,3 +111,17 @@ def test_drawn_anew_they_are_the_same_and_with_another_seed_others(tmp_path, sce
         fetch(chosen, Path(chosen.pictures).parents[1], None)
         sums.append(json.loads((Path(chosen.pictures).parent / "card.json").read_text())["sha256"])
     assert sums[0] == scenes.read().card["raw"]["sha256"] != sums[1]
+
+
+@pytest.mark.parametrize(
+    "sentence, words",
+    [
+        ("A man's hat, it's (very) nice..", "a man 's hat it 's very nice"),
+        ('Two dogs -- "big" ones; can\'t you see?!', "two dogs big ones ca n't you see"),
+        ("A U.S. flag at 3:30, well-known...", "a u.s. flag at 3:30 well-known"),
+        ("  One\nline  ", "one line"),
+        ("?!", ""),
+    ],
+)
+def test_sentences_are_cut_as_cocos_scores_cut_them(sentence, words):
+    assert caption_words(sentence) == words.split()
