@@ -4,6 +4,7 @@ and stays where it is."""
 import hashlib
 import json
 import os
+import warnings
 from collections import Counter, defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -73,13 +74,11 @@ def _looked_at(paths: list[Path], root: Path):
             return str(error)
         return image.size, done
 
-    # Pillow lets go of the interpreter lock while it decodes.
-    with ThreadPoolExecutor(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None) as pool:
-        bar = tqdm(desc="looking at pictures", total=len(paths), unit=" pictures", disable=None, delay=1)
-        with bar:
-            for found in pool.map(look, paths):
-                bar.update()
-                yield found
+    with warnings.catch_warnings(), ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow decodes without the GIL
+        warnings.simplefilter("ignore")  # of metadata, and of pictures that are large and not too large
+        yield from tqdm(
+            pool.map(look, paths), "looking at pictures", len(paths), unit=" pictures", disable=None, delay=1
+        )
 
 
 def _cut(one: Listed, skipped: dict, noted: dict) -> tuple[list[str], list[list[str]]]:

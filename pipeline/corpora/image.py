@@ -1,7 +1,6 @@
 """One picture of a file as 8-bit RGB, whatever it was kept as."""
 
 import os
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -37,8 +36,7 @@ def decode(path: Path) -> tuple[Image.Image, list[str]]:
     try:
         if not os.stat(path).st_size:
             raise BadPicture(EMPTY)
-        with warnings.catch_warnings(), Image.open(path) as image:
-            warnings.simplefilter("ignore")  # of metadata, and of pictures that are large and not too large
+        with Image.open(path) as image:
             return _as_rgb(image)
     except FileNotFoundError:
         raise BadPicture(MISSING) from None
