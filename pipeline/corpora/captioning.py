@@ -4,6 +4,7 @@ and stays where it is."""
 import hashlib
 import json
 import os
+import sys
 import warnings
 from collections import Counter, defaultdict
 from concurrent.futures import ThreadPoolExecutor
@@ -92,7 +93,7 @@ def _cut(one: Listed, skipped: dict, noted: dict) -> tuple[list[str], list[list[
         if len(theirs) == 1:
             noted["a sentence of one word"].append(one.file)
         sentences.append(" ".join(sentence.split()))
-        words.append(theirs)
+        words.append([sys.intern(word) for word in theirs])  # millions of a few thousand
     return sentences, words
 
 

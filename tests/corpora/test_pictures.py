@@ -9,7 +9,7 @@ import pytest
 from scipy import ndimage
 
 from pipeline.corpora.preparation import prepare
-from pipeline.corpora.scenes import COLOURS, LEFT, Facts, Scenes, facts_of
+from pipeline.corpora.scenes import COLOURS, LEFT, SHAPES, Facts, Scenes, facts_of
 from pipeline.corpora.sources import fetch
 from pipeline.corpora.tokens import caption_words
 
@@ -40,6 +40,14 @@ def test_no_held_out_group_is_trained_and_each_of_its_words_is(scenes):
     assert all(some - trained for part in ("validation", "test") for some in groups[part])
     assert (pictures.words > 0).all()  # the vocabulary is that of the training part
     assert not set.union(*groups["validation"]) & set.union(*groups["test"]) - trained
+
+
+def test_two_groups_of_a_scene_are_of_two_kinds_and_all_there_is_occurs(tmp_path):
+    found = [facts for _, facts, _ in made(tmp_path, number=1000, most=1).scenes()]
+    both = [facts.groups for facts in found if facts.relation]
+    assert all(first[1:] != second[1:] for first, second in both) and 600 < len(both) < 733
+    assert {facts.relation for facts in found} == {None, "left of", "above"}
+    assert len({group for facts in found for group in facts.groups}) == len(COLOURS) * len(SHAPES)
 
 
 def test_each_sentence_says_what_is_in_the_picture(scenes):
