@@ -1,12 +1,36 @@
 """One picture of a file as 8-bit RGB, whatever it was kept as."""
 
 import os
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
 EXIF_ORIENTATION = 0x0112
+TURNS = {  # its values -> what brings the picture upright
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+# What Pillow raises for files that are damaged, by format; an UnidentifiedImageError is an OSError.
+DAMAGED = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    LookupError,
+    EOFError,
+    ArithmeticError,
+    struct.error,
+    zlib.error,
+)
+DAMAGED += (AttributeError, RuntimeError, AssertionError)
 WHITE = (255, 255, 255)
 CMYK, GREY, DEEP, PALETTE, ALPHA, TURNED, ANIMATED = CONVERSIONS = (
     "CMYK",
@@ -42,17 +66,16 @@ def decode(path: Path) -> tuple[Image.Image, list[str]]:
         raise BadPicture(MISSING) from None
     except Image.DecompressionBombError:
         raise BadPicture(LARGE) from None
-    except (
-        UnidentifiedImageError,
-        OSError,
-        SyntaxError,
-        ValueError,
-        EOFError,
-        IndexError,
-        TypeError,
-        KeyError,
-    ) as error:
-        raise BadPicture(CORRUPT) from error  # what Pillow raises for files that are damaged, by format
+    except DAMAGED as error:
+        raise BadPicture(CORRUPT) from error
+
+
+def _orientation(image: Image.Image) -> int | None:
+    """What EXIF says of how the picture is turned; None where it says nothing that can be read."""
+    try:
+        return image.getexif().get(EXIF_ORIENTATION)
+    except DAMAGED:
+        return None
 
 
 def _as_rgb(image: Image.Image) -> tuple[Image.Image, list[str]]:
@@ -60,11 +83,11 @@ def _as_rgb(image: Image.Image) -> tuple[Image.Image, list[str]]:
     image.seek(0)
     deep = any("16" in str(tile[3]) for tile in image.tile) or image.mode.startswith("I")
     image.load()
-    turned = image.getexif().get(EXIF_ORIENTATION, 1) in range(2, 9)
-    if turned:
-        image = ImageOps.exif_transpose(image)
+    turning = TURNS.get(_orientation(image))
+    if turning is not None:
+        image = image.transpose(turning)
     done += [CMYK] * (image.mode == "CMYK") + [GREY] * (image.mode in ("1", "L", "LA", "F") or image.mode[0] == "I")
-    done += [DEEP] * deep + [PALETTE] * (image.mode in ("P", "PA")) + [TURNED] * turned
+    done += [DEEP] * deep + [PALETTE] * (image.mode in ("P", "PA")) + [TURNED] * (turning is not None)
     if image.mode == "F" or image.mode[0] == "I":
         values = np.asarray(image, np.float64)
         if image.mode == "F" and 0 <= values.min() and values.max() <= 1:

@@ -1,18 +1,22 @@
 """A folder of pictures as people have them: each that is odd is converted, skipped and named, or refused."""
 
+import contextlib
 import csv
 import io
 import json
+import random
+import warnings
 import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from pipeline.command.refusal import Refusal
 from pipeline.corpora.captions import OwnPictures
 from pipeline.corpora.corpus import CorpusError
+from pipeline.corpora.image import BadPicture, decode
 from pipeline.corpora.preparation import prepare
 from pipeline.corpora.sources import fetch
 
@@ -86,6 +90,37 @@ def test_what_is_odd_is_converted_to_what_it_shows(tmp_path, own):
         "transparent, laid on white": {"clear.png"},
         "turned as its EXIF says": {"turned.png"},
     }
+
+
+def test_each_rotation_of_exif_is_applied_and_a_damaged_one_is_passed_over(tmp_path):
+    pixels = Image.fromarray(np.arange(5 * 3 * 3, dtype=np.uint8).reshape(5, 3, 3) * 5)
+    for orientation in range(1, 9):
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        path = save(tmp_path / "a.png", pixels, exif=exif)
+        found, done = decode(path)
+        with Image.open(path) as image:
+            assert (np.asarray(found) == np.asarray(ImageOps.exif_transpose(image))).all()
+        assert done == ["turned as its EXIF says"] * (orientation > 1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found, done = decode(save(tmp_path / "a.png", pixels, exif=b"Exif\0\0II*\0\x08\0\0\0\xff\xff"))
+    assert (np.asarray(found) == np.asarray(pixels)).all() and not done
+
+
+def test_noise_in_a_file_is_no_more_than_a_bad_picture(tmp_path):
+    draw = random.Random(0)
+    pixels = Image.fromarray(np.random.default_rng(0).integers(0, 256, (9, 11, 3), np.uint8))
+    for ending in ("jpg", "png", "gif", "bmp", "tif", "webp"):
+        whole = save(tmp_path / f"a.{ending}", pixels).read_bytes()
+        for _ in range(30):
+            damaged = bytearray(whole)
+            for _ in range(draw.randrange(1, 6)):
+                damaged[draw.randrange(len(whole))] = draw.randrange(256)
+            (tmp_path / "b").write_bytes(damaged)
+            with warnings.catch_warnings(), contextlib.suppress(BadPicture):
+                warnings.simplefilter("ignore")
+                assert decode(tmp_path / "b")[0].mode == "RGB"
 
 
 def test_what_cannot_be_shown_is_skipped_and_named(tmp_path, own, capsys):
