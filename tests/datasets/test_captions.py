@@ -102,6 +102,7 @@ def test_pictures_are_given_as_they_are_where_the_model_learns_to_see(pictures):
     encoder = space.encoder().train()
     assert all(one.requires_grad for one in encoder.parameters()) and not encoder[1].training
     torch.testing.assert_close(data.shown(pictures.open(2))[0], data.given_of([2])[0])
+    assert "no encoder that learns" in RecurrentNetwork.fits(data) and RecurrentNetwork.fits(kept) is None
 
 
 def network(data: Captions) -> RecurrentNetwork:

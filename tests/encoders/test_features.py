@@ -60,6 +60,9 @@ def test_they_are_made_once_and_a_change_is_noticed(tmp_path):
     (directory / "features.npy").write_bytes(content)
     with pytest.raises(Refusal, match="is damaged.*remove .*small_cnn"):
         features(pictures, encoder, root)
+    directory.rename(str(directory).replace(encoder.key[:12], small_cnn(seed=1).key[:12]))
+    with pytest.raises(Refusal, match="holds the features of another encoder"):
+        features(pictures, small_cnn(seed=1), root)
 
 
 def test_a_picture_that_is_gone_is_named_in_one_line_whatever_process_read_it(tmp_path, monkeypatch):
