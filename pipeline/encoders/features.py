@@ -24,7 +24,7 @@ from pipeline.files.landing import lock
 from pipeline.files.whole import naming, read_json, write_json
 
 BLOCK = 256  # pictures whose features land together
-AT_ONCE = {"cpu": 8, "cuda": 64}  # pictures of a batch; they divide a block
+AT_ONCE = {"cpu": 8, "cuda": 32}  # pictures of a batch; they divide a block
 PREFETCHED = 2  # batches that each worker has ready
 
 
