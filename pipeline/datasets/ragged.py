@@ -127,8 +127,8 @@ class Sequences(Ragged):
 
 class Bucketed(Batches):
     """B sequences at each step. A pass reads every sequence once, in an order of its own: shuffled, then sorted by
-    length within every BUCKETS batches, and the batches shuffled. The last batch of all is filled up with sequences of
-    one step at which nothing is asked.
+    length within every BUCKETS batches, those of one length by that of what is given, and the batches shuffled. The last
+    batch of all is filled up with sequences of one step at which nothing is asked.
 
     Raises Refusal for a batch of more sequences than there are.
     """
@@ -143,6 +143,7 @@ class Bucketed(Batches):
         self.data, self.sequences = data, data.parts["train"]
         lengths = self.sequences.lengths
         self.lengths, self.firsts = lengths, np.concatenate([[0], np.cumsum(lengths)])
+        self.given_lengths = np.array([sum(part.size for part in given) for *_, given in self.sequences])
         self.longest = int(lengths.max())
         self.nothing = knowing_nothing(data.answers, (sequence.targets for sequence in self.sequences))
         self._pass: tuple[int, list[np.ndarray]] = (-1, [])
@@ -179,8 +180,8 @@ class Bucketed(Batches):
         size = BUCKETS * self.batch
         order = np.concatenate(
             [
-                order[first : first + size][np.argsort(self.lengths[order[first : first + size]], kind="stable")]
-                for first in range(0, len(order), size)
+                some[np.lexsort((self.given_lengths[some], self.lengths[some]))]
+                for some in np.split(order, range(size, len(order), size))
             ]
         )
         batches = [order[first : first + self.batch] for first in range(0, len(order), self.batch)]
