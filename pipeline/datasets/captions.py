@@ -28,7 +28,6 @@ from pipeline.decoding.sampling import draw_symbols
 from pipeline.encoders.encoder import Encoder
 from pipeline.encoders.features import encode, features
 
-PREDICTED = 2**24  # predicted numbers of a batch of held-out sentences, so that large vocabularies take fewer
 PIXELS = 2**24  # numbers of a batch of pictures that the model encodes itself
 SHOWN = 4  # pictures whose sentences are written where no picture is asked for
 BEST = 5  # sentences of a picture that are written with their scores
@@ -56,8 +55,6 @@ class Captions(Ragged):
         read = Pixels(3 * encoder.size**2, chosen=encoder) if encoder.fine_tune else Reals(encoder.width)
         self.given = (read,)
         self.parts = {part: Sentences(self, part) for part in pictures.card["counts"]}
-        steps = min(longest + 1, max(int(some.lengths.max()) for some in self.parts.values()))
-        self.at_once = max(1, min(Ragged.at_once, PREDICTED // (steps * self.reads.count)))
         if encoder.fine_tune:
             self.at_once = max(1, min(self.at_once, PIXELS // self.given[0].width))
         decides = [pictures.card["fingerprint"], encoder.key, encoder.fine_tune, longest, seed]

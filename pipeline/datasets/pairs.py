@@ -13,7 +13,7 @@ from pipeline.command.refusal import Refusal
 from pipeline.datasets.episodes import SHOWN
 from pipeline.datasets.ragged import Sequences
 from pipeline.datasets.space import Symbols
-from pipeline.decoding.greedy import likeliest
+from pipeline.decoding.beam import beam_search
 from pipeline.decoding.network import Network
 
 AT_ONCE = 250  # sources that are answered side by side
@@ -22,6 +22,8 @@ SPARE = 10  # symbols that an answer may have beyond twice its source's
 
 class Alphabet(Protocol):
     """The symbols of one side: pipeline.corpora.vocabulary has some."""
+
+    symbols: str  # "characters", or "words", where a symbol stands for all that are unknown
 
     def __len__(self) -> int: ...
 
@@ -36,10 +38,14 @@ class Alphabet(Protocol):
 
 
 class Pair(NamedTuple):
-    """source  [S] symbols;  answers  those that are right, one or more, [T'] symbols each, without the end"""
+    """source   [S] symbols
+    answers  those that are right, one or more, [T'] symbols each, without the end
+    texts    the source and its answer as people wrote them, where symbols do not say all of it
+    """
 
     source: np.ndarray
     answers: list[np.ndarray]
+    texts: tuple[str, str] | None = None
 
 
 class Pairs(Sequences):
@@ -73,9 +79,11 @@ class Pairs(Sequences):
         }
         super().__init__(name, space, space, sequences, seed, given=(Symbols(len(source), called[0]),))
 
-    def answered(self, network: Network, sources: Sequence[np.ndarray]) -> Iterator[np.ndarray]:
-        """What the network makes of each source, the likeliest symbol at every step, to END or to twice as many symbols
-        as the source has and SPARE."""
+    def answered(self, network: Network, sources: Sequence[np.ndarray], beam: int = 1) -> Iterator[np.ndarray]:
+        """What the network makes of each source, up to twice as many symbols as the longest source has, and SPARE.
+
+        beam  width of the beam; 1: the likeliest symbol at every step
+        """
         [space] = self.given
         for first in range(0, len(sources), AT_ONCE):
             some = sources[first : first + AT_ONCE]
@@ -83,17 +91,27 @@ class Pairs(Sequences):
             for row, source in zip(given.numpy(), some):
                 row[: len(source)] = source
             longest = 2 * given.shape[1] + SPARE
-            yield from map(np.array, likeliest(network, (given,), self.end, self.end, longest))
+            for best, *_ in beam_search(network, self.end, self.end, beam, longest, (given.to(network.device),)):
+                yield np.array(best.symbols, np.int64)
 
-    def check_prompt(self, prompt: str) -> None:
+    def written(self, pair: Pair) -> tuple[str, list[str]]:
+        """A source and its right answers, as people write them."""
+        if pair.texts is not None:
+            return pair.texts[0], [pair.texts[1]]
+        return self.source.decode(pair.source), [self.target.decode(answer) for answer in pair.answers]
+
+    def check_prompt(self, prompt: str) -> str | None:
         lacking = self.source.unknown_in(prompt) if prompt else None
-        if lacking:
-            raise Refusal(f"prompt={prompt!r}: {self.card['corpus']} has no {lacking}: take {self.readable}")
+        if lacking is None:
+            return None
+        if self.source.symbols == "words":
+            return f"the training part lacks {lacking}: read as unknown"
+        raise Refusal(f"prompt={prompt!r}: {self.card['corpus']} is not written with {lacking}: {self.readable}")
 
     @property
     def readable(self) -> str:
-        """What a prompt may be made of."""
-        return "what its training part has"
+        """What a prompt is to be made of, as the end of a refusal."""
+        return f"take characters among {self.source.decode(range(len(self.source)))}"
 
     def write(
         self, network: Network, prompt: str, temperature: float, length: int, generator: Generator
@@ -106,6 +124,6 @@ class Pairs(Sequences):
             return
         some = self.pairs[self.judged_on][:SHOWN] if length else []
         for pair, answer in zip(some, self.answered(network, [pair.source for pair in some])):
-            lines = {"given": self.source.decode(pair.source), "answer": self.target.decode(answer[:length])}
-            lines |= {"right": "  or  ".join(self.target.decode(one) for one in pair.answers)}
+            text, right = self.written(pair)
+            lines = {"given": text, "answer": self.target.decode(answer[:length]), "right": "  or  ".join(right)}
             yield "".join(f"{name:8}{text}\n" for name, text in lines.items()) + "\n"

@@ -28,7 +28,7 @@ TWENTIETHS = {0: "validation", 1: "test", 2: "test"}  # of the words; the others
 
 @dataclass
 class Pronunciation(Arrays):
-    """Given are the letters of a word, asked its phones (ARPAbet, without stress): l a u g h -> L AE F. 126,052 words of
+    """Given are the letters of a word, asked its phones (ARPAbet, without stress), laugh -> L AE F: 126,052 words of
     CMUdict.
 
     train_size  words that are learned from; None: all
@@ -90,7 +90,7 @@ class Pronunciation(Arrays):
 
 
 class Pronunciations(Pairs):
-    readable = "letters from a to z, ' - and ."
+    readable = "take letters from a to z, ' - and ."
 
 
 class Letters(Vocabulary):
@@ -108,6 +108,8 @@ class Letters(Vocabulary):
 
 class Phones:
     """PHONES, written with spaces between them."""
+
+    symbols = "phones"
 
     def __len__(self) -> int:
         return len(PHONES)

@@ -27,6 +27,7 @@ from pipeline.datasets.space import Space
 from pipeline.decoding.network import Network
 
 PASS_SEQUENCES = 256  # of a batch of a pass, where the trainer does not say
+PREDICTIONS = 2**24  # numbers that the predictions of a held-out batch are to have at most, so that large vocabularies take fewer
 BUCKETS = 16  # batches whose sequences are sorted by length together
 
 
@@ -70,8 +71,10 @@ class Ragged(Data):
         if most is not None:
             lengths = lengths[: max(1, int(np.searchsorted(np.cumsum(lengths), most, side="right")))]
         order = np.argsort(lengths, kind="stable")
-        for first in range(0, len(order), self.at_once):
-            yield side_by_side(self, [sequences[k] for k in order[first : first + self.at_once].tolist()])
+        predicted = int(lengths.max()) * max(1, self.answers.width)
+        at_once = max(1, min(self.at_once, PREDICTIONS // predicted))
+        for first in range(0, len(order), at_once):
+            yield side_by_side(self, [sequences[k] for k in order[first : first + at_once].tolist()])
 
 
 class Sequences(Ragged):

@@ -113,7 +113,9 @@ class EncoderDecoder(SequenceModel):
         if self.source != "both":
             return ends[0]
         parts = (torch.cat(two, -1) for two in zip(*ends))
-        return tuple(torch.stack([one(layer) for one, layer in zip(maps, part)]) for maps, part in zip(self.joined, parts))
+        return tuple(
+            torch.stack([one(layer) for one, layer in zip(maps, part)]) for maps, part in zip(self.joined, parts)
+        )
 
     def forward(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         seen, _, state = self._run(x, state)

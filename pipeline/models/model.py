@@ -36,6 +36,8 @@ class SequenceModel(nn.Module):
     def fits(cls, data: Data) -> str | None:
         """Why the model cannot be had on these data, in a line that ends with what to take instead; None where it
         can."""
+        if any(isinstance(space, Symbols) for space in data.given):
+            return "reads nothing beside the sequence: take model=encoder_decoder"
         return "reads nothing beside the sequence: take model=lstm or another recurrent network" if data.given else None
 
     @property

@@ -98,7 +98,7 @@ class RecurrentNetwork(SequenceModel):
     @classmethod
     def fits(cls, data: Data) -> str | None:
         if any(isinstance(space, Symbols) for space in data.given):
-            return "is given vectors of numbers before the first step, not symbols: take data that give numbers"
+            return "is given vectors of numbers before the first step, not symbols: take model=encoder_decoder"
         if any(isinstance(space, Pixels) for space in data.given):
             return (
                 "has no encoder that learns: take encoder.fine_tune=false, or a captioner such as model=show_and_tell"

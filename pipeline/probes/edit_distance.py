@@ -14,16 +14,17 @@ class EditDistance(Probe):
     """PER = sum of distances / sum of lengths, over the words of the part that finished models are judged on: the
     distance is the least number of phones to insert, leave out or change that turns what the model says into a listed
     pronunciation, and the length is that of this one, the nearest (of those that are as near, the longest).
-    WER = the share of words whose distance is not 0. The likeliest phone is taken at every step.
+    WER = the share of words whose distance is not 0.
 
     For pronunciations.
-    sources  words, the first ones;  shown  words that the page shows
+    beam     width of the beam with which the likeliest pronunciation is sought; 1: the likeliest phone at every step
+    sources  words, the first ones; None: all;  shown  words that the page shows
     """
 
     measures = {"per": Measure(digits=".2%", title="PER"), "wer": Measure(digits=".2%", title="WER")}
 
-    def __init__(self, sources: Count | None, shown: Count):
-        self.sources, self.shown = sources, shown
+    def __init__(self, beam: Count, sources: Count | None, shown: Count):
+        self.beam, self.sources, self.shown = beam, sources, shown
 
     def fits(self, network, data) -> bool:
         return data.answers.units.element == "phone"
@@ -33,12 +34,13 @@ class EditDistance(Probe):
         pairs = data.pairs[data.judged_on][: self.sources]
         errors = phones = wrong = 0
         examples = []
-        for pair, said in zip(pairs, data.answered(network, [pair.source for pair in pairs]), strict=True):
+        answers = data.answered(network, [pair.source for pair in pairs], self.beam)
+        for pair, said in zip(pairs, answers, strict=True):
             distance, length = nearest(said.tolist(), [answer.tolist() for answer in pair.answers])
             errors, phones, wrong = errors + distance, phones + length, wrong + (distance > 0)
             if len(examples) < self.shown:
-                listed = [data.target.decode(answer) for answer in pair.answers]
-                examples.append([data.source.decode(pair.source), data.target.decode(said), listed])
+                word, listed = data.written(pair)
+                examples.append([word, data.target.decode(said), listed])
         return {"per": errors / phones, "wer": wrong / len(pairs), "words": len(pairs), "examples": examples}
 
     def show(self, rows: list[dict]) -> list[Exhibit]:

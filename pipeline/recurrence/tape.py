@@ -205,7 +205,7 @@ class Tape:
         return [columns[begin:end] for begin, end in zip([0, *ends], ends) if end > begin]
 
     def _breaks(self, columns: Tensor) -> Tensor:
-        values = torch.searchsorted(self._firsts, columns, right=True)
+        values = torch.searchsorted(self._firsts, columns.contiguous(), right=True)
         follows = torch.where(columns[1:] > 0, (columns.diff() == 1) & (values.diff() == 0), columns.diff() == 0)
         return (~follows).nonzero().flatten() + 1
 
