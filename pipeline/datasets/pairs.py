@@ -49,8 +49,8 @@ class Pair(NamedTuple):
 
 
 class Pairs(Sequences):
-    """A source x_1 .. x_S is given, its answer y_1 .. y_T' asked: END y_1 .. y_T' is read, y_1 .. y_T' END answered. The
-    last symbol that is read is END. A source with several right answers is read with each of them.
+    """A source x_1 .. x_S is given, its answer y_1 .. y_T' asked: END y_1 .. y_T' is read, y_1 .. y_T' END answered.
+    END is the last of the symbols that are read, V - 1. A source with several right answers is read with each of them.
 
     source, target  the alphabets;  called  what a symbol of each is called
     parts           "train", "validation", "test" -> pairs

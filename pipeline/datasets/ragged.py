@@ -130,8 +130,8 @@ class Sequences(Ragged):
 
 class Bucketed(Batches):
     """B sequences at each step. A pass reads every sequence once, in an order of its own: shuffled, then sorted by
-    length within every BUCKETS batches, those of one length by that of what is given, and the batches shuffled. The last
-    batch of all is filled up with sequences of one step at which nothing is asked.
+    length within every BUCKETS batches, those of one length by that of what is given, and the batches shuffled. The
+    last batch of all is filled up with sequences of one step at which nothing is asked.
 
     Raises Refusal for a batch of more sequences than there are.
     """

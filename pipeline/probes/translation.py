@@ -10,9 +10,9 @@ COLUMNS = 3  # models whose translations stand beside one another
 
 
 class Translation(Probe):
-    """BLEU = BP (p_1 p_2 p_3 p_4)^(1/4), in per cent, of all translations together: p_n the share of their runs of n words
-    that the reference has, BP the brevity penalty (Papineni et al. 2002). By sacrebleu (Post 2018), whose signature says
-    how it was computed, of texts as they are written; of the part that finished models are judged on.
+    """BLEU = BP (p_1 p_2 p_3 p_4)^(1/4), in per cent, of all translations together: p_n the share of their runs of n
+    words that the reference has, BP the brevity penalty (Papineni et al. 2002). By sacrebleu (Post 2018), whose
+    signature says how it was computed, of texts as they are written; of the part that finished models are judged on.
 
     For pairs of texts.
     beam     width of the beam with which the likeliest translation is sought; 1: the likeliest symbol at every step
