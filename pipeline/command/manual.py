@@ -26,6 +26,7 @@ GROUPS = (
     "schedule",
     "trainer",
     "way",
+    "shape",
     "scale",
     "study",
     "probe",

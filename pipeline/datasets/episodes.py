@@ -151,6 +151,10 @@ class BlockEpisodes(Episodes):
         the last step at which it is asked anything, and its inputs after that are not read. Arrays or tensors, new
         ones; nothing but `rng` is random."""
 
+    def draw_of(self, part: str, rng: np.random.Generator, count: int) -> tuple:
+        """`draw_many` for a part, where parts are not made of the same things."""
+        return self.draw_many(rng, count)
+
     def draw(self, rng: np.random.Generator) -> tuple:
         """One episode, of no block."""
         inputs, targets, *given = self.draw_many(rng, 1)
@@ -161,7 +165,7 @@ class BlockEpisodes(Episodes):
         found = self._blocks.pop((part, number), None)
         if found is None:
             key = np.random.SeedSequence(self.seed, spawn_key=(STREAMS[part], number))
-            found = as_block(self, *self.draw_many(np.random.Generator(np.random.PCG64(key)), BLOCK))
+            found = as_block(self, *self.draw_of(part, np.random.Generator(np.random.PCG64(key)), BLOCK))
             if len(self._blocks) == KEPT_BLOCKS:
                 del self._blocks[next(iter(self._blocks))]
         self._blocks[part, number] = found

@@ -5,7 +5,7 @@ Shapes: T time, B batch, D width of an element, O width of a prediction, V symbo
 
 import math
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -208,6 +208,23 @@ class Pixels(Reals):
     def encoder(self) -> nn.Module:
         """Pictures [B, 3 S S] -> features [B, F]; freshly made, the same each time."""
         return nn.Sequential(nn.Unflatten(1, (3, self.chosen.size, self.chosen.size)), self.chosen.network())
+
+
+@dataclass(frozen=True)
+class Image(Reals):
+    """Pictures as vectors of D = C H W numbers, channel by channel and in each row by row.
+
+    shape  (C, H, W)
+    """
+
+    width: int = field(init=False)
+    shape: tuple[int, int, int] = field(kw_only=True)
+
+    def __post_init__(self):
+        object.__setattr__(self, "width", math.prod(self.shape))
+
+    def __str__(self) -> str:
+        return f"{' x '.join(map(str, self.shape))} pixels"
 
 
 @dataclass(frozen=True)

@@ -119,7 +119,7 @@ class SequenceModel(nn.Module):
         module, found, parts = self, None, name.split(".")
         for part in parts:
             found = getattr(module, "roles", {}).get(part, found)
-            if part == "bias" and isinstance(module, nn.Linear):
+            if part == "bias" and isinstance(module, nn.Linear | nn.Conv2d):
                 found = "bias"
             module = getattr(module, part, None) if isinstance(module, nn.Module) else None
         if found is None:
