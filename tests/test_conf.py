@@ -32,11 +32,14 @@ NEEDS = {
     "sampled": ["readout.samples=8"],
     "hessian_free": ["trainer.batch=4", "optimizer.curvature_batch=2", "trainer.validate_every=2"],
 }
+PICTURES = [f"hydra.searchpath=[file://{ROOT}/tests/datasets/conf]", "data=blobs"]
 # Models that read no text without end.
 BESIDE_TEXT = {
     "lds": ["data=sine", "data.length=20000"],
     "fixed_width": ["data=hello"],
     "hopfield": ["data=attractors", "data.episodes=8"],
+    "frame_tagger": PICTURES,
+    "cnn": PICTURES,
 }
 CAPTIONERS = ("show_and_tell", "neuraltalk", "m_rnn", "lrcn", "chen_zitnick")
 BESIDE_TEXT |= dict.fromkeys(CAPTIONERS, [f"hydra.searchpath=[file://{ROOT}/tests/conf]", "data=shift"])
@@ -89,6 +92,8 @@ def test_entry_trains_two_steps_is_read_back_and_writes(small, tmp_path, group, 
         assert text.startswith("given   ") and "\nright   " in text
     elif choice == "fixed_width":
         assert text.startswith("read    h e l l\nanswer")
+    elif choice in ("frame_tagger", "cnn"):
+        assert text.startswith("read    ") and "\nright   " in text
     elif choice in ("hopfield", *CAPTIONERS):
         assert text.startswith("given   ") and "\nright   " in text
     elif choice == "lds":
@@ -191,9 +196,12 @@ MADE = [
 
 
 SPLITS = {"wikitext2": "published", "penn_treebank": "published", "enwik8": "90-5-5", "text8": "90-5-5"}
-PICTURES = {"captions": "80-10-10", "coco": "karpathy", "emoji": "80-10-10", "scenes": "80-10-10", "stamps": "80-10-10"}
+PICTURE_SETS = {"captions": "80-10-10", "coco": "karpathy", "emoji": "80-10-10", "scenes": "80-10-10", "stamps": "80-10-10"}
 NUMBERS = {"vowels": "vowels", "speakers": "vowels", "stocks": "stocks", "chorales": "chorales"}  # and their folders
 NUMBERS |= {"pronunciation": "pronunciation", "verses": "verses"}
+NUMBERS |= {"fashion_mnist": "fashion_mnist", "moving_clothes": "fashion_mnist", "moving_digits": "moving_digits"}
+NUMBERS |= {"reuters": "reuters"}
+OWNED = {"ucf101"}  # by who has them
 
 
 @pytest.mark.parametrize("choice", NUMBERS)
@@ -205,17 +213,17 @@ def test_published_numbers_compose_and_say_how_they_are_fetched(choice):
     assert published.words() == f"data={NUMBERS[choice]}" and (original.sha256 or original.getter.kind == "apt")
 
 
-@pytest.mark.parametrize("choice", sorted(set(choices("data")) - {*MADE, *NUMBERS, *PICTURES}))
+@pytest.mark.parametrize("choice", sorted(set(choices("data")) - {*MADE, *NUMBERS, *PICTURE_SETS, *OWNED}))
 def test_corpus_composes_with_what_every_corpus_has(choice):
     data = composed(f"data={choice}").data
     assert data.name == choice and data.split == SPLITS.get(choice, "80-10-10") and data.prompts
     assert data.prepared == f"data/prepared/{choice}/{data.symbols}-{data.split}"
 
 
-@pytest.mark.parametrize("choice", PICTURES)
+@pytest.mark.parametrize("choice", PICTURE_SETS)
 def test_sets_of_pictures_compose_and_say_how_they_are_fetched(choice):
     data, own = composed(f"data={choice}").data, choice == "captions"
-    assert data.name == choice and data.split == PICTURES[choice] and data.pictures == f"data/raw/{choice}/files"
+    assert data.name == choice and data.split == PICTURE_SETS[choice] and data.pictures == f"data/raw/{choice}/files"
     assert data.prepared == f"data/prepared/{choice}/pictures-{data.split}"
     pictures = corpus_of(composed(f"data={choice}", *["data.path=mine"] * own).data)
     assert pictures.words() == f"data={choice}" + " data.path=mine" * own and pictures.originals()[0].licence
@@ -225,6 +233,14 @@ def test_sets_of_pictures_compose_and_say_how_they_are_fetched(choice):
 def test_what_is_made_on_the_spot_is_the_same_each_time(choice):
     data = composed(f"data={choice}").data
     assert data.name == choice and load_data(data).card == load_data(data).card
+
+
+@pytest.mark.parametrize("choice", choices("shape"))
+def test_shape_chooses_data_and_a_model_that_learns_by_its_optimizer(choice):
+    chosen = yaml.safe_load((CONF / "shape" / f"{choice}.yaml").read_text())["defaults"]
+    cfg, named = composed(f"shape={choice}"), {key: value for one in chosen for key, value in one.items()}
+    assert (cfg.data.name, cfg.model.name) == (named["override /data"], named["override /model"])
+    assert rule_of(cfg.optimizer.name).name in get_class(cfg.model._target_).learned_by
 
 
 @pytest.mark.parametrize("scale", choices("scale"))

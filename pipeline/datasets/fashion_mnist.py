@@ -1,7 +1,6 @@
-"""Fashion-MNIST: pictures of clothes, one at a time."""
+"""Fashion-MNIST: pictures of clothes, one at a time, or moving."""
 
 import gzip
-import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -10,14 +9,15 @@ import numpy as np
 from torch import Generator
 
 from pipeline.command.refusal import Refusal
-from pipeline.command.setting import Count, Seed
+from pipeline.command.setting import Count, NotNegative, Seed, Share
 from pipeline.corpora.arrays import Arrays
 from pipeline.corpora.corpus import CorpusError, Original
 from pipeline.corpora.packages import Apt
 from pipeline.corpora.parts import make_card
 from pipeline.corpora.unpack import from_deb
 from pipeline.datasets.episodes import SHOWN, Sequence
-from pipeline.datasets.pictured import pictured
+from pipeline.datasets.moving import Moving
+from pipeline.datasets.pictured import Pool, checksum, pictured
 from pipeline.datasets.ragged import Ragged
 from pipeline.datasets.space import Image, Symbols
 from pipeline.decoding.network import Network
@@ -31,8 +31,6 @@ FILES = {  # name of an array -> file
 }
 CLASSES = ("t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
 SIDE = 28
-
-Pool = tuple[np.ndarray, np.ndarray]  # pictures [N, 28, 28], 0..255, and their classes [N]
 
 
 @dataclass
@@ -85,6 +83,25 @@ class FashionMNIST(Clothes):
         return Pictures("fashion_mnist", self.pools(local), "garment", CLASSES, self.seed)
 
 
+@dataclass
+class MovingClothes(Clothes):
+    """Clothes of 14 x 14 pixels: pipeline.datasets.moving.Moving. Parts have those of different pictures."""
+
+    frames: Count
+    side: Count
+    noise: NotNegative
+    hidden: Share
+    speed: NotNegative
+    seed: Seed
+    episodes: Count
+    held: Count
+
+    def open(self, local: str | None = None) -> Moving:
+        scene = (self.frames, self.side, self.noise, self.hidden, self.speed)
+        drawn = (self.seed, self.episodes, self.held)
+        return Moving("moving_clothes", self.pools(local), "garment", CLASSES, *scene, *drawn)
+
+
 class Pictures(Ragged):
     """Single pictures, T = 1, each made of its bytes when it is asked for.
 
@@ -120,16 +137,6 @@ class Singles:
 
     def __getitem__(self, k: int) -> Sequence:
         return Sequence(self.images[k].reshape(1, -1) / 255, self.labels[k : k + 1].astype(np.int64), ())
-
-
-def checksum(pools: dict[str, Pool], *settings: object) -> str:
-    """sha256 of all pictures and classes, of the parts that they are in, and of settings."""
-    found = hashlib.sha256(repr(settings).encode())
-    for part, arrays in pools.items():
-        for one in arrays:
-            found.update(f"{part} {one.shape}".encode())
-            found.update(np.ascontiguousarray(one))
-    return found.hexdigest()
 
 
 def place_pictures(path: Path, folder: Path) -> list[str]:

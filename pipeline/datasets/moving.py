@@ -10,8 +10,7 @@ from torch import Generator
 
 from pipeline.command.refusal import Refusal
 from pipeline.datasets.episodes import SHOWN, BlockEpisodes
-from pipeline.datasets.fashion_mnist import Pool, checksum
-from pipeline.datasets.pictured import pictured
+from pipeline.datasets.pictured import Pool, checksum, pictured
 from pipeline.datasets.space import Image, Symbols
 from pipeline.decoding.network import Network
 

@@ -1,7 +1,9 @@
-"""Sequences of pictures in letters, for people at a terminal.
+"""Pictures and their classes: a checksum of them, and sequences of them in letters, for people at a terminal.
 
-Shapes: T pictures, D = C H W numbers of each.
+Shapes: N pictures, T of a sequence, D = C H W numbers of each.
 """
+
+import hashlib
 
 import numpy as np
 import torch
@@ -11,8 +13,19 @@ from pipeline.datasets.episodes import SHOWN, Sequence, guessed, side_by_side
 from pipeline.datasets.space import Image
 from pipeline.decoding.network import Network, evaluating
 
+Pool = tuple[np.ndarray, np.ndarray]  # pictures [N, H, W], 0..255, and their classes [N]
 SHADES = " ░▒▓█"
 COLUMNS = 14  # of a sketch, at most
+
+
+def checksum(pools: dict[str, Pool], *settings: object) -> str:
+    """sha256 of all pictures and classes, of the parts that they are in, and of settings."""
+    found = hashlib.sha256(repr(settings).encode())
+    for part, arrays in pools.items():
+        for one in arrays:
+            found.update(f"{part} {one.shape}".encode())
+            found.update(np.ascontiguousarray(one))
+    return found.hexdigest()
 
 
 def sketched(space: Image, pictures: np.ndarray) -> list[str]:

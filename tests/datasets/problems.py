@@ -4,7 +4,7 @@ import numpy as np
 
 from pipeline.datasets.episodes import BlockEpisodes, Episodes
 from pipeline.datasets.ragged import Sequences
-from pipeline.datasets.space import Bits, Reals, Symbols
+from pipeline.datasets.space import Bits, Image, Reals, Symbols
 
 
 class Adding(Episodes):
@@ -86,6 +86,20 @@ class Untold(Shift):
     def draw(self, rng):
         shift, symbols = rng.integers(4), rng.integers(4, size=self.longest)
         return symbols, (symbols + shift) % 4, shift
+
+
+class Blobs(Episodes):
+    """Image(1 x 5 x 4) -> Symbols(4): the column of the bright pixel of the first frame, asked at every frame; the
+    others are dark."""
+
+    name = "blobs"
+    reads, answers, longest = Image(shape=(1, 5, 4)), Symbols(4, "column"), 3
+
+    def draw(self, rng):
+        row, column = rng.integers(5), rng.integers(4)
+        frames = np.zeros((self.longest, 5, 4))
+        frames[0, row, column] = 1
+        return frames.reshape(self.longest, -1), np.full(self.longest, column)
 
 
 class Counting(BlockEpisodes):
