@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from pipeline.exhibits.exhibit import Exhibit
 from pipeline.exhibits.figures import INK, drawing, svg
+from pipeline.exhibits.groups import over_seeds
 from pipeline.exhibits.numbers import DOUBT, known, spread, written
 from pipeline.exhibits.tables import in_cells
 from pipeline.probes.probe import Probe
@@ -38,8 +39,9 @@ class Shapes(Probe):
     """What each of a study's tasks came to, under the shape that it has.
 
     tasks  mappings of texts: "shape", one of SHAPES; "data", the name of the task's data; "task", what it is; "measure"
-           and its "digits"; "baseline", a model of the study, or a measure of ours, that it is held against, and what
-           that is "called"; "command", what runs it. "reference", where there is one, says what others found.
+           and its "digits"; "baseline", what it is held against: a model of the study, or a number that is found where
+           ours is, a measure or, as "probe.place.place", of what a probe found; and what that is "called"; "command",
+           what runs it. "unit" stands before ours. "reference", where there is one, says what others found.
     """
 
     def __init__(self, tasks: list[dict]):
@@ -68,11 +70,12 @@ class Shapes(Probe):
 
 
 class Result(NamedTuple):
-    """Of a task: the row of our best model, None where it was not run, and the row and the measure of the baseline."""
+    """Of a task: the row of our best model, None where it was not run, and what it came to, and so the baseline: a mean
+    with its spread over seeds, None where there is none."""
 
-    ours: dict | None
-    baseline: dict | None
-    measure: str
+    row: dict | None
+    ours: str | None
+    baseline: str | None
 
 
 def result(task: Mapping, rows: list[dict]) -> Result:
@@ -80,37 +83,47 @@ def result(task: Mapping, rows: list[dict]) -> Result:
     of = [row for row in rows if row["data"].split()[0] == task["data"]]
     by_model = [row for row in of if row["model"] == task["baseline"]]
     ours = [row for row in of if row not in by_model and task["measure"] in row["measured"]]
-    best = ours[0] if ours else None
-    if best is not None and task["baseline"] in best["measured"]:
-        return Result(best, best, task["baseline"])
-    return Result(best, by_model[0] if by_model else None, task["measure"])
+    if not ours:
+        return Result(None, None, None)
+    if by_model:
+        baseline = number(by_model[0], task["measure"], task["digits"])
+    elif "." in task["baseline"]:
+        baseline = with_spread(over_seeds(beside(run, task["baseline"]) for run in ours[0]["runs"]), task["digits"])
+    else:
+        baseline = number(ours[0], task["baseline"], task["digits"])
+    return Result(ours[0], number(ours[0], task["measure"], task["digits"]), baseline)
 
 
-def number(row: dict | None, measure: str, digits: str) -> str | None:
-    """Mean and spread over seeds; None where there is none."""
-    if row is None or not known(row["measured"].get(measure, {}).get("mean")):
+def number(row: dict, measure: str, digits: str) -> str | None:
+    """What a row has of a measure, marked where it is in doubt."""
+    if measure not in row["measured"]:
         return None
-    one = row["measured"][measure]
-    doubt = DOUBT if measure in row["doubts"] else ""
-    return "\N{NO-BREAK SPACE}".join(
-        filter(
-            None,
-            (
-                written(one["mean"], digits) + doubt,
-                spread(one["std"] or None, digits).replace(" ", "\N{NO-BREAK SPACE}"),
-            ),
-        )
-    )
+    return with_spread(row["measured"][measure], digits, DOUBT if measure in row["doubts"] else "")
+
+
+def beside(run: dict, place: str) -> float | None:
+    """A number that a probe found beside its measures, by "probe.place.place"."""
+    found = run["probes"]
+    for key in place.split("."):
+        found = (found or {}).get(key)
+    return found
+
+
+def with_spread(one: dict, digits: str, doubt: str = "") -> str | None:
+    """A mean and its standard deviation, in one piece."""
+    if not known(one["mean"]):
+        return None
+    parts = filter(None, (written(one["mean"], digits) + doubt, spread(one["std"] or None, digits)))
+    return " ".join(parts).replace(" ", "\N{NO-BREAK SPACE}")
 
 
 def words(task: Mapping, found: Result) -> tuple[str, str]:
     """What the task came to with us, and with what it is held against."""
-    ours = number(found.ours, task["measure"], task["digits"])
-    if ours is None:
+    if found.ours is None:
         return "not run", ""
-    baseline = number(found.baseline, found.measure, task["digits"])
-    unit = "" if task["measure"] == "right" else f"{task['measure']} "
-    return f"{found.ours['model']} {unit}{ours}", f"{task['called']} {baseline or 'not run'}"
+    unit = task.get("unit", "") and f"{task['unit']} "
+    against = f"{task['called']} {found.baseline or 'not run'}" if task["called"] else ""
+    return f"{found.row['model']} {unit}{found.ours}", against
 
 
 def command(task: Mapping):
