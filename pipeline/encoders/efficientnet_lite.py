@@ -12,7 +12,7 @@ from pipeline.command.refusal import Refusal
 from pipeline.encoders.encoder import Convolutional, Encoder
 from pipeline.encoders.weights import checksum, load_weights
 
-CHANNELS, CELLS = 1280, 7  # of the last convolution, at the smallest size
+CHANNELS = 1280  # of the last convolution, on 7 x 7 places at 224 pixels a side
 # Variant -> pixels a side, and the sha256 of the weights.
 VARIANTS = {
     0: (224, "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"),
@@ -39,7 +39,7 @@ class EfficientNetLite(Encoder):
         self,
         variant: Literal[0, 2],
         size: Annotated[int, Ge(32), Le(1024)] | None,
-        cells: Annotated[int, Ge(1), Le(CELLS)],
+        cells: Annotated[int, Ge(1), Le(7)],
         crop: Annotated[float, Gt(0), Le(1)],
         fine_tune: bool,
     ):

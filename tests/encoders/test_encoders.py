@@ -51,6 +51,8 @@ def test_every_choice_is_an_encoder(choice):
 
 def test_an_encoder_is_chosen_for_data_with_pictures_and_refused_by_others(tmp_path):
     assert composed("data=scenes", "encoder=resnet50", "encoder.cells=2").data.encoder.cells == 2
+    with pytest.raises(Refusal, match="encoder.cells=8: take a whole number from 1 to 7"):
+        composed("data=emoji", "encoder.cells=8")
     cfg = composed("data=sine", "encoder=small_cnn", f"paths.runs={tmp_path}", "scale=smoke")
     with pytest.raises(Refusal, match="encoder=...: data=sine has no pictures: leave it out"):
         settle(cfg, load_data(cfg.data))
