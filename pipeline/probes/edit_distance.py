@@ -8,6 +8,7 @@ from pipeline.exhibits.tables import in_cells
 from pipeline.probes.probe import Probe
 
 COLUMNS = 4  # models whose answers stand beside one another
+LINE = 60  # characters of an answer that are shown
 
 
 class EditDistance(Probe):
@@ -65,7 +66,7 @@ def spoken(example: list):
     from markupsafe import Markup
 
     word, said, listed = example
-    return said if said in listed else Markup("<s>{}</s>").format(said)
+    return said if said in listed else Markup("<s>{}</s>").format(said if len(said) <= LINE else said[:LINE] + "…")
 
 
 def nearest(said: Sequence, answers: Sequence[Sequence]) -> tuple[int, int]:
