@@ -196,7 +196,7 @@ MADE = [
 
 
 SPLITS = {"wikitext2": "published", "penn_treebank": "published", "enwik8": "90-5-5", "text8": "90-5-5"}
-PICTURE_SETS = {"captions": "80-10-10", "coco": "karpathy", "emoji": "80-10-10", "scenes": "80-10-10", "stamps": "80-10-10"}
+PICTURE_SETS = dict.fromkeys(("captions", "emoji", "scenes", "stamps"), "80-10-10") | {"coco": "karpathy"}
 NUMBERS = {"vowels": "vowels", "speakers": "vowels", "stocks": "stocks", "chorales": "chorales"}  # and their folders
 NUMBERS |= {"pronunciation": "pronunciation", "verses": "verses"}
 NUMBERS |= {"fashion_mnist": "fashion_mnist", "moving_clothes": "fashion_mnist", "moving_digits": "moving_digits"}

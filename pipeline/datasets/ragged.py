@@ -27,7 +27,7 @@ from pipeline.datasets.space import Space
 from pipeline.decoding.network import Network
 
 PASS_SEQUENCES = 256  # of a batch of a pass, where the trainer does not say
-PREDICTIONS = 2**24  # numbers that the predictions of a held-out batch are to have at most, so that large vocabularies take fewer
+PREDICTIONS = 2**24  # numbers of a held-out batch's predictions at most, so that large vocabularies take fewer
 BUCKETS = 16  # batches whose sequences are sorted by length together
 
 
