@@ -105,7 +105,9 @@ def cards(found: dict):
 
     def inside(one: dict):
         (first, _), *others = one["best"]
-        yield Markup('<img src="{}" alt="{}">').format(one["picture"], one["name"])
+        yield Markup('<img src="{}" alt="{}" style="align-self:start;max-width:100%">').format(
+            one["picture"], one["name"]
+        )
         yield Markup("<p><b>{}</b></p>").format(visible(first))
         yield from (line(f"{log_p:.1f}", sentence) for sentence, log_p in others)
         yield line("greedy:", one["greedy"])
