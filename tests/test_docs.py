@@ -307,6 +307,8 @@ def every_setting() -> set[str]:
     for file in CONF.rglob("*.yaml"):
         choice, group = yaml.safe_load(file.read_text()), file.relative_to(CONF).parts[0]
         walk(choice, "" if group in ("config.yaml", "study", "tuned") else f"{group}.")
+        if group == "encoder":  # where data have one
+            walk(choice, "data.encoder.")
     return found
 
 
