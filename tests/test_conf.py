@@ -1,6 +1,7 @@
 """Every entry of every group composes, builds, trains two steps, is saved, read back and sampled."""
 
 import re
+from functools import cache
 
 import numpy as np
 import pytest
@@ -102,13 +103,18 @@ def test_entry_trains_two_steps_is_read_back_and_writes(small, tmp_path, group, 
         assert len(text) == 30 and set(text) <= set(chr(code) for code in data.vocabulary.codes)
 
 
+@cache
+def listed_probes() -> list[dict]:
+    """The probes of every data set and every study."""
+    listed = [composed(f"data={data}").data.get("probes") or {} for data in choices("data")]
+    return listed + [composed(f"study={study}").study.get("probes") or {} for study in choices("study")]
+
+
 @pytest.mark.parametrize("choice", choices("probe"))
 def test_probe_is_one_and_a_data_set_or_a_study_lists_it(choice):
     [(name, node)] = yaml.safe_load((CONF / "probe" / f"{choice}.yaml").read_text()).items()
     assert name == choice and issubclass(get_class(node["_target_"]), Probe)
-    listed = [composed(f"data={data}").data.get("probes") or {} for data in choices("data")]
-    listed += [composed(f"study={study}").study.get("probes") or {} for study in choices("study")]
-    found = next(probes[choice] for probes in listed if choice in probes)
+    found = next(probes[choice] for probes in listed_probes() if choice in probes)
     assert make_probe(choice, dict(found)).measures is not None
 
 
