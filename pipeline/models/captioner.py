@@ -3,7 +3,10 @@
 Shapes: T time, B batch, F features of the image, E embedding, H hidden, S what the readout sees, O predictions.
 """
 
+from typing import Annotated
+
 import torch
+from annotated_types import Ge, Lt
 from torch import Tensor, nn
 
 from pipeline.cells.cell import State
@@ -14,6 +17,7 @@ from pipeline.datasets.captions import Pixels
 from pipeline.datasets.data import Data
 from pipeline.datasets.space import Reals, Space, Symbols
 from pipeline.models.model import SequenceModel
+from pipeline.recurrence.dropout import Dropout
 from pipeline.recurrence.stack import Stack
 
 PICTURES = 1000  # over which the means and deviations of features are taken
@@ -27,13 +31,23 @@ class Captioner(SequenceModel):
                these less their means, by their standard deviations, over training pictures (`look_at`), so that an
                image speaks as loudly as a word does at first
     embedding  E >= 1, numbers of a word's embedding; symbol V, "unknown", is read as zeros
+    word_dropout  probability, in [0, 1), that a word is read as zeros while learning, the others times
+                  1 / (1 - word_dropout): what follows must then be told from the image more than from the words before
+                  (Bowman et al. 2016)
     A captioner states where v enters: `start` and `run`. What of v each step needs is a part of the state. It has a
     `readout`.
     """
 
     roles = {"embedding": "embedding", "image": "input", "encoder": "state"}
 
-    def __init__(self, reads: Space, answers: Space, given: tuple[Space, ...], embedding: Count):
+    def __init__(
+        self,
+        reads: Space,
+        answers: Space,
+        given: tuple[Space, ...],
+        embedding: Count,
+        word_dropout: Annotated[float, Ge(0), Lt(1)],
+    ):
         super().__init__(reads, answers, given)
         [space] = given
         learned = isinstance(space, Pixels)
@@ -42,6 +56,7 @@ class Captioner(SequenceModel):
         self.register_buffer("mean", torch.zeros(self.features))
         self.register_buffer("deviation", torch.ones(self.features))
         self.embedding = nn.Embedding(reads.width, embedding)
+        self.word_dropout = Dropout(word_dropout)
 
     @classmethod
     def fits(cls, data: Data) -> str | None:
@@ -80,7 +95,8 @@ class Captioner(SequenceModel):
 
     def read(self, x: Tensor) -> Tensor:
         """e_t, [T, B, E]."""
-        return linear(x, self.embedding.weight.t())
+        e = linear(x, self.embedding.weight.t())
+        return e * self.word_dropout(e.new_ones(*e.shape[:2], 1)) if self.training else e
 
     def forward(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         seen, _, state = self.run(x, state)

@@ -25,6 +25,7 @@ class ChenZitnick(Captioner):
     loss = sum over what is asked of -log p(w_t) + reconstruction |v - v~_t|^2 / F
 
     layers, hidden, dropout  as in RecurrentNetwork, of s and of u;  embedding  E
+    word_dropout  as in Captioner
     reconstruction  weight of the second loss, >= 0; what is judged is the first alone
     The state: that of s, that of u, and v [1, B, F].
     """
@@ -42,10 +43,11 @@ class ChenZitnick(Captioner):
         hidden: Count,
         embedding: Count,
         dropout: Annotated[float, Ge(0), Lt(1)],
+        word_dropout: Annotated[float, Ge(0), Lt(1)],
         reconstruction: NotNegative,
         readout: Callable[[int, Space, nn.Parameter | None], Readout] = LinearReadout,
     ):
-        super().__init__(reads, answers, given, embedding)
+        super().__init__(reads, answers, given, embedding, word_dropout)
         self.language = Stack(cell, embedding + self.features, layers, hidden, dropout)
         self.visual = Stack(cell, embedding, layers, hidden, dropout)
         self.reconstruction = nn.Linear(hidden, self.features)

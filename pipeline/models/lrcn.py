@@ -20,6 +20,7 @@ class LRCN(Captioner):
     2f      h^1_t = cell(e_t, h^1_{t-1}), h^2_t = cell([h^1_t; v], h^2_{t-1})             (factored: words alone below)
 
     form  1u, 2u or 2f;  hidden, dropout  as in RecurrentNetwork;  embedding  E
+    word_dropout  as in Captioner
     The state: that of the layers, of the lower one first where they are factored, and v [1, B, F].
     """
 
@@ -33,9 +34,10 @@ class LRCN(Captioner):
         hidden: Count,
         embedding: Count,
         dropout: Annotated[float, Ge(0), Lt(1)],
+        word_dropout: Annotated[float, Ge(0), Lt(1)],
         readout: Callable[[int, Space, nn.Parameter | None], Readout] = LinearReadout,
     ):
-        super().__init__(reads, answers, given, embedding)
+        super().__init__(reads, answers, given, embedding, word_dropout)
         factored = form == "2f"
         self.words = Stack(cell, embedding, 1, hidden, dropout) if factored else None
         self.stack = Stack(

@@ -23,6 +23,7 @@ class MRNN(Captioner):
 
     With the cell DirectRNN r_t is as in the paper; other cells project w_t.
     layers, hidden, dropout  as in RecurrentNetwork; w_t is as wide as a layer;  embedding  E of the first layer
+    word_dropout  as in Captioner
     multimodal  numbers of m_t
     The state: that of the layers, and V_I v + b [1, B, multimodal].
     """
@@ -40,9 +41,10 @@ class MRNN(Captioner):
         embedding: Count,
         multimodal: Count,
         dropout: Annotated[float, Ge(0), Lt(1)],
+        word_dropout: Annotated[float, Ge(0), Lt(1)],
         readout: Callable[[int, Space, nn.Parameter | None], Readout] = LinearReadout,
     ):
-        super().__init__(reads, answers, given, embedding)
+        super().__init__(reads, answers, given, embedding, word_dropout)
         self.second = nn.Linear(embedding, hidden)
         self.stack = Stack(cell, hidden, layers, hidden, dropout)
         self.image = nn.Linear(self.features, multimodal)

@@ -21,6 +21,7 @@ class NeuralTalk(Captioner):
     projection of the input: the first layer reads [e_t; [t = 1] v].
 
     layers, hidden, dropout  as in RecurrentNetwork;  embedding  E
+    word_dropout  as in Captioner
     The state: that of the layers, and v [1, B, F] until it has been read, zeros from then on.
     """
 
@@ -34,9 +35,10 @@ class NeuralTalk(Captioner):
         hidden: Count,
         embedding: Count,
         dropout: Annotated[float, Ge(0), Lt(1)],
+        word_dropout: Annotated[float, Ge(0), Lt(1)],
         readout: Callable[[int, Space, nn.Parameter | None], Readout] = LinearReadout,
     ):
-        super().__init__(reads, answers, given, embedding)
+        super().__init__(reads, answers, given, embedding, word_dropout)
         self.stack = Stack(cell, embedding + self.features, layers, hidden, dropout)
         self.readout = readout(hidden, answers, self.embedding.weight)
 

@@ -20,6 +20,7 @@ class ShowAndTell(Captioner):
     reads c without a tanh; the cell here is any of the zoo.
 
     layers, hidden, dropout  as in RecurrentNetwork;  embedding  E, of words and of the image
+    word_dropout  as in Captioner
     """
 
     def __init__(
@@ -32,9 +33,10 @@ class ShowAndTell(Captioner):
         hidden: Count,
         embedding: Count,
         dropout: Annotated[float, Ge(0), Lt(1)],
+        word_dropout: Annotated[float, Ge(0), Lt(1)],
         readout: Callable[[int, Space, nn.Parameter | None], Readout] = LinearReadout,
     ):
-        super().__init__(reads, answers, given, embedding)
+        super().__init__(reads, answers, given, embedding, word_dropout)
         self.image = nn.Linear(self.features, embedding)
         self.stack = Stack(cell, embedding, layers, hidden, dropout)
         self.readout = readout(hidden, answers, self.embedding.weight)

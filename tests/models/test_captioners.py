@@ -187,3 +187,12 @@ def test_every_engine_learns_the_same(name):
         grads.append([parameter.grad for parameter in net.parameters() if parameter.requires_grad])
     for one, other in zip(*grads, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-9)
+
+
+def test_words_are_dropped_while_learning_alone_and_each_by_itself():
+    net = captioner("show_and_tell", word_dropout=0.5).train()
+    x = torch.randint(0, V, (40, 50))
+    read, whole = net.read(x), net.eval().read(x)
+    kept = (read != 0).any(-1)
+    assert ((read == 2 * whole) | ~kept[..., None]).all() and (whole != 0).any(-1).all()
+    assert 0.4 < kept.double().mean() < 0.6 and kept.any(0).all() and (~kept).any(0).all()
