@@ -31,10 +31,11 @@ published: .venv/installed
 	python -m pipeline.report
 	cp results/report/published.md docs/published.md
 
-# On this machine alone (loopback). The first page of MLflow is an empty one: the runs are under Experiments.
+# On this machine alone (loopback). MLflow's first page shows no runs: the links lead to each study's.
 PORT ?= 5000
 ui: .venv/installed
-	@echo "Open http://127.0.0.1:$(PORT)/#/experiments  (Ctrl-C ends)"
+	@python -m pipeline.runs.links mlflow.db http://127.0.0.1:$(PORT)
+	@echo "Open one of them; Ctrl-C ends"
 	@mlflow ui --backend-store-uri sqlite:///$(CURDIR)/mlflow.db --host 127.0.0.1 --port $(PORT) --workers 1
 
 bench: .venv/installed
