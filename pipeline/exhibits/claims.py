@@ -65,8 +65,8 @@ def mistake(claim: dict, measures: Mapping[str, Measure]) -> str | None:
 def check(claim: Mapping, groups: list[dict], measures: Mapping[str, Measure]) -> dict:
     """A claim of claims_of, and what these runs say. It is that `model` is better than `than` (relation better), or
     worse by less than `margin` (no_worse), in `measure`, or where it names none in the one that ranks `model`. Both are
-    names of models, of optimizers, or words of labels, several with spaces between: `named`. Of several configurations
-    of one, where the claim says `tuned`, that with the least validation loss stands for it.
+    names of data, of models, of optimizers, or words of labels, several with spaces between: `named`. Of several
+    configurations of one, where the claim says `tuned`, that with the least validation loss stands for it.
 
     difference  by how much `model` is better with the same seed, in the mean over the seeds that both have
     error       half the width of its 95 % interval, by Student's t; None where the differences have no spread
@@ -111,12 +111,14 @@ def check(claim: Mapping, groups: list[dict], measures: Mapping[str, Measure]) -
 
 
 def named(name: str, groups: list[dict]) -> list[dict]:
-    """The groups whose model, optimizer and label have all words of `name`; of one word, those of the model of this
-    name, if there are any."""
+    """The groups whose data, model, optimizer and label have all words of `name`; of one word, those of the model of
+    this name, if there are any."""
     models = [group for group in groups if group["model"] == name]
     words = set(name.split())
     return models or [
-        group for group in groups if words <= {group["model"], group["optimizer"], *group["label"].split()}
+        group
+        for group in groups
+        if words <= {group["data"], group["model"], group["optimizer"], *group["label"].split()}
     ]
 
 
