@@ -36,17 +36,17 @@ def test_features_are_those_of_the_encoder_picture_by_picture(tmp_path, monkeypa
 
 
 def test_one_decoded_picture_is_held_at_a_time(tmp_path):
-    alive = weakref.WeakSet()
+    opened = []
 
     class Watched(DrawnPictures):
         def open(self, k: int):
-            assert not alive
+            assert all(picture() is None for picture in opened)
             picture = super().open(k)
-            alive.add(picture)
+            opened.append(weakref.ref(picture))
             return picture
 
     features(Watched(tmp_path, 10), small_cnn(), tmp_path / "features")
-    assert not alive
+    assert len(opened) == 10 and all(picture() is None for picture in opened)
 
 
 def test_they_are_made_once_and_a_change_is_noticed(tmp_path):

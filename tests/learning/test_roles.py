@@ -7,9 +7,10 @@ import torch
 from torch import nn
 
 from pipeline.command.settings import CONF
-from pipeline.datasets.space import Reals, Symbols
+from pipeline.datasets.space import Image, Reals, Symbols
 from pipeline.learning.initializations import gaussian, uniform
 from pipeline.models.captioner import Captioner
+from pipeline.models.encoder_decoder import EncoderDecoder
 from pipeline.models.model import SequenceModel
 from pipeline.runs.settling import build, model_of
 from tests.conftest import composed
@@ -34,7 +35,16 @@ def network(model: str, *overrides: str, given: tuple = ()) -> SequenceModel:
     cfg = composed(f"model={model}", "scale.hidden=8", *sizes, *overrides)
     data = Data()
     data.given = given
+    if model in ("cnn", "frame_tagger"):
+        data.reads = Image(shape=(1, 16, 16))
     return build(cfg.model, data).double()
+
+
+def given_to(model: str) -> tuple:
+    kind = model_of(composed(f"model={model}"))
+    if issubclass(kind, EncoderDecoder):
+        return (Symbols(7),)
+    return (Reals(3),) if "lstm" in model or issubclass(kind, Captioner) else ()
 
 
 def expected(name: str) -> str:
@@ -45,6 +55,8 @@ def expected(name: str) -> str:
         ("peephole", "peephole"),
         ("recurrent", "recurrent"),
         ("embedding", "embedding"),
+        ("of_source", "embedding"),
+        ("frames", "input"),
         ("features", "embedding"),
         ("readout", "output"),
         ("output", "output"),
@@ -55,6 +67,8 @@ def expected(name: str) -> str:
         ("conditions", "input"),
         ("places", "input"),
         ("image", "input"),
+        ("summarize", "input"),
+        ("begin", "input"),
         ("second", "input"),
         ("multimodal", "input"),
         ("reconstruction", "output"),
@@ -75,8 +89,7 @@ def with_readouts() -> list:
 @pytest.mark.parametrize("model, overrides", [*map(case, BY_GRADIENT), *with_readouts()])
 def test_every_parameter_has_its_role_and_its_place(model, overrides):
     more = ["model.learned_initial_state=true", "model.cell.recurrent_bias=true"] if "lstm" in model else []
-    given = "lstm" in model or issubclass(model_of(composed(f"model={model}")), Captioner)
-    net = network(model, *overrides, *more, given=(Reals(3),) if given else ())
+    net = network(model, *overrides, *more, given=given_to(model))
     wanted = [(expected(name), parameter) for name, parameter in net.named_parameters() if parameter.requires_grad]
     wanted = [(role, parameter) for role, parameter in wanted if role != "state"]
     found = list(net.parameters_by_role())
