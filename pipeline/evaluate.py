@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from pipeline.command.refusal import Refusal
 from pipeline.command.verb import refused, verb
+from pipeline.probes.probe import probes_of
 
 if TYPE_CHECKING:
     from pipeline.datasets.data import Data
@@ -103,11 +104,6 @@ def finished_run(cfg: DictConfig) -> tuple[DictConfig, "Data", "RunDirectory"]:
             f"{run.path} has not finished: python -m pipeline.train -m study={cfg.study.name} scale={cfg.scale.name}"
         )
     return settled, data, run
-
-
-def probes_of(cfg: DictConfig) -> dict[str, dict]:
-    """The choices of probes for a run by name: those of its data, then those of its study."""
-    return (plain(cfg.data.get("probes")) or {}) | (plain(cfg.study.get("probes")) or {})
 
 
 def plain(node):

@@ -134,7 +134,6 @@ def present(study: dict) -> dict:
     """What the template shows of a study: the study, with tables and exhibits, and the records of each run with it."""
     measures = measures_in(study)
     study = study | {"runs": [read_run(run) for run in study["runs"]]}
-    again = f"python -m pipeline.train -m study={study['study']} scale={study['scale']} fresh=code"
     evaluated = [run for run in study["runs"] if run["status"] != "failed"]
     rows = []
     for group in study["groups"]:
@@ -154,7 +153,7 @@ def present(study: dict) -> dict:
         "verdict": sentences(sections, measures, study["claims"] or []),
         "columns": heads,
         "trained": max((run["steps"] or 0 for run in evaluated), default=0),
-        "outdated": outdated(study, again),
+        "outdated": outdated(study),
         "doubts": doubts((row for section in sections for row in section["rows"]), heads),
         "curves": curves(study["study"], sections),
         "exhibits": [*left_out(study["runs"]), *versus(study, sections, measures), *shown(study, sections)],
@@ -168,13 +167,16 @@ def present(study: dict) -> dict:
     }
 
 
-def outdated(study: dict, again: str) -> list[str]:
-    """Why the results may not be those of today, a line each; `again` trains what has changed anew."""
+def outdated(study: dict) -> list[str]:
+    """Why the results may not be those of today, a line each, with the command that mends it."""
     runs, lines = [run for run in study["runs"] if run["about"]], []
-    old = [run for run in runs if changed(run["about"])]
+    old = [modules for run in runs if (modules := changed(run["about"]))]
     if old:
-        modules = ", ".join(dict.fromkeys(module for run in old for module in changed(run["about"])))
-        lines.append(f"{len(old)} of {len(runs)} runs were trained by code that has changed since ({modules}): {again}")
+        modules = ", ".join(dict.fromkeys(module for some in old for module in some))
+        lines.append(
+            f"{len(old)} of {len(runs)} runs were trained by code that has changed since ({modules}): "
+            f"python -m pipeline.train -m study={study['study']} scale={study['scale']} fresh=code"
+        )
     evaluated = study["path"].stat().st_mtime
     bests = [RunDirectory(run["directory"]).best for run in runs]
     newer = sum(best.exists() and best.stat().st_mtime > evaluated for best in bests)

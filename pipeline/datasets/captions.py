@@ -171,6 +171,7 @@ class Sentences:
         words = (self.ends - self.starts)[self.numbers]
         self.cut = words > data.longest
         self.lengths = np.where(self.cut, data.longest, words + 1)
+        self.given_lengths = np.full(len(words), data.given[0].width)
 
     def __len__(self) -> int:
         return len(self.numbers)

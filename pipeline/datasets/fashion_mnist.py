@@ -130,7 +130,7 @@ class Singles:
 
     def __init__(self, images: np.ndarray, labels: np.ndarray):
         self.images, self.labels = images, labels
-        self.lengths = np.ones(len(labels), np.int64)
+        self.lengths, self.given_lengths = np.ones(len(labels), np.int64), np.zeros(len(labels), np.int64)
 
     def __len__(self) -> int:
         return len(self.labels)

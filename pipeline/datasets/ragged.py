@@ -32,9 +32,13 @@ BUCKETS = 16  # batches whose sequences are sorted by length together
 
 
 class Part(Protocol):
-    """The sequences of a part, by their numbers; `lengths` [N], their steps."""
+    """The sequences of a part, by their numbers.
+
+    lengths  [N], their steps;  given_lengths  [N], numbers that each is given: both are known without making one
+    """
 
     lengths: np.ndarray
+    given_lengths: np.ndarray
 
     def __len__(self) -> int: ...
 
@@ -47,6 +51,10 @@ class Listed(list):
     @cached_property
     def lengths(self) -> np.ndarray:
         return np.array([len(sequence.inputs) for sequence in self])
+
+    @cached_property
+    def given_lengths(self) -> np.ndarray:
+        return np.array([sum(part.size for part in given) for *_, given in self])
 
 
 class Ragged(Data):
@@ -146,7 +154,7 @@ class Bucketed(Batches):
         self.data, self.sequences = data, data.parts["train"]
         lengths = self.sequences.lengths
         self.lengths, self.firsts = lengths, np.concatenate([[0], np.cumsum(lengths)])
-        self.given_lengths = np.array([sum(part.size for part in given) for *_, given in self.sequences])
+        self.given_lengths = self.sequences.given_lengths
         self.longest = int(lengths.max())
         self.nothing = knowing_nothing(data.answers, (sequence.targets for sequence in self.sequences))
         self._pass: tuple[int, list[np.ndarray]] = (-1, [])

@@ -106,7 +106,7 @@ class Videos:
         self.files = [files_of(folder, name) for name in self.names]
         self.sizes = [[file.stat().st_size for file in files] for files in self.files]
         counts = [frames if is_video(files) else min(frames, len(files)) for files in self.files]
-        self.lengths = np.array(counts)
+        self.lengths, self.given_lengths = np.array(counts), np.zeros(len(counts), np.int64)
 
     def __len__(self) -> int:
         return len(self.names)

@@ -5,12 +5,20 @@ from collections.abc import Iterable, Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from omegaconf import DictConfig, OmegaConf
+
 from pipeline.command.refusal import Refusal
 from pipeline.exhibits.exhibit import Exhibit, Measure
 
 if TYPE_CHECKING:
     from pipeline.datasets.data import Data
     from pipeline.models.model import SequenceModel
+
+
+def probes_of(cfg: DictConfig) -> dict[str, dict]:
+    """The choices of probes for a run by name: those of its data, then those of its study."""
+    listed = [group.get("probes") or {} for group in (cfg.data, cfg.study)]
+    return {name: OmegaConf.to_container(one, resolve=True) for some in listed for name, one in some.items()}
 
 
 class Probe(ABC):
