@@ -33,6 +33,7 @@ def scenes(tmp_path_factory) -> list[str]:
         "trainer.checkpoint_every=1",
     ]
     sources.fetch(corpus_of(composed(*overrides).data), folder / "raw", None)
+    prepare(composed(*overrides, "encoder=small_cnn", "model=show_and_tell"))
     return overrides
 
 
@@ -52,7 +53,6 @@ def tensors(part) -> list:
 
 def test_an_encoder_is_learned_with_the_captioner_and_goes_on_exactly(scenes, tmp_path, monkeypatch):
     overrides = [*scenes, "encoder=small_cnn", "model=show_and_tell"]
-    prepare(composed(*overrides))
     assert features_below(scenes) == ["small_cnn-pictures"]
     whole = trained(*overrides, f"paths.runs={tmp_path}/whole")
     at, stopped = Bucketed.at, []
