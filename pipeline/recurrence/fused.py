@@ -12,7 +12,8 @@ from pipeline.recurrence import native
 from pipeline.recurrence.columns import Columns
 from pipeline.recurrence.program import Program
 from pipeline.recurrence.step import Stage, Step
-from pipeline.recurrence.tape import Move, Place, Tape
+from pipeline.recurrence.tables import Tables
+from pipeline.recurrence.tape import Move, Place
 
 
 class FusedProgram(Program):
@@ -27,7 +28,7 @@ class FusedProgram(Program):
         super().__init__(step, cell, capacity, batch)
         columns = Columns(step.graph)
         d_output = columns.given(self.states[0].shape[-1])
-        self.tape = tape = Tape(columns, self.new["dtype"])
+        self.tape = tape = Tables(columns, self.new["dtype"])
         tape.located[int(d_output[0])] = Place("d output", timed=True)
         stage_of = {node: stage for stage, nodes in step.stages.items() for node in nodes}
         made = {one.out.first: stage_of[one.node] for one in columns.instructions}
@@ -149,8 +150,11 @@ class FusedProgram(Program):
     ) -> None:
         for name, weight in weights.items():
             self.tape.pack(("matrix", name), weight)
-            what = added[name] if name in added else weight.new_zeros(weight.shape[-2]).expand(steps, self.batch, -1)
-            self.tape.bind(("added", name), what if what.stride(-1) == 1 else what.contiguous())
+            if name in added:
+                what = added[name]
+                self.tape.bind(("added", name), what if what.stride(-1) == 1 else what.contiguous())
+            else:
+                self.tape.bind_zeros(("added", name), steps, self.batch, weight.shape[-2])
         self._bind_choice(cell, inputs)
         self.tape.run("forward", 0, steps, 1, self.batch)
         for name in weights:

@@ -71,7 +71,7 @@ def run(
     batch: int,
 ) -> None:
     """The works of time steps start, start + stride, ... for every row of the batch, by as many threads as torch has;
-    the tables as Tape makes them."""
+    the arrays as Tables makes them."""
     library().run_steps(
         dtype.itemsize,
         places.data_ptr(),

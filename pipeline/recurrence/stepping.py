@@ -17,7 +17,8 @@ from pipeline.recurrence.inputs import addends
 from pipeline.recurrence.matrices import matrices, product_plus
 from pipeline.recurrence.operators import Call, is_in_place, is_view, simplify, writing
 from pipeline.recurrence.stack import Stack
-from pipeline.recurrence.tape import Move, Place, Tape
+from pipeline.recurrence.tables import Tables
+from pipeline.recurrence.tape import Move, Place
 
 aten = torch.ops.aten
 # Of each stack, what its last step was traced with, and (what each symbol gives, state) -> symbol -> prediction.
@@ -186,7 +187,7 @@ class FusedStep:
             node for node in known if node not in matrices and any(user not in known for user in node.users)
         ]
         columns = Columns(module.graph, given={*self.products, *self.constants}, skipped=known.keys() - self.constants)
-        self.tape = tape = Tape(columns, dtype)
+        self.tape = tape = Tables(columns, dtype)
         prediction, *after = nodes[-1].args[0]
         carried = self.placeholders[-len(after) :]
         for node in [*self.placeholders, *self.products, *self.constants]:

@@ -9,7 +9,8 @@ from torch.fx.experimental.proxy_tensor import make_fx
 
 from pipeline.recurrence import columns, engines, native
 from pipeline.recurrence.columns import Columns
-from pipeline.recurrence.tape import Place, Tape
+from pipeline.recurrence.tables import Tables
+from pipeline.recurrence.tape import Place
 from tests.cells.test_cells import make
 from tests.conftest import needs_steps
 
@@ -53,7 +54,7 @@ def test_products_are_those_of_numpy(form, dtype, shape, threads):
     with shared_by(threads):
         # The matrix by rows, or by columns.
         for sum_of, weight in ((added, matrix), (None, matrix.t().contiguous().t())):
-            tape = Tape(Columns(torch.fx.Graph()), dtype)
+            tape = Tables(Columns(torch.fx.Graph()), dtype)
             result = torch.full((batch, rows + 3), 7.0, dtype=dtype)  # whose rows are longer than the product
             tape.tensors |= {"operand": operand, "result": result, "added": added}
             tape.product(
@@ -125,7 +126,7 @@ def test_instructions_are_their_functions(form, dtype, code):
     given = Columns(torch.fx.Graph())
     rows = [given.given(width) for _ in range(count)]
     out = given.given(width)
-    tape = Tape(given, dtype)
+    tape = Tables(given, dtype)
     for name, (row, operand) in enumerate(zip(rows, operands)):
         tape.located[int(row[0])] = Place(name)
         tape.tensors[name] = operand
@@ -150,7 +151,7 @@ def by_tape(function, operands):
     """A function of tensors [1, width], recorded and run as one stage; and the tape."""
     graph = make_fx(function, tracing_mode="fake")(*operands).graph
     found = Columns(graph)
-    tape = Tape(found, torch.float64)
+    tape = Tables(found, torch.float64)
     for node, operand in zip((node for node in graph.nodes if node.op == "placeholder"), operands):
         tape.located[int(found.row(node)[0])] = Place(node)
         tape.tensors[node] = operand
