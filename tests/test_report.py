@@ -103,6 +103,7 @@ def make_study(root, name, cells, seeds=(0,), published=None, scale="laptop", st
                         "units": CHARS,
                         "code": {"commit": "0123456789abcdef" * 2, "dirty": seed == 1},
                         "data": "fedcba9876543210" * 4,
+                        "machine": "Some GPU, products in tf32",
                         "parameters": common["parameters"],
                     }
                 )
@@ -551,7 +552,7 @@ def test_provenance(page):
     assert len(rows) == 9 + 3 + 1 + 2
     for directory, *facts in rows:
         commit = "0123456789 changed" if directory.endswith("-s1") else "0123456789"
-        assert facts == ["finished", "2026-11-03T10:00:00+00:00", commit, "fedcba987654"]
+        assert facts == ["finished", "2026-11-03T10:00:00+00:00", commit, "fedcba987654", "Some GPU, products in tf32"]
 
 
 # ---- what may be missing ----

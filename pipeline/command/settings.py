@@ -88,6 +88,7 @@ class Trainer:
     stop_at: StopAt
     explode: Threshold
     dtype: Literal["float32", "float64"]
+    matmul_precision: Literal["ieee", "tf32", "bf16"]
     sample: Sample
     record_every: Count
     checkpoint_every: Count | None

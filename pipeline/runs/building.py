@@ -33,6 +33,11 @@ def initial_network(cfg: DictConfig, data: Data) -> SequenceModel:
     return network.to(getattr(torch, cfg.trainer.dtype))
 
 
+def on_gpu(cfg: DictConfig) -> bool:
+    """Whether the run is trained on GPUs."""
+    return cfg.trainer.accelerator != "cpu" and torch.cuda.is_available()
+
+
 LARGE = 2**30  # bytes of a network in training that are worth a word
 IN_TRAINING = 4  # numbers for each parameter: itself, its gradient, and two of the optimizer's
 
@@ -47,7 +52,7 @@ def refuse_too_large(cfg: DictConfig, data: Data) -> str | None:
             parameters = build(cfg.model, data).count_parameters()
     except (RuntimeError, OverflowError, TypeError):  # more than torch can count
         parameters = 2**63
-    gpu = cfg.trainer.accelerator != "cpu" and torch.cuda.is_available()
+    gpu = on_gpu(cfg)
     memory = torch.cuda.get_device_properties(0).total_memory if gpu else psutil.virtual_memory().total
     needed = IN_TRAINING * parameters * getattr(torch, cfg.trainer.dtype).itemsize
     said = f"model={cfg.model.name} {size(cfg.model)}: {parameters:,} parameters, {needed / 2**30:,.1f} GiB in training"
@@ -61,9 +66,8 @@ def initial_learning(cfg: DictConfig, data: Data, rank: int) -> "tuple[Learning,
     trainer = cfg.trainer
     network = initial_network(cfg, data)
     batches = rule_of(cfg).batches(cfg, data, rank, trainer.devices * trainer.nodes)
-    gpu = trainer.accelerator != "cpu" and torch.cuda.is_available()
     operations = 6 * network.count_parameters() * trainer.steps * trainer.batch * batches.longest
-    engine = network.run_on("cuda" if gpu else "cpu", trainer.engine, operations, trainer.seconds)
+    engine = network.run_on("cuda" if on_gpu(cfg) else "cpu", trainer.engine, operations, trainer.seconds)
     return rule_of(cfg).learning(cfg, network, batches), engine
 
 

@@ -21,7 +21,7 @@ HOW = ("record_every", "checkpoint_every", "engine", "threads", "accelerator", "
 # Settings that came later, as they are where nobody sets them, and what was called otherwise: runs from before keep
 # their names.
 LATER = {
-    "trainer": {"restart": None, "ema_decay": None},
+    "trainer": {"restart": None, "ema_decay": None, "matmul_precision": "ieee"},
     "model": {"centred": False, "locked_dropout": False, "embedding_dropout": 0.0, "weight_drop": 0.0},
 }
 FORMERLY = {"pipeline.learning.initializations.gaussian": "pipeline.learning.initializations.normal"}
@@ -88,7 +88,9 @@ def machine(gpu: bool, threads: int) -> str:
     if gpu:
         import torch
 
-        return torch.cuda.get_device_name()
+        from pipeline.recurrence.precision import matmul_precision
+
+        return f"{torch.cuda.get_device_name()}, products in {matmul_precision()}"
     known = Path("/proc/cpuinfo")
     processor = known.exists() and re.search(r"model name\s*: (.*)", known.read_text())
     name = processor[1] if processor else platform.machine()

@@ -11,8 +11,9 @@ from omegaconf import DictConfig
 from pipeline.command.verb import in_sweep
 from pipeline.datasets.data import Data, load_data
 from pipeline.learning.learning import Learning
+from pipeline.recurrence.precision import set_matmul_precision
 from pipeline.runs import scheduler
-from pipeline.runs.building import initial_learning, load_network, refuse_too_large
+from pipeline.runs.building import initial_learning, load_network, on_gpu, refuse_too_large
 from pipeline.runs.code import changed, starts_over
 from pipeline.runs.directory import RunDirectory
 from pipeline.runs.identity import Identity, identify, machine
@@ -61,6 +62,7 @@ def train_run(cfg: DictConfig) -> float:
         logging.getLogger(name).setLevel(logging.ERROR)
         warnings.filterwarnings("ignore", module=name)
     scheduler.refuse_missing_gpus(cfg)
+    set_matmul_precision(cfg.trainer.matmul_precision, on_gpu(cfg))
     large = refuse_too_large(cfg, data)
     if large and scheduler.RANK == 0:
         print(f"large: {large}", flush=True)
@@ -115,7 +117,7 @@ def _first_rank(
     if tracking is not None:
         with reaching(cfg.tracking):
             tracking.take(cfg, run, data.card)
-    on = machine(trainer.accelerator != "cpu" and torch.cuda.is_available(), trainer.threads)
+    on = machine(on_gpu(cfg), trainer.threads)
     run.note(status="running", process=os.getpid(), machine=on, job=scheduler.JOB, srun=scheduler.STEP)
     progress = Progress(trainer.progress, identity.name, trainer.steps, trainer.seconds, units, alone=not in_sweep())
     length = "whole sequences" if trainer.length is None else trainer.length

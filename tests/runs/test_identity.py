@@ -69,6 +69,7 @@ OTHER = [
     "trainer.clip_value=null",
     "trainer.loss=sum",
     "trainer.dtype=float64",
+    "trainer.matmul_precision=tf32",
     "scale=smoke",
     "trainer.seconds=9",
     "model.skip_connections=true",
@@ -126,3 +127,8 @@ def test_a_parameter_budget_settles_the_width():
 
 def test_the_machine_is_said_with_its_cores():
     assert re.fullmatch(r"\S.*, 3 of [1-9]\d* cores", machine(gpu=False, threads=3))
+
+
+def test_a_gpu_is_said_with_how_it_multiplies(monkeypatch):
+    monkeypatch.setattr("torch.cuda.get_device_name", lambda: "Some GPU")
+    assert machine(gpu=True, threads=3) == "Some GPU, products in ieee"
