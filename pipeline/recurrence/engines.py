@@ -3,9 +3,10 @@
 Ways to run through T steps, equal to rounding:
 
 reference  the plain differentiable loop. Any dtype; forward-mode and double differentiation.
-fused      on a CPU: all steps are one call of steps.cpp, forward or backward, compiled when the project is installed:
-           packed matrices, and pointwise functions on strips that stay in the cache (pipeline.recurrence.fused).
-           Threads share the batch.
+fused      pointwise functions beside the products that they need (pipeline.recurrence.fused). On a CPU all steps are
+           one call of steps.cpp, compiled when the project is installed: packed matrices, and strips that stay in the
+           cache; threads share the batch. On a GPU they are Triton kernels, one a product, which are replayed as a
+           CUDA graph: pipeline.recurrence.kernels.
 deferred   on any device, for training: each step's operators in a straight line (pipeline.recurrence.deferred).
 compiled   deferred, with what lies between two products compiled into one kernel (pipeline.recurrence.compiled).
 library    torch's kernel (oneDNN, cuDNN), where the cell is exactly one that it ships (pipeline.recurrence.library).
@@ -25,16 +26,16 @@ from torch import Tensor
 
 from pipeline.cells.cell import Cell, Product, State
 from pipeline.command.refusal import Refusal
-from pipeline.recurrence import native
 from pipeline.recurrence.columns import Unsupported
-from pipeline.recurrence.compilable import can_compile, compiled_is_right
-from pipeline.recurrence.fused import FusedProgram
+from pipeline.recurrence.compilable import can_compile, is_right
+from pipeline.recurrence.fused import TAPES, FusedProgram
 from pipeline.recurrence.inputs import addends, projections
 from pipeline.recurrence.library import by_library, in_torch
 from pipeline.recurrence.linearized import linearized
 from pipeline.recurrence.matrices import matrices, product_plus
 from pipeline.recurrence.passes import by_program
 from pipeline.recurrence.step import Step
+from pipeline.recurrence.tape import Tape
 
 ENGINES = ("reference", "fused", "deferred", "compiled", "library")
 AT_ONCE = 256  # steps of a part of a pass without gradients, so that long ones need no more memory
@@ -50,9 +51,9 @@ def choose_engine(
 ) -> str:
     """The engine that "auto" stands for; any other stays.
 
-    On a CPU fused, where the cell can be run so: it is faster than PyTorch's own kernels. On a GPU library, for the
-    cells that cuDNN has. Else compiled, where the run is long enough to earn the compilation back, else deferred. Where
-    steps.cpp was not compiled a warning says so, and oneDNN's LSTM is the faster one.
+    Fused, where the cell can be run so: it is faster than PyTorch's own kernels, oneDNN's and cuDNN's. Else library,
+    for the cells that cuDNN has, and on a CPU for LSTM. Else compiled, where the run is long enough to earn the
+    compilation back, else deferred. Where steps.cpp was not compiled, or there is no Triton, a warning says so.
 
     operations  floating-point operations that the whole run will take, 0 if no training follows
     seconds     its budget, if it has one
@@ -61,13 +62,11 @@ def choose_engine(
     shipped = all(map(in_torch, cells))
     unfit = None
     if engine in ("auto", "fused"):
-        unfit = (
-            next(filter(None, map(_unfit, cells)), None) if device == "cpu" else f"it runs on a CPU, not on {device}"
-        )
+        unfit = next(filter(None, (_unfit(cell, TAPES[device]) for cell in cells)), None)
     if engine == "auto":
         if unfit is None:
             return "fused"
-        if device == "cpu" and native.library() is None:
+        if not TAPES[device].is_here():
             warnings.warn(f"{unfit}: until then training is slower", stacklevel=2)
         expected = min(operations / SPEED[device], math.inf if seconds is None else seconds)
         fastest = shipped and (device != "cpu" or all(in_torch(cell) == "lstm" for cell in cells))
@@ -85,14 +84,14 @@ def choose_engine(
 
 
 @torch.no_grad()
-def _unfit(cell: Cell) -> str | None:
-    """Why a cell cannot run fused, if so. Raises Refusal for one whose step cannot be traced at all."""
+def _unfit(cell: Cell, tape: type[Tape]) -> str | None:
+    """Why a cell cannot run fused by such a tape, if so. Raises Refusal for one whose step cannot be traced at all."""
     x = projections(cell, cell.input_weight.new_zeros(1, 1, cell.inputs))
     xs = {name: part[0] for name, part in x.items() if name not in cell.recurrent}
     state = tuple(cell.input_weight.new_zeros(1, width) for width in cell.state.values())
     training = cell.training
     try:
-        FusedProgram(Step(cell.train(), xs, cell.constants(1), state, 1), cell, 1, 1)
+        FusedProgram(Step(cell.train(), xs, cell.constants(1), state, 1), cell, 1, 1, tape)
     except Unsupported as reason:
         return str(reason)
     except (AssertionError, RuntimeError, TypeError) as error:
@@ -137,14 +136,16 @@ def run(
         return torch.cat(outputs), state
     if engine == "reference" or not torch.is_grad_enabled():
         return _reference(cell, x, state, recurrent)
-    if engine == "compiled" and not (can_compile() and compiled_is_right(cell, x, state)):
+    if engine == "compiled" and not (can_compile() and is_right("compiled", cell, x, state)):
         engine = "deferred"
     return by_program(cell, x, state, recurrent, engine)
 
 
 def _runs_fused(cell: Cell, x: Tensor, state: State) -> bool:
-    moved = state[0].device.type != "cpu" or native.library() is None  # since its engine was chosen
-    return not (moved or cell.chosen and x.is_floating_point())
+    if cell.chosen and x.is_floating_point():
+        return False
+    device = state[0].device.type  # to which it may have moved since its engine was chosen
+    return device in TAPES and TAPES[device].is_here() and (device == "cpu" or is_right("fused", cell, x, state))
 
 
 def memory_cells(cell: Cell, x: Tensor, state: State) -> dict[str, Tensor]:

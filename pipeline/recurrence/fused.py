@@ -8,12 +8,14 @@ from torch import Tensor
 from torch.fx import Node
 
 from pipeline.cells.cell import Cell
-from pipeline.recurrence import native
 from pipeline.recurrence.columns import Columns
+from pipeline.recurrence.kernels import Kernels
 from pipeline.recurrence.program import Program
 from pipeline.recurrence.step import Stage, Step
 from pipeline.recurrence.tables import Tables
-from pipeline.recurrence.tape import Move, Place
+from pipeline.recurrence.tape import Move, Place, Tape
+
+TAPES = {"cpu": Tables, "cuda": Kernels}  # by the type of a device
 
 
 class FusedProgram(Program):
@@ -23,12 +25,11 @@ class FusedProgram(Program):
     not.
     """
 
-    def __init__(self, step: Step, cell: Cell, capacity: int, batch: int):
-        native.refuse(cell.input_weight.dtype, cell.input_weight.device)
+    def __init__(self, step: Step, cell: Cell, capacity: int, batch: int, tape: type[Tape] | None = None):
         super().__init__(step, cell, capacity, batch)
         columns = Columns(step.graph)
         d_output = columns.given(self.states[0].shape[-1])
-        self.tape = tape = Tables(columns, self.new["dtype"])
+        self.tape = tape = (tape or TAPES[self.new["device"].type])(columns, self.new["dtype"])
         tape.located[int(d_output[0])] = Place("d output", timed=True)
         stage_of = {node: stage for stage, nodes in step.stages.items() for node in nodes}
         made = {one.out.first: stage_of[one.node] for one in columns.instructions}

@@ -33,15 +33,15 @@ def load(form: str) -> ctypes.CDLL | None:
     return steps
 
 
-def refuse(dtype: torch.dtype, device: torch.device) -> None:
+def refuse(dtype: torch.dtype) -> None:
     """Raises Unsupported where steps.cpp has nothing to run."""
     if library() is None:
         raise Unsupported(
             "pipeline/recurrence/steps.cpp was not compiled at installation; "
             "install a C++ compiler (g++) and the project again"
         )
-    if device.type != "cpu" or dtype not in (torch.float32, torch.float64):
-        raise Unsupported(f"it runs float32 and float64 on a CPU, not {dtype} on {device.type}")
+    if dtype not in (torch.float32, torch.float64):
+        raise Unsupported(f"it runs float32 and float64 on a CPU, not {dtype}")
 
 
 def panels(shape: tuple[int, int], dtype: torch.dtype, count: int = 1) -> Tensor:

@@ -11,8 +11,8 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.fx.node import map_arg
 
 from pipeline.cells.cell import State
-from pipeline.recurrence import native
 from pipeline.recurrence.columns import Columns, Unsupported
+from pipeline.recurrence.graphs import Replayed
 from pipeline.recurrence.inputs import addends
 from pipeline.recurrence.matrices import matrices, product_plus
 from pipeline.recurrence.operators import Call, is_in_place, is_view, simplify, writing
@@ -122,7 +122,7 @@ def _constants(module: GraphModule) -> dict[Node, Tensor]:
 
 
 class Line:
-    """A traced step as calls on kept buffers.
+    """A traced step as calls on kept buffers; on a GPU they are replayed as a CUDA graph.
 
     table  what the step is first given for each symbol [V + 1, 1, R]
     state  what it is given then, and returns after the prediction
@@ -156,14 +156,18 @@ class Line:
         # All are kept before the first is overwritten.
         self.calls += [functools.partial(end.copy_, value) for end, _, value in ends]
         self.calls += [functools.partial(before.copy_, end) for end, before, _ in ends]
+        self.step = Replayed(self._step, state[0].device)
 
     @torch.no_grad()
     def __call__(self, symbol: int) -> Tensor:
         for given, row in zip(self.given, self.rows[symbol]):
             given.copy_(row)
+        self.step()
+        return self.prediction.clone()
+
+    def _step(self) -> None:
         for call in self.calls:
             call()
-        return self.prediction.clone()
 
 
 class FusedStep:
@@ -174,7 +178,8 @@ class FusedStep:
 
     @torch.no_grad()
     def __init__(self, module: GraphModule, dtype: torch.dtype, device: torch.device):
-        native.refuse(dtype, device)
+        if device.type != "cpu":
+            raise Unsupported("steps.cpp runs on a CPU")
         self.module, known, nodes = module, _constants(module), list(module.graph.nodes)
         self.placeholders = [node for node in nodes if node.op == "placeholder"]
         self.products = [

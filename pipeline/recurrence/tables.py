@@ -39,15 +39,20 @@ class Tables(Tape):
     """A tape that steps.cpp runs on a CPU.
 
     packed   name -> matrix as products read it
-    Raises Unsupported when it is ready, where steps.cpp would be slow.
+    Raises Unsupported where steps.cpp cannot run it, and once it is ready where that would be slow.
     """
 
     def __init__(self, columns: Columns, dtype: torch.dtype):
+        native.refuse(dtype)
         super().__init__(columns, dtype)
         self.packed: dict[Hashable, Tensor] = {}
         self.registers = 0
         self._places: dict[Place, int] = {}
         self._instructions: list[list[int]] = []
+
+    @staticmethod
+    def is_here() -> bool:
+        return native.library() is not None
 
     def pack(self, name: Hashable, matrix: Tensor) -> None:
         """Takes over a matrix, or the matrices [count, N, K], as they are now."""

@@ -135,6 +135,11 @@ class Tape:
         for one in outside:
             self._work(line, [one])  # in its own width
 
+    @staticmethod
+    def is_here() -> bool:
+        """Whether what runs such tapes is installed."""
+        raise NotImplementedError
+
     def pack(self, name: Hashable, matrix: Tensor) -> None:
         """Takes over a matrix [N, K], or the matrices [count, N, K], as they are now."""
         raise NotImplementedError

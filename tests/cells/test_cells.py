@@ -11,6 +11,7 @@ from pipeline.cells.rnn import TanhRNN
 from pipeline.command.settings import CONF
 from pipeline.recurrence import compilable, compiled, engines, native
 from pipeline.recurrence.library import in_torch
+from pipeline.recurrence.passes import by_program
 from tests.conftest import composed, needs_steps
 from tests.oracles import cells as oracle
 
@@ -174,6 +175,25 @@ def test_a_compiler_that_errs_is_found_out(monkeypatch):
         torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-12)
 
 
+def test_what_cannot_be_compiled_on_this_machine_is_said_once(monkeypatch, recwarn):
+    def passes(cell, x, state, weights, engine):
+        if engine == "fused":
+            raise RuntimeError("no C compiler")
+        return by_program(cell, x, state, weights, engine)
+
+    monkeypatch.setattr(compilable, "by_program", passes)
+    monkeypatch.setattr(compilable, "_verdicts", {})
+    cell, x = make("gru", 5), symbols(5)
+    assert [compilable.is_right(engine, cell, x, state_of(cell)) for engine in ("fused", "fused", "deferred")] == [
+        False,
+        False,
+        True,
+    ]
+    assert [str(warning.message) for warning in recwarn] == [
+        "GRU cannot be compiled here (no C compiler): it runs uncompiled, more slowly"
+    ]
+
+
 def test_without_a_compiler_it_goes_on_with_one_warning(monkeypatch, recwarn):
     def none(*arguments, **options):
         raise RuntimeError("no C++ compiler")
@@ -204,7 +224,7 @@ def test_engines_are_chosen_and_refused():
         engines.choose_engine("auto", cells, device, 1e9)
         for cells in (lstm, gru, mut, erf)
         for device in ("cpu", "cuda")
-    ] == ["fused", "library", "fused", "library", "fused", "deferred", "deferred", "deferred"]
+    ] == ["fused", "fused", "fused", "fused", "fused", "fused", "deferred", "deferred"]
     assert [
         engines.choose_engine("auto", erf, device, work)
         for device, work in (("cpu", 1e12), ("cpu", 1e13), ("cuda", 1e13), ("cuda", 1e15))
@@ -217,14 +237,14 @@ def test_engines_are_chosen_and_refused():
     for chosen, cells, device, message in (
         ("fast", lstm, "cpu", "=fast: take auto, reference, fused, deferred, compiled, library"),
         ("library", mut, "cpu", "=library: PyTorch has no kernel for this cell"),
-        ("fused", lstm, "cuda", "=fused: it runs on a CPU, not on cuda: take auto, compiled"),
         ("fused", erf, "cpu", "=fused: aten.erf.default in a step: take auto, compiled"),
         (
             "fused",
             [make("gru", 5).to(torch.bfloat16)],
             "cpu",
-            "=fused: it runs float32 and float64 on a CPU, not torch.bfloat16 on cpu: take",
+            "=fused: it runs float32 and float64 on a CPU, not torch.bfloat16: take",
         ),
+        ("fused", erf, "cuda", "=fused: aten.erf.default in a step: take auto, compiled"),
     ):
         with pytest.raises(ValueError, match=f"trainer.engine{message}"):
             engines.choose_engine(chosen, cells, device)

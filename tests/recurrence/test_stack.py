@@ -81,7 +81,7 @@ def test_how_it_is_run_is_settled_by_run_on():
     layers = stack()
     layers.run_on("cpu")
     assert layers.engine == "fused"
-    layers.run_on("cuda")
+    layers.run_on("cuda", "library")
     assert layers.engine == "library"
     with pytest.raises(Refusal, match="trainer.engine=fast: take auto"):
         layers.run_on("cpu", "fast")

@@ -1,0 +1,59 @@
+"""The GPU's kernels, without a GPU: their numbers in Triton's interpreter, and what compilers make of them."""
+
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipeline.recurrence.kernels import Tile, tile_for
+from tests.cells.test_cells import NAMES, make
+
+pytestmark = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="there is no Triton")
+TWICE = {"gru", "mut1", "mut2", "mut3", "mrnn", "mlstm"}  # a product needs what follows another one
+
+
+def lines_of(module: str, *arguments: str) -> list:
+    done = subprocess.run([sys.executable, "-m", module, *arguments], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+@pytest.fixture(scope="module")
+def interpreted():
+    """Cell -> the largest error of its kernels, and the launches of a step forward and backward."""
+    distinct = {str(make(name, 3).__class__): name for name in reversed(NAMES)}.values()
+    found = {name: rest for name, *rest in lines_of("tests.recurrence.interpreted", *distinct)}
+    assert found.keys() == set(distinct)
+    return found
+
+
+def test_kernels_give_what_the_plain_loop_gives(interpreted):
+    assert {name: error for name, (error, _) in interpreted.items() if error > 1e-12} == {}
+
+
+def test_a_step_launches_a_kernel_for_each_product_that_waits_for_another(interpreted):
+    launches = {name: launches for name, (_, launches) in interpreted.items()}
+    assert launches == {name: [2, 2] if name in TWICE else [1, 1] for name in interpreted}
+
+
+@pytest.mark.parametrize("hidden, architecture, precision", [(1024, 90, "bf16"), (512, 80, "tf32")])
+def test_kernels_compile_for_other_machines(hidden, architecture, precision):
+    tool = Path(importlib.util.find_spec("triton").origin).parent / "backends/nvidia/bin/cuobjdump"
+    if not tool.exists():
+        pytest.skip("Triton came without NVIDIA's tools")
+    for name, line, index, stack, shared, multiplies in lines_of(
+        "tests.recurrence.crosscompiled", str(hidden), str(architecture), precision, "lstm"
+    ):
+        which = f"{name} {line} {index}"
+        assert stack == 0, f"{which} spills registers"
+        assert shared <= {80: 166912, 90: 232448}[architecture], which
+        assert multiplies, f"{which} leaves the tensor cores unused"
+
+
+def test_a_tile_fits_into_the_memory_of_a_smaller_gpu():
+    assert tile_for(512, 4, 512, 100) == Tile(64, 8, 128)
+    small = tile_for(512, 4, 512, 20, 4, 101376)  # of a consumer's GPU
+    assert (small.BM + 4 * small.BN) * small.BK * small.stages * 4 <= 101376
