@@ -2,7 +2,7 @@
 or some of them: `python -m benchmarks prepare`.
 
 Each module here but this one has `measure() -> str`, its section of the page.
-A section that is not run again stays as it is.
+A section that is not run again, or for which there is no machine here, stays as it is.
 """
 
 import importlib
@@ -48,7 +48,11 @@ def main(names: list[str]) -> None:
     }
     for name in names or every:
         print(f"{name} ...", flush=True)
-        sections[name] = f"{importlib.import_module(f'benchmarks.{name}').measure().strip()}\n\n{machine()}\n"
+        measured = importlib.import_module(f"benchmarks.{name}").measure().strip()
+        if not measured:
+            print("nothing to measure it on here: its section stays as it is", flush=True)
+            continue
+        sections[name] = f"{measured}\n\n{machine()}\n"
         print(sections[name], flush=True)
         write_atomically(
             RESULTS,
