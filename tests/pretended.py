@@ -6,7 +6,7 @@ the CPU. Where Python waits for the device is counted, by the line of the produc
 
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -20,7 +20,22 @@ from torch.utils._pytree import tree_leaves, tree_map
 from pipeline.command.settings import CONF
 
 NAME = "pretend"
-backend_registration._setup_privateuseone_for_python_backend(NAME)
+
+
+class Backend(backend_registration._DummyBackendModule):
+    """torch.pretend.
+
+    queue  functions that are called when Python next waits for all that the device was asked for
+    """
+
+    queue: list[Callable[[], None]] = []
+
+    def synchronize(self, device=None) -> None:
+        while self.queue:
+            self.queue.pop(0)()
+
+
+backend_registration._setup_privateuseone_for_python_backend(NAME, Backend())
 torch._C._set_only_lift_cpu_tensors(True)  # torch.tensor(numbers, device=DEVICE) copies what was made on the CPU
 DEVICE = torch.device(NAME, 0)
 

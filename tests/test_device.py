@@ -2,15 +2,17 @@
 listed: shown on a pretended one (tests/pretended.py), whose numbers lie in the CPU's memory."""
 
 from collections import Counter
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from pipeline.files.whole import read_lines
+from pipeline.learning.gradient import GradientLearning
 from pipeline.learning.learning import Learning
 from tests.conftest import ROOT, prepared_text, trained, words
 from tests.datasets.dictionary import prepared_dictionary
-from tests.pretended import DEVICE, move, pretended, training_on_it, waits
+from tests.pretended import DEVICE, Backend, move, pretended, training_on_it, waits
 
 SMALL = ["scale=smoke", "tracking.uri=null", "trainer.sample.length=9", "trainer.sample.at=[]"]
 STEPS = ["trainer.steps=2", "trainer.batch=4", "trainer.validation_symbols=40"]
@@ -94,6 +96,25 @@ def test_a_run_on_the_device_is_that_on_the_cpu(text, tmp_path, monkeypatch, mod
             assert one[name] == pytest.approx(other[name], rel=1e-5)
     assert [one["text"] for one in said] == [one["text"] for one in wanted]
     assert waited <= Counter(allowed), dict(waited)
+
+
+def test_the_time_of_training_is_that_of_the_device(text, tmp_path, monkeypatch):
+    """Each step is asked for at once and takes the device 6 seconds."""
+    clock, learn = [0.0], GradientLearning.learn
+
+    def asked_for(self, *arguments):
+        learn(self, *arguments)
+        Backend.queue.append(lambda: clock.append(clock.pop() + 6))
+
+    monkeypatch.setattr(GradientLearning, "learn", asked_for)
+    monkeypatch.setattr("pipeline.runs.recorder.time", SimpleNamespace(monotonic=lambda: clock[0]))
+    common = [f"paths.runs={tmp_path}", "model=delay_taps", *text, *TEXT, *SMALL]
+    common += ["trainer.validation_symbols=9", "trainer.record_every=2", "trainer.sample.length=1"]
+    with training_on_it():
+        whole = trained(*common, "trainer.steps=4")
+        short = trained(*common, "trainer.steps=9", "trainer.seconds=11")
+    assert [(record["step"], record["seconds"]) for record in read_lines(whole.metrics)] == [(2, 12), (4, 24)]
+    assert [(record["step"], record["seconds"]) for record in read_lines(short.metrics)] == [(2, 12)]
 
 
 def test_the_pretended_device_refuses_what_a_gpu_refuses():

@@ -97,6 +97,11 @@ class Learning(lightning.LightningModule):
         if count:
             self.smoothed.mul_(0.999).add_(loss / count, alpha=0.001)
 
+    def wait(self) -> None:
+        """Until the device has done all that it was asked for: Python runs ahead of a GPU."""
+        if self.device.type != "cpu":
+            torch.get_device_module(self.device).synchronize(self.device)
+
     def take_mean(self) -> float:
         """Training loss since the last call, of one number that was asked."""
         mean = self.total.item() / max(1, self.asked - self.asked_before)

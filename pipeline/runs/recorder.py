@@ -92,6 +92,8 @@ class Recorder(lightning.Callback):
 
     def on_train_batch_end(self, trainer: lightning.Trainer, learning: Learning, outputs, batch, index) -> None:
         step, settings = learning.global_step, self.settings
+        if settings.seconds is not None:
+            learning.wait()  # so that no more than STRETCH is asked of the device when time is up
         self.signal, late = self._on_any_rank(trainer, self.asked, self._late())
         self.paused = time.monotonic()
         stop = self.signal is not None
@@ -103,7 +105,7 @@ class Recorder(lightning.Callback):
         if self.progress is not None:
             self.progress.step(step)
         if last or self._records(step):
-            self._now()
+            self._stop_clock(learning)
             record = {
                 "step": step,
                 "targets": learning.asked,
@@ -123,7 +125,7 @@ class Recorder(lightning.Callback):
                 self.progress.show(record, record["targets"] / max(self.seconds, 1e-9))
             self.began = time.monotonic()
         if due(settings.checkpoint_every) or stop or self._done():
-            self._now()
+            self._stop_clock(learning)
             trainer.save_checkpoint(self.run.last)
             if self.tracking is not None:
                 with waiting(self.progress.say, self.run):
@@ -167,7 +169,8 @@ class Recorder(lightning.Callback):
         about = {"step": step, "targets": record["targets"], "prompt": wanted.prompt, "temperature": wanted.temperature}
         return about | {"text": "".join(pieces)}
 
-    def _now(self) -> None:
+    def _stop_clock(self, learning: Learning) -> None:
+        learning.wait()
         now = time.monotonic()
         self.seconds += now - self.began
         self.began = now
