@@ -14,14 +14,14 @@ CHECKED = 8  # steps on which compiled kernels are compared with what they were 
 
 
 @functools.cache
-def can_compile() -> bool:
-    """Whether anything can be compiled here; one warning where not."""
+def can_compile(device: str) -> bool:
+    """Whether anything can be compiled here for "cpu" or "cuda"; one warning where not."""
     try:
-        torch.compile(torch.sin)(torch.zeros(2))
+        torch.compile(torch.sin)(torch.zeros(2, device=device))
     except Exception as error:
         warnings.warn(
             f"nothing can be compiled here ({str(error).splitlines()[0]}): training goes on uncompiled, a little "
-            "slower; a C++ compiler (g++) mends it",
+            f"slower; {'a C++ compiler (g++)' if device == 'cpu' else 'Triton and a C compiler (gcc)'} mends it",
             stacklevel=2,
         )
         return False
@@ -67,7 +67,7 @@ def _agree(engine: str, cell: Cell, x: Tensor, state: State) -> bool:
         except Exception as error:
             if way == "deferred":
                 raise
-            _warn(f"{type(cell).__name__} cannot be compiled here ({str(error).splitlines()[0]})")
+            _warn(f"{type(cell).__name__} cannot be compiled here ({(str(error) or repr(error)).splitlines()[0]})")
             return False
         found.append([outputs, *after, *of_loss])
     if cell.input_weight.dtype == torch.float64:

@@ -136,7 +136,7 @@ def run(
         return torch.cat(outputs), state
     if engine == "reference" or not torch.is_grad_enabled():
         return _reference(cell, x, state, recurrent)
-    if engine == "compiled" and not (can_compile() and is_right("compiled", cell, x, state)):
+    if engine == "compiled" and not (can_compile(x.device.type) and is_right("compiled", cell, x, state)):
         engine = "deferred"
     return by_program(cell, x, state, recurrent, engine)
 

@@ -211,6 +211,31 @@ def test_without_a_compiler_it_goes_on_with_one_warning(monkeypatch, recwarn):
         torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-12)
 
 
+def test_where_the_compiler_fails_for_a_step_it_goes_on_with_one_warning(monkeypatch, recwarn):
+    """As on a GPU where something can be compiled for the CPU."""
+
+    def fuse(*arguments):
+        raise RuntimeError("no kernel image\nand more")
+
+    monkeypatch.setattr(compiled, "fuse", fuse)
+    monkeypatch.setattr(compilable, "_verdicts", {})
+    cell, x = make("gru", 5), symbols(5)
+    for _ in range(3):
+        found = everything(cell, x, "compiled")
+    said = [str(warning.message) for warning in recwarn if "compiled" in str(warning.message)]
+    assert said == ["GRU cannot be compiled here (no kernel image): it runs uncompiled, more slowly"]
+    for ours, theirs in zip(found, everything(cell, x, "reference"), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-12)
+
+
+def test_whether_anything_can_be_compiled_is_asked_of_the_device(monkeypatch):
+    asked = []
+    monkeypatch.setattr(torch, "compile", lambda function: lambda x: asked.append(x.device.type))
+    compilable.can_compile.cache_clear()
+    assert compilable.can_compile("meta") and compilable.can_compile("cpu") and asked == ["meta", "cpu"]
+    compilable.can_compile.cache_clear()
+
+
 class Erf(TanhRNN):
     """A step that steps.cpp has no instruction for, nor PyTorch a kernel."""
 
