@@ -7,7 +7,7 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from pipeline.command.otherwise import complete, places
@@ -55,11 +55,15 @@ class CheckedSweep(Callback):
             check_choice("hydra.launcher", OmegaConf.to_container(config.hydra.launcher))
             at_once = config.hydra.launcher.get("n_jobs", 1)
             if not isinstance(at_once, int) or at_once == 0:
-                raise Refusal(f"hydra.launcher.n_jobs={at_once}: take a whole number from 1, or -1 for one a core")
+                raise Refusal(
+                    f"hydra.launcher.n_jobs={at_once}: take a whole number from 1, or -1 for one a core or GPU"
+                )
             first, *others = jobs_of(plain, config.hydra)
             alike = [job for job in others if sum(one != other for one, other in zip(first, job)) <= 1]
             for job in [first, *alike]:
                 _refuse_process_groups(compose_job(job))
+            if at_once < 0 and compose_job(first).trainer.accelerator != "cpu":
+                _give_each_a_gpu(config)
         except (Refusal, HydraException, OmegaConfBaseException) as error:
             sys.exit(f"error: {refused(error)}")  # of other exceptions Hydra only warns
 
@@ -70,3 +74,12 @@ def _refuse_process_groups(cfg: DictConfig) -> None:
             f"trainer.devices={cfg.trainer.devices} x nodes={cfg.trainer.nodes} in a multirun: one process group "
             "trains one configuration; leave out -m, or sweep with devices=1"
         )
+
+
+def _give_each_a_gpu(config: DictConfig) -> None:
+    """As many runs at once as there are GPUs, if any: pipeline.runs.gpus."""
+    import torch
+
+    if torch.cuda.device_count():
+        with open_dict(config):
+            config.hydra.launcher.n_jobs = torch.cuda.device_count()

@@ -3,12 +3,15 @@
 from datetime import timedelta
 
 import pytorch_lightning as lightning
+import torch
 from omegaconf import DictConfig
 
 from pipeline.learning.learning import Learning
 from pipeline.runs import scheduler
+from pipeline.runs.building import on_gpu
 from pipeline.runs.checkpoints import AtomicCheckpointIO
 from pipeline.runs.directory import RunDirectory
+from pipeline.runs.gpus import own_gpu
 from pipeline.runs.recorder import Recorder
 
 
@@ -16,9 +19,10 @@ def fit(cfg: DictConfig, run: RunDirectory, learning: Learning, recorder: Record
     """Trains from the last checkpoint, or from step 0. Raises Diverged."""
     settings = cfg.trainer
     several = settings.devices * settings.nodes > 1
+    chosen = not several and on_gpu(cfg) and torch.cuda.device_count() > 1
     trainer = lightning.Trainer(
         accelerator=settings.accelerator,
-        devices=settings.devices,
+        devices=[own_gpu()] if chosen else settings.devices,
         num_nodes=settings.nodes,
         strategy=learning.strategy(timedelta(seconds=scheduler.WAIT)) if several else "auto",
         max_epochs=-1,  # the recorder ends it
