@@ -1,19 +1,44 @@
 """What the whole pipeline costs over a bare loop: `pipeline.train` beside a loop
 in plain PyTorch over the same model and data."""
 
+import itertools
 import statistics
 import tempfile
 import time
 from pathlib import Path
+from typing import NamedTuple
 
-STEPS, ROUNDS = 150, 5
+ACCELERATORS = {"cpu": "cpu", "cuda": "gpu"}
+
+
+class Size(NamedTuple):
+    hidden: int
+    batch: int
+    length: int
+    steps: int
+    rounds: int
+    label: str
+
+    def overrides(self) -> list[str]:
+        return [
+            "model.layers=2",
+            f"model.hidden={self.hidden}",
+            f"trainer.batch={self.batch}",
+            f"trainer.length={self.length}",
+            f"trainer.steps={self.steps}",
+        ]
+
+
+SIZES = {
+    "cpu": Size(128, 50, 50, 150, 5, "2 x 128, B=50, T=50, CPU"),
+    "cuda": Size(512, 100, 100, 600, 2, "2 x 512, B=100, T=100, GPU"),
+}
 # Steps and nothing else, but for a validation at the end.
 QUIET = [
     "trainer.validate_every=100000",
     "trainer.validation_symbols=2000",
     "trainer.sample.every=100000",
     "trainer.sample.at=[]",
-    "trainer.accelerator=cpu",
     "trainer.progress=lines",
 ]
 
@@ -23,26 +48,18 @@ def measure() -> str:
     import torch
 
     torch.set_num_threads(1)
-    with tempfile.TemporaryDirectory() as folder:
-        overrides = prepared(Path(folder))
-        rows = []
-        for model in ("lstm", "gru"):
-            ratios = []
-            for round in range(ROUNDS + 1):
-                chosen = [*overrides, f"model={model}", "model.layers=2", f"seed={round}"]
-                bare, whole = _bare(chosen), in_training(chosen, STEPS)
-                if round:  # the first one warms up
-                    ratios.append((whole / bare, bare))
-            rows.append(
-                (model, statistics.median(ratio for ratio, _ in ratios), statistics.median(bare for _, bare in ratios))
-            )
-    lines = [f"| `{model}` 2 x 128 | {1000 * bare:.1f} | {ratio:.3f} |" for model, ratio, bare in rows]
+    devices = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
+    lines = []
+    for device, model in itertools.product(devices, ("lstm", "gru")):
+        with tempfile.TemporaryDirectory() as folder:
+            bare, ratio = _beside(Path(folder), device, model)
+        lines.append(f"| `{model}` {SIZES[device].label} | {1000 * bare:.1f} | {ratio:.3f} |")
     return "\n".join(
         [
             "## The pipeline beside a bare loop",
             "",
-            f"{STEPS} training steps, B=50, T=50, RMSProp, clipping by value; median of {ROUNDS} "
-            "pairs of runs in turn. Training time alone on both sides: no validation, no samples.",
+            "Training steps, RMSProp, clipping by value; median of pairs of runs in turn. Training time alone on both "
+            "sides: no validation, no samples.",
             "",
             "| | bare loop, ms a step | `pipeline.train` / bare |",
             "|---|---:|---:|",
@@ -51,6 +68,19 @@ def measure() -> str:
             "Wanted: 1.03 or less.",
         ]
     )
+
+
+def _beside(folder: Path, device: str, model: str) -> tuple[float, float]:
+    """Seconds a step of the bare loop, and how many times as long the pipeline takes."""
+    size, ratios = SIZES[device], []
+    overrides = [*prepared(folder), f"model={model}", f"trainer.accelerator={ACCELERATORS[device]}"]
+    overrides += size.overrides()
+    for round in range(size.rounds + 1):
+        chosen = [*overrides, f"seed={round}"]
+        bare, whole = _bare(chosen, device), in_training(chosen, size.steps)
+        if round:  # the first one warms up
+            ratios.append((whole / bare, bare))
+    return statistics.median(bare for _, bare in ratios), statistics.median(ratio for ratio, _ in ratios)
 
 
 def composed(overrides: list[str]):
@@ -81,7 +111,6 @@ def prepared(folder: Path) -> list[str]:
         f"paths.prepared={folder}/prepared",
         f"paths.runs={folder}/runs",
         "tracking.uri=null",
-        f"trainer.steps={STEPS}",
         *QUIET,
     ]
     corpus = corpus_of(composed(overrides).data)
@@ -101,7 +130,7 @@ def in_training(overrides: list[str], steps: int) -> float:
     return RunDirectory(directory_of(cfg)).facts["seconds"] / steps
 
 
-def _bare(overrides: list[str]) -> float:
+def _bare(overrides: list[str], device: str) -> float:
     """Seconds a step of the least code that learns the same."""
     import torch
 
@@ -109,20 +138,24 @@ def _bare(overrides: list[str]) -> float:
     from pipeline.runs.building import initial_network
 
     cfg = composed(overrides)
-    data = load_data(cfg.data)
-    network, batches = initial_network(cfg, data), data.training(50, 50)
-    network.run_on("cpu")
+    data, trainer = load_data(cfg.data), cfg.trainer
+    network, batches = initial_network(cfg, data), data.training(trainer.batch, trainer.length)
+    network.run_on(device)
+    network.to(device)
     parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
     optimizer = torch.optim.RMSprop(parameters, lr=0.002, alpha=0.95)
-    started = time.perf_counter()
-    for step in range(STEPS):
+    began = time.perf_counter()
+    for step in range(trainer.steps):
         batch = batches.at(step)
+        inputs, targets = batch.inputs.to(device), batch.targets.to(device)
         if not batch.carried:
-            state = network.start(50)
-        logits, state = network(batch.inputs, tuple(part.detach() for part in state))
-        loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), batch.targets.flatten())
+            state = network.start(trainer.batch)
+        logits, state = network(inputs, tuple(part.detach() for part in state))
+        loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten())
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_value_(parameters, 5.0)
         optimizer.step()
-    return (time.perf_counter() - started) / STEPS
+    if device == "cuda":
+        torch.cuda.synchronize()
+    return (time.perf_counter() - began) / trainer.steps
