@@ -141,6 +141,7 @@ def _pass(name: str, hidden: int, batch: int, precision: str, steps: int, layers
         network = torch.nn.LSTM(hidden, hidden, layers).cuda()
         if precision == "bf16":
             network, x, gradient = network.bfloat16(), x.bfloat16(), gradient.bfloat16()
+            network.flatten_parameters()
         x.requires_grad_()
 
         def library():

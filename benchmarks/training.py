@@ -151,7 +151,8 @@ def _bare(overrides: list[str], device: str) -> float:
         if not batch.carried:
             state = network.start(trainer.batch)
         logits, state = network(inputs, tuple(part.detach() for part in state))
-        loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten())
+        nothing = logits.shape[-1]  # asked after the last character of a text
+        loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=nothing)
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_value_(parameters, 5.0)

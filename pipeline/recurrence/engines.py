@@ -42,6 +42,7 @@ AT_ONCE = 256  # steps of a part of a pass without gradients, so that long ones 
 
 # Compiling costs 5 to 15 s and saves about a tenth of a run: worth it from 100 s on.
 WORTH_COMPILING = 100.0
+SMALL = 128  # hidden units up to which cuDNN's kernels take less time than ours, which wait for Python then
 # Operations a second, of a core and of a GPU.
 SPEED = {"cpu": 4e10, "cuda": 4e12}
 
@@ -51,8 +52,8 @@ def choose_engine(
 ) -> str:
     """The engine that "auto" stands for; any other stays.
 
-    Fused, where the cell can be run so: it is faster than PyTorch's own kernels, oneDNN's and cuDNN's. Else library,
-    for the cells that cuDNN has, and on a CPU for LSTM. Else compiled, where the run is long enough to earn the
+    Fused, where the cell can be run so: it is faster than PyTorch's own kernels, but for layers of up to SMALL units on
+    a GPU. There, and else, library for the cells that cuDNN has, on a CPU for LSTM. Else compiled, where the run is long enough to earn the
     compilation back, else deferred. Where steps.cpp was not compiled, or there is no Triton, a warning says so.
 
     operations  floating-point operations that the whole run will take, 0 if no training follows
@@ -64,9 +65,9 @@ def choose_engine(
     if engine in ("auto", "fused"):
         unfit = next(filter(None, (_unfit(cell, TAPES[device]) for cell in cells)), None)
     if engine == "auto":
-        if unfit is None:
+        if unfit is None and not (device == "cuda" and shipped and max(cell.hidden for cell in cells) <= SMALL):
             return "fused"
-        if not TAPES[device].is_here():
+        if unfit is not None and not TAPES[device].is_here():
             warnings.warn(f"{unfit}: until then training is slower", stacklevel=2)
         expected = min(operations / SPEED[device], math.inf if seconds is None else seconds)
         fastest = shipped and (device != "cpu" or all(in_torch(cell) == "lstm" for cell in cells))

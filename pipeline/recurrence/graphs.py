@@ -1,6 +1,7 @@
 """Work on a GPU whose launches are recorded once and replayed from then on."""
 
 import functools
+import gc
 from collections.abc import Callable
 
 import torch
@@ -30,18 +31,25 @@ class Replayed:
 def recorded(work: Callable[[], None], device: torch.device) -> Callable[[], None]:
     """What launches all at once what `work` launches, in the order of the stream that is current then.
 
-    Other threads, such as NCCL's, may use the GPU meanwhile.
+    Other threads, such as NCCL's, may use the GPU meanwhile. Garbage is collected before and not in between: to free
+    another graph would spoil this one.
     """
-    graph = torch.cuda.CUDAGraph()
+    graph, collects = torch.cuda.CUDAGraph(), gc.isenabled()
     with torch.cuda.device(device):
         now, stream = torch.cuda.current_stream(), torch.cuda.Stream()
         stream.wait_stream(now)
-        with torch.cuda.stream(stream):
-            graph.capture_begin(capture_error_mode="thread_local")
-            try:
-                work()
-            finally:
-                graph.capture_end()
+        gc.collect()
+        gc.disable()
+        try:
+            with torch.cuda.stream(stream):
+                graph.capture_begin(capture_error_mode="thread_local")
+                try:
+                    work()
+                finally:
+                    graph.capture_end()
+        finally:
+            if collects:
+                gc.enable()
         now.wait_stream(stream)
     return functools.partial(_launch, graph, device)
 

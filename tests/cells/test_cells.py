@@ -249,7 +249,8 @@ def test_engines_are_chosen_and_refused():
         engines.choose_engine("auto", cells, device, 1e9)
         for cells in (lstm, gru, mut, erf)
         for device in ("cpu", "cuda")
-    ] == ["fused", "fused", "fused", "fused", "fused", "fused", "deferred", "deferred"]
+    ] == ["fused", "library", "fused", "library", "fused", "fused", "deferred", "deferred"]
+    assert engines.choose_engine("auto", [make("lstm", 5, hidden=200)], "cuda") == "fused"
     assert [
         engines.choose_engine("auto", erf, device, work)
         for device, work in (("cpu", 1e12), ("cpu", 1e13), ("cuda", 1e13), ("cuda", 1e15))
