@@ -53,8 +53,9 @@ def choose_engine(
     """The engine that "auto" stands for; any other stays.
 
     Fused, where the cell can be run so: it is faster than PyTorch's own kernels, but for layers of up to SMALL units on
-    a GPU. There, and else, library for the cells that cuDNN has, on a CPU for LSTM. Else compiled, where the run is long enough to earn the
-    compilation back, else deferred. Where steps.cpp was not compiled, or there is no Triton, a warning says so.
+    a GPU. There, and else, library for the cells that cuDNN has, on a CPU for LSTM. Else compiled, where the run is
+    long enough to earn the compilation back, else deferred. Where steps.cpp was not compiled, or there is no Triton, a
+    warning says so.
 
     operations  floating-point operations that the whole run will take, 0 if no training follows
     seconds     its budget, if it has one
