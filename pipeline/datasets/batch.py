@@ -40,7 +40,7 @@ class Batch(NamedTuple):
         given = tuple(map(moved, self.given))
         return self._replace(inputs=moved(self.inputs), targets=moved(self.targets), given=given, positions=positions)
 
-    def sequences(self, chosen: Tensor) -> "Batch":
+    def sequences(self, chosen: Tensor | slice) -> "Batch":
         """Some of the sequences, by their numbers; the count stays that of the whole."""
         parts = (self.inputs, self.targets, self.positions)
         inputs, targets, positions = (None if part is None else part[:, chosen] for part in parts)

@@ -22,7 +22,7 @@ class Learning(lightning.LightningModule):
     done: Lightning's work between two batches takes longer than a step of a small network.
 
     global_step  training steps done
-    pause      (steps done) -> whether a stretch ends there; several ranks pause after every step
+    pause      (steps done) -> whether a stretch ends there, on all ranks alike
     asked      numbers asked so far, over all ranks: targets that are not blank
     smoothed   min-char-rnn's loss: s <- 0.999 s + 0.001 loss, from the loss of knowing nothing
     Losses are those of the data's answers, of one number that is asked.
@@ -69,11 +69,10 @@ class Learning(lightning.LightningModule):
         return itertools.count()
 
     def training_step(self, stretch: int, index: int) -> None:
-        together = self.trainer.world_size > 1
         while True:
             self.learn(self.batches.at(self._steps).to(self.device, self.network.dtype))
             self._steps += 1
-            if together or self.pause(self._steps):
+            if self.pause(self._steps):
                 return
 
     def enter(self, batch: Batch) -> None:
@@ -89,9 +88,8 @@ class Learning(lightning.LightningModule):
         return self.global_step % len(self.batches) % max(1, self.network.restart // self.batches.longest) == 0
 
     def record(self, loss: Tensor, count: int) -> None:
-        """Takes note of the sum of losses over `count` numbers of all ranks, of which `loss` is the mean over ranks."""
-        if self.trainer.world_size > 1:
-            loss = self.trainer.strategy.reduce(loss, reduce_op="mean")
+        """Takes note of the sum of losses over `count` numbers of all ranks, of which `loss` is the mean over ranks. So
+        are `total` and `smoothed`, which each rank sums up for itself: ranks need not wait for one another."""
         self.total += loss
         self.asked += count
         if count:
@@ -102,12 +100,17 @@ class Learning(lightning.LightningModule):
         if self.device.type != "cpu":
             torch.get_device_module(self.device).synchronize(self.device)
 
-    def take_mean(self) -> float:
-        """Training loss since the last call, of one number that was asked."""
-        mean = self.total.item() / max(1, self.asked - self.asked_before)
+    def take_losses(self) -> tuple[float, float]:
+        """Of one number that was asked: the training loss since the last call, and the smoothed one."""
+        total, smoothed = self._over_ranks(torch.stack([self.total, self.smoothed])).tolist()
+        mean = total / max(1, self.asked - self.asked_before)
         self.total.zero_()
         self.asked_before = self.asked
-        return mean
+        return mean, smoothed
+
+    def _over_ranks(self, part: Tensor) -> Tensor:
+        """The mean."""
+        return part if self.trainer.world_size == 1 else self.trainer.strategy.reduce(part, reduce_op="mean")
 
     # What an exact continuation needs beside the parameters and the optimizer. States are kept for all sequences of all
     # ranks, so a run may go on with another number of them.
@@ -116,12 +119,17 @@ class Learning(lightning.LightningModule):
         del checkpoint["loops"]  # Lightning's count of stretches, which says how fast this machine was
         checkpoint["global_step"] = self._steps
         checkpoint["carried"] = [self._of_all_ranks(part) for part in self.state]
-        checkpoint["loss"] = (self.smoothed, self.total, self.asked, self.asked_before)
+        losses = torch.stack([self.smoothed, self.total])
+        if self.trainer.world_size > 1:  # as many ranks go on with what each had, to the bit
+            checkpoint["losses"] = self.all_gather(losses)
+        checkpoint["loss"] = (*self._over_ranks(losses).clone(), self.asked, self.asked_before)
 
     def on_load_checkpoint(self, checkpoint: dict) -> None:
         self._steps = checkpoint["global_step"]
         self.state = tuple(part[:, self.batches.own] for part in checkpoint["carried"])
         self.smoothed, self.total, self.asked, self.asked_before = checkpoint["loss"]
+        if "losses" in checkpoint and len(checkpoint["losses"]) == self.trainer.world_size:
+            self.smoothed, self.total = checkpoint["losses"][self.global_rank].clone()
 
     def on_train_start(self) -> None:
         self.smoothed, self.total = self.smoothed.to(self.device), self.total.to(self.device)

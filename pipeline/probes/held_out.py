@@ -1,6 +1,6 @@
 """How well a model answers what it was not trained on."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import torch
@@ -26,39 +26,55 @@ class HeldOut(NamedTuple):
 
 @torch.no_grad()
 def held_out(
-    network: SequenceModel, data: Data, part: str, most: int | None = None, burn_in: int | None = None
+    network: SequenceModel,
+    data: Data,
+    part: str,
+    most: int | None = None,
+    burn_in: int | None = None,
+    own: tuple[int, int] = (0, 1),
+    total: Callable[[Tensor], Tensor] | None = None,
 ) -> HeldOut:
     """1/n sum of the losses of the n numbers that are asked in "validation" or "test", or in its first `most` elements.
 
     burn_in  as pipeline.datasets.batch.Reading; the state starts anew as it did in training (network.restart)
+    own      rank and how many ranks there are, which share out the sequences of each batch;  total  what sums a tensor
+             over them
 
     Raises Refusal where nothing is asked.
     """
-    answers = data.answers
-    loss, right, steps = (torch.zeros((), dtype=torch.float64, device=network.device) for _ in range(3))
-    judged, asked = True, 0
-    for batch, z in predictions(network, data, part, most, burn_in):
-        loss += answers.loss(z, batch.targets)
-        found = answers.right(z, batch.targets)
-        if found is None:
-            judged = False
-        else:
-            right += found.sum()
-            steps += answers.asked(batch.targets).sum()
-        asked += batch.count
+    answers, found = data.answers, torch.zeros(4, dtype=torch.float64, device=network.device)
+    for batch, z in predictions(network, data, part, most, burn_in, own):
+        found[0] += answers.loss(z, batch.targets)
+        found[1] += answers.entries(batch.targets).sum()
+        right = answers.right(z, batch.targets)
+        if right is not None:
+            found[2] += right.sum()
+            found[3] += answers.asked(batch.targets).sum()
+    loss, asked, right, steps = (found if total is None else total(found)).tolist()
     if not asked:
         raise data.nothing_asked(part, most)
-    return HeldOut(loss.item() / asked, (right / steps).item() if judged else None, asked)
+    return HeldOut(loss / asked, right / steps if steps else None, int(asked))
 
 
 @torch.no_grad()
 def predictions(
-    network: SequenceModel, data: Data, part: str, most: int | None = None, burn_in: int | None = None
+    network: SequenceModel,
+    data: Data,
+    part: str,
+    most: int | None = None,
+    burn_in: int | None = None,
+    own: tuple[int, int] = (0, 1),
 ) -> Iterator[tuple[Batch, Tensor]]:
-    """The batches of a part, and what the network answers to them [T, B, O]; arguments as `held_out`."""
-    state = None
+    """The batches of a part, of each this rank's share, if any, and what the network answers to them [T, B, O];
+    arguments as `held_out`."""
+    state, (rank, world) = None, own
     with evaluating(network):
         for batch in data.held_out(part, most, Reading(burn_in, network.restart)):
+            if world > 1:
+                count = batch.inputs.shape[1]
+                batch = batch.sequences(slice(rank * count // world, (rank + 1) * count // world))
+                if not batch.inputs.shape[1]:
+                    continue
             batch = batch.to(network.device, network.dtype)
             if not batch.carried:
                 state = network.start(batch.inputs.shape[1], *batch.given)

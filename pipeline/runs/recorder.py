@@ -72,7 +72,10 @@ class Recorder(lightning.Callback):
         if trainer.is_global_zero:
             self.run.rewind(learning.global_step)
             self.progress.start(learning.global_step)
+        self.together = trainer.world_size > 1
         self.began = self.paused = time.monotonic()
+        self.looked = learning.global_step
+        self.next_look = self.looked + 1  # with several ranks, which agree on it
         learning.pause = self._pauses
         trainer.should_stop = learning.global_step >= self.settings.steps or self._late() or self._done()
 
@@ -94,10 +97,9 @@ class Recorder(lightning.Callback):
         step, settings = learning.global_step, self.settings
         if settings.seconds is not None:
             learning.wait()  # so that no more than STRETCH is asked of the device when time is up
-        self.signal, late = self._on_any_rank(trainer, self.asked, self._late())
-        self.paused = time.monotonic()
+        self._look(trainer, step)
         stop = self.signal is not None
-        last = step == settings.steps or late
+        last = step == settings.steps or self.late
 
         def due(every: int | None) -> bool:
             return last or bool(every) and step % every == 0
@@ -106,13 +108,14 @@ class Recorder(lightning.Callback):
             self.progress.step(step)
         if last or self._records(step):
             self._stop_clock(learning)
+            train, smoothed = learning.take_losses()
             record = {
                 "step": step,
                 "targets": learning.asked,
                 "seconds": round(self.seconds, 3),
                 "rate": learning.rate,
-                "train": learning.take_mean(),
-                "smoothed": learning.smoothed.item(),
+                "train": train,
+                "smoothed": smoothed,
             }
             self._check(record, learning)
             if due(settings.validate_every):
@@ -132,6 +135,7 @@ class Recorder(lightning.Callback):
                     self.tracking.push(self.run)
             self.began = time.monotonic()
         trainer.should_stop = stop or last or self._done()
+        self.paused = time.monotonic()
 
     def _records(self, step: int) -> bool:
         """Whether something is measured or written after a step, besides the last one."""
@@ -143,14 +147,11 @@ class Recorder(lightning.Callback):
         """Whether Lightning's turn comes after a step: something is due, or was asked, or it is long since."""
         settings, every = self.settings, self.settings.checkpoint_every
         saves = bool(every) and step % every == 0
-        return (
-            step == settings.steps
-            or self._records(step)
-            or saves
-            or self.asked != 0
-            or time.monotonic() >= self.paused + STRETCH
-            or self._late()
-        )
+        if step == settings.steps or self._records(step) or saves:
+            return True
+        if self.together:
+            return step >= self.next_look
+        return self.asked != 0 or time.monotonic() >= self.paused + STRETCH or self._late()
 
     def _done(self) -> bool:
         """Whether the goal is reached, or there was no new best for too long."""
@@ -158,7 +159,12 @@ class Recorder(lightning.Callback):
         return self.reached is not None or patience is not None and self.without_best >= patience
 
     def _validate(self, learning: Learning) -> dict:
-        found = held_out(learning.judged, self.data, "validation", self.settings.validation_symbols)
+        trainer = learning.trainer
+        own = trainer.global_rank, trainer.world_size
+        total = (lambda part: trainer.strategy.reduce(part, reduce_op="sum")) if self.together else None
+        found = held_out(
+            learning.judged, self.data, "validation", self.settings.validation_symbols, own=own, total=total
+        )
         return {"validation": found.loss} | ({} if found.right is None else {"right": found.right})
 
     def _sample(self, record: dict, learning: Learning) -> dict:
@@ -180,13 +186,17 @@ class Recorder(lightning.Callback):
             self.settings.seconds is not None and self.seconds + time.monotonic() - self.began >= self.settings.seconds
         )
 
-    def _on_any_rank(self, trainer: lightning.Trainer, number: int, late: bool) -> tuple[int | None, bool]:
-        """The signal that came, None for 0, and whether time is up:
-        the greatest of all ranks, so that all do the same."""
-        if trainer.world_size > 1:
-            asked = torch.tensor([number, late], dtype=torch.float32, device=trainer.strategy.root_device)
-            number, late = map(int, trainer.strategy.reduce(asked, reduce_op="max").tolist())
-        return number or None, bool(late)
+    def _look(self, trainer: lightning.Trainer, step: int) -> None:
+        """Sets `signal`, which came, None for none, and `late`, whether time is up: as on any rank, so that all do the
+        same. So they agree on the next step after which they look: after STRETCH, as the slowest one goes."""
+        number, late, steps = self.asked, self._late(), step - self.looked
+        if self.together:
+            pace = steps / max(time.monotonic() - self.paused, 1e-9)
+            ahead = max(1, min(2 * steps, int(STRETCH * pace)))
+            found = torch.tensor([number, late, -ahead], dtype=torch.float64, device=trainer.strategy.root_device)
+            number, late, ahead = map(int, trainer.strategy.reduce(found, reduce_op="max").tolist())
+            self.next_look = step - ahead
+        self.looked, self.signal, self.late = step, number or None, bool(late)
 
     def _check(self, record: dict, learning: Learning) -> None:
         reason = divergence(self.cfg, record, learning.batches.scale, self.data.answers.units.loss, learning.rate)

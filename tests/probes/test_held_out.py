@@ -265,3 +265,26 @@ def test_a_network_that_fails_is_left_in_the_mode_that_it_had():
     with pytest.raises(ZeroDivisionError):
         held_out(network, data, "test")
     assert network.training
+
+
+@pytest.mark.parametrize("streams, world", [(7, 3), (1, 3)])
+def test_ranks_share_out_the_sequences_and_judge_as_one(monkeypatch, streams, world):
+    """Also where there are fewer of them than ranks."""
+    monkeypatch.setattr(texts, "STREAMS", streams)
+    monkeypatch.setattr(texts.Text, "context", 30)
+    network = lstm(Symbols(V), Symbols(V))
+    data = text_of(np.random.default_rng(0).integers(0, V + 1, 900).astype(np.uint8))
+    read, shares, forward = [], [], network.forward
+
+    def noted(x, state):
+        read.append(x.numel())
+        return forward(x, state)
+
+    network.forward = noted
+    whole = held_out(network, data, "test")
+    once = sum(read)
+    for rank in range(world):
+        held_out(network, data, "test", own=(rank, world), total=lambda share: shares.append(share) or torch.ones(4))
+    assert sum(read) == 2 * once
+    found = held_out(network, data, "test", own=(0, world), total=lambda share: sum(shares))
+    assert found.loss == pytest.approx(whole.loss, rel=1e-12) and found[1:] == whole[1:]
