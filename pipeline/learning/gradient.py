@@ -55,7 +55,8 @@ class GradientLearning(Learning):
         self.loss, self.clip_value, self.clip_norm = loss, clip_value, clip_norm
         self.seed, self.steps = seed, steps
         share_masks(network, batches.batch, batches.own)
-        self.average = None if ema_decay is None else average_of(network, ema_decay)
+        self.ema_decay = ema_decay
+        self.average = None if ema_decay is None else AveragedModel(network).requires_grad_(False)
         self.settings: list[dict] = []  # of the optimizer's groups, before any factor
         self.alone = batches.own == slice(0, batches.batch)
         self.learned = [parameter for parameter in network.parameters() if parameter.requires_grad]
@@ -105,7 +106,20 @@ class GradientLearning(Learning):
         self._clip()
         optimizer.step()
         if self.average is not None:
-            self.average.update_parameters(self.network)
+            self._move_average()
+
+    @torch.no_grad()
+    def _move_average(self) -> None:
+        """As AveragedModel.update_parameters, which asks the device how often it has done so."""
+        averages, weights = (list(module.parameters()) for module in (self.average.module, self.network))
+        t = self.global_step + 1
+        if t == 1:
+            torch._foreach_copy_(averages, weights)
+        else:
+            torch._foreach_lerp_(averages, weights, 1 - min(self.ema_decay, (1 + t) / (10 + t)))
+        for ours, theirs in zip(self.average.module.buffers(), self.network.buffers(), strict=True):
+            ours.copy_(theirs)
+        self.average.n_averaged += 1
 
     def _apart(self, joint: torch.optim.Optimizer) -> torch.optim.Optimizer:
         """An optimizer on each parameter that goes on from one on the vector: it leaves alone what has no gradient."""
@@ -148,16 +162,6 @@ class GradientLearning(Learning):
             self.flat.collect(self.clip_norm)
         elif self.clip_norm is not None:
             nn.utils.clip_grad_norm_(self.learned, self.clip_norm)
-
-
-def average_of(network: SequenceModel, decay: float) -> AveragedModel:
-    """An exponential moving average of the network's weights: GradientLearning's ema_decay."""
-
-    def move(averages: list[Tensor], weights: list[Tensor], count: Tensor) -> None:
-        t = int(count) + 1
-        torch._foreach_lerp_(averages, weights, 1 - min(decay, (1 + t) / (10 + t)))
-
-    return AveragedModel(network, multi_avg_fn=move).requires_grad_(False)
 
 
 def setting(group: dict, name: str) -> float:

@@ -165,8 +165,8 @@ class EchoState(StatisticsModel):
             age = state[1][0].T - torch.arange(len(rows) - 1, -1, -1, device=x.device)[:, None]
             counted = scored & (age > self.washout)
             rows[..., -self.readout.out_features :] = wanted
-            if not counted.all():
-                rows[~counted] = 0.0
+            if not rows.is_cpu or not counted.all():  # a GPU would be waited for
+                rows.masked_fill_(~counted[..., None], 0.0)
             add_products(statistics["products"], rows.flatten(0, 1))
         return state, loss
 
@@ -229,7 +229,7 @@ class EchoState(StatisticsModel):
     def _predict(self, rows: Tensor) -> Tensor:
         """Log-probabilities, logits or means of [C, B, P + O], in float64."""
         readout = torch.cat([self.readout.weight, self.readout.bias[:, None]], dim=1).double()
-        if readout.any():
+        if not rows.is_cpu or readout.any():  # a GPU would be waited for
             estimate = (rows.flatten(0, 1)[:, : readout.shape[1]] @ readout.T).view(*rows.shape[:2], -1)
         else:  # nothing is learned yet, which is most of what `accumulate` sees
             estimate = rows.new_zeros(*rows.shape[:2], len(readout))

@@ -132,10 +132,13 @@ class NGram(StatisticsModel):
     @torch.no_grad()
     def accumulate(self, statistics: dict[str, Tensor], batch: Batch, state: State) -> tuple[State, Tensor]:
         text, known = statistics["text"], batch.targets < self.reads.count
-        text.index_add_(0, batch.positions[known] + 1, batch.targets[known] + 1)
+        # Without a choice of elements, for which a GPU would be waited for: what is unknown adds nothing.
+        text.index_add_(
+            0, torch.where(known, batch.positions + 1, 0).flatten(), torch.where(known, batch.targets + 1, 0).flatten()
+        )
         if not batch.carried:  # the text's first symbol is the only one that is no target
-            first = batch.inputs[0, (batch.positions[0] == 0) & (batch.inputs[0] < self.reads.count)]
-            text[:1] += first.sum() + len(first)
+            first = (batch.positions[0] == 0) & (batch.inputs[0] < self.reads.count)
+            text[:1] += torch.where(first, batch.inputs[0] + 1, 0).sum()
         if not len(self.mass):  # all symbols alike: soon said
             return (delayed(batch.inputs, *state)[1],), known.sum().double() * math.log(self.reads.count)
         logits, state = self(batch.inputs, state)

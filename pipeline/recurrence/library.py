@@ -25,7 +25,7 @@ def by_library(cell: Cell, x: Tensor, state: State, recurrent: dict[str, Tensor]
     if not x.is_floating_point() and cell.inputs > rows:  # one-hot vectors are longer than what is read of them
         x, read = linear(x, read), torch.eye(rows, dtype=read.dtype, device=x.device)
     elif not x.is_floating_point():
-        x = torch.eye(cell.inputs + 1, cell.inputs, dtype=read.dtype, device=x.device)[x]
+        x = read.new_zeros(*x.shape, cell.inputs + 1).scatter_(-1, x[..., None], 1)[..., :-1]
     name = in_torch(cell)
     [(product, weight)] = recurrent.items()
     bias = cell.recurrent_bias[product] if product in cell.recurrent_bias else torch.zeros_like(cell.input_bias)

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from pipeline.cells.lstm import LSTM
 from pipeline.recurrence import engines
 from pipeline.recurrence.library import IN_TORCH
 from tests.cells.test_cells import everything
@@ -34,3 +35,12 @@ def test_many_symbols_take_no_more_memory_than_their_weights(kind):
     with Largest() as largest:
         engines.run(cell, x, state, "library")
     assert largest.numbers <= 2001 * len(cell.input_weight)
+
+
+def test_a_wide_cell_makes_no_matrix_of_symbols_by_symbols():
+    """Its rows are more than the symbols: they are read as one-hot vectors."""
+    cell, x = drawn(LSTM, 300, 80), torch.arange(12).view(4, 3)
+    state = tuple(torch.zeros(3, width).double() for width in cell.state.values())
+    with Largest() as largest:
+        engines.run(cell, x, state, "library")
+    assert 300 * 301 > largest.numbers >= 12 * 300
