@@ -61,5 +61,5 @@ class StatisticsLearning(Learning):
 class SumsAcrossRanks(DDPStrategy):
     """Processes that reduce sums and share no gradients: the module is not wrapped."""
 
-    def _setup_model(self, model):
-        return model
+    def configure_ddp(self) -> None:
+        pass

@@ -3,12 +3,13 @@
 from types import SimpleNamespace
 
 import pytest
+import pytorch_lightning as lightning
 import torch
 
 from pipeline.command.refusal import Refusal
 from pipeline.datasets.space import Symbols
 from pipeline.files.whole import read_lines
-from pipeline.learning.statistics import StatisticsLearning
+from pipeline.learning.statistics import StatisticsLearning, SumsAcrossRanks
 from pipeline.models.model import StatisticsModel
 from tests.conftest import composed, prepared_text, trained, words
 from tests.test_train import command, finish
@@ -163,3 +164,12 @@ def test_the_model_chooses_its_rule():
         ("delay_taps", "rmsprop"),
     ):
         assert composed(f"model={model}").optimizer.name == rule
+
+
+def test_several_gpus_set_up_a_model_without_gradients(monkeypatch):
+    """Lightning asks a module on a GPU for what only one with gradients has."""
+    monkeypatch.setattr(SumsAcrossRanks, "root_device", torch.device("cuda", 1))
+    strategy, module = SumsAcrossRanks(), lightning.LightningModule()
+    strategy.model = module
+    strategy.configure_ddp()
+    assert strategy.model is module
