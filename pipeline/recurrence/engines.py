@@ -45,6 +45,8 @@ WORTH_COMPILING = 100.0
 SMALL = 128  # hidden units up to which cuDNN's kernels take less time than ours, which wait for Python then
 # Operations a second, of a core and of a GPU.
 SPEED = {"cpu": 4e10, "cuda": 4e12}
+# What a step through time is worth at least: launching a GPU's kernels takes 0.1 ms, forward and backward.
+LEAST = {"cpu": 0.0, "cuda": 4e8}
 
 
 def choose_engine(

@@ -10,6 +10,7 @@ from pipeline.command.choice import function
 from pipeline.command.refusal import Refusal
 from pipeline.datasets.data import Data
 from pipeline.models.model import SequenceModel
+from pipeline.recurrence.engines import LEAST
 from pipeline.runs.directory import RunDirectory
 from pipeline.runs.identity import size
 from pipeline.runs.settling import build, model_of, rule_of
@@ -66,8 +67,10 @@ def initial_learning(cfg: DictConfig, data: Data, rank: int) -> "tuple[Learning,
     trainer = cfg.trainer
     network = initial_network(cfg, data)
     batches = rule_of(cfg).batches(cfg, data, rank, trainer.devices * trainer.nodes)
-    operations = 6 * network.count_parameters() * trainer.steps * trainer.batch * batches.longest
-    engine = network.run_on("cuda" if on_gpu(cfg) else "cpu", trainer.engine, operations, trainer.seconds)
+    device = "cuda" if on_gpu(cfg) else "cpu"
+    of_step = max(6 * network.count_parameters() * trainer.batch, LEAST[device])
+    operations = of_step * trainer.steps * batches.longest
+    engine = network.run_on(device, trainer.engine, operations, trainer.seconds)
     return rule_of(cfg).learning(cfg, network, batches), engine
 
 
