@@ -12,7 +12,7 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from pipeline.command.setting import Count, Positive, Whole
+from pipeline.command.setting import Count, NotNegative, Positive, Whole
 
 if TYPE_CHECKING:
     from slurm.queue import Job, Training
@@ -45,6 +45,8 @@ class SlurmLauncher(Launcher):
         memory: Positive,
         cpus: Count,
         gpus: Whole,
+        gpu_memory: NotNegative,
+        gpu_cpus: Whole,
         restarts: Whole,
         setup: list[str],
         more: dict,

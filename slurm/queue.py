@@ -90,14 +90,15 @@ def submit(
             f"hydra.launcher.notice={profile.notice} seconds before the limit of "
             f"hydra.launcher.time={profile.time} minutes leave no time to train"
         )
+    cpus = profile.cpus + profile.gpus * profile.gpu_cpus
     executor = submitit.SlurmExecutor(folder)
     executor.update_parameters(
         job_name=folder.name,
         time=profile.time,
         nodes=nodes,
         ntasks_per_node=devices,
-        cpus_per_task=profile.cpus,
-        mem=f"{round(1024 * profile.memory * devices)}M",
+        cpus_per_task=cpus,
+        mem=f"{round(1024 * (profile.memory + profile.gpus * profile.gpu_memory) * devices)}M",
         gpus_per_node=profile.gpus * devices or None,
         partition=profile.partition,
         account=profile.account,
@@ -106,7 +107,7 @@ def submit(
         array_parallelism=profile.at_once,
         stderr_to_stdout=True,
         setup=[f"export RESTARTS={profile.restarts}", *profile.setup, f". {Path(__file__).with_name('job.sh')}"],
-        srun_args=["--kill-on-bad-exit=1", f"--cpus-per-task={profile.cpus}"],
+        srun_args=["--kill-on-bad-exit=1", f"--cpus-per-task={cpus}"],
         additional_parameters={
             "signal": f"USR1@{profile.notice}",
             "requeue": True,

@@ -36,6 +36,7 @@ NETWORK = {
     "fuse.glusterfs",
     "fuse.sshfs",
 }
+FRUITLESS = 3  # kills in a row without a new checkpoint after which a job stays where it is
 WAIT = 600  # seconds for which the ranks wait for one another
 
 
@@ -119,6 +120,25 @@ def plugins() -> list:
 def began(facts: dict) -> bool:
     """Whether the run that run.json describes was begun by this very job, before SLURM put it back into the queue."""
     return RESTARTS > 0 and facts.get("job") == JOB
+
+
+def fruitless(facts: dict, checkpoint: Path) -> dict:
+    """For run.json, in a job: how often in a row it was killed before the run saved anything new.
+
+    Raises Refusal, so that the job ends, at FRUITLESS: a time-out of NCCL, or too little memory, may come every time.
+    """
+    if JOB is None:
+        return {}
+    saved = checkpoint.stat().st_mtime_ns if checkpoint.exists() else 0
+    before = facts.get("killed") or {}
+    again = began(facts) and facts["status"] == "running" and before.get("saved") == saved
+    times = before["times"] + 1 if again else 0
+    if times >= FRUITLESS:
+        raise Refusal(
+            f"SLURM job {JOB} was killed {times} times in a row before it saved anything new: its log says by what "
+            "(time-outs of NCCL: NCCL_DEBUG=INFO says more); mended, submit it again"
+        )
+    return {"killed": {"times": times, "saved": saved}}
 
 
 def wait_for_first_rank(facts: Callable[[], dict]) -> None:

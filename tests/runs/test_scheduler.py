@@ -127,3 +127,21 @@ def test_outside_slurm_nothing_is_requeued():
 
 def test_a_job_that_goes_on_does_not_start_over_again(job):
     assert scheduler.began({"job": "7"}) and not scheduler.began({"job": "6"}) and not scheduler.began({})
+
+
+def test_a_job_that_is_killed_again_and_again_at_one_checkpoint_gives_up(job, tmp_path):
+    checkpoint = tmp_path / "last.ckpt"
+
+    def goes_on(facts: dict, **more) -> dict:
+        return {"job": "7", "status": "running"} | scheduler.fruitless(facts, checkpoint) | more
+
+    facts = goes_on({})
+    facts = goes_on(facts)
+    checkpoint.touch()  # it came further
+    facts = goes_on(goes_on(facts))
+    assert facts["killed"]["times"] == 1
+    stopped = goes_on(facts, status="stopped")  # in time, by SLURM
+    assert goes_on(stopped)["killed"]["times"] == 0
+    with pytest.raises(Refusal, match="^SLURM job 7 was killed 3 times in a row before it saved anything new: its log"):
+        goes_on(goes_on(facts))
+    assert goes_on(facts | {"job": "6"})["killed"]["times"] == 0  # submitted again
