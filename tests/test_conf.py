@@ -266,4 +266,4 @@ def test_params_names_every_study_and_corpora_that_exist():
     text = (CONF.parent / "params.yaml").read_text()
     parameters, left = yaml.safe_load(text), re.findall(r"^  # - (\w+)", text, re.MULTILINE)
     assert sorted(parameters["studies"] + left) == sorted(set(choices("study")) - {"single"})
-    assert set(parameters["corpora"]) <= set(choices("data")) and parameters["scale"] == "laptop"
+    assert set(parameters["corpora"]) <= set(choices("data")) and parameters["scale"] == "tour"
