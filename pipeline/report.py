@@ -1,7 +1,9 @@
 """Writes one static page from every results/studies/<study>.json and the runs they name, and published numbers beside
 ours as a text: `python -m pipeline.report`."""
 
+import os
 from pathlib import Path
+from urllib.parse import quote
 
 from omegaconf import DictConfig
 
@@ -11,10 +13,12 @@ from pipeline.exhibits import gallery, numbers
 from pipeline.exhibits.claims import compared, evidence
 from pipeline.exhibits.comparison import columns, compare, doubts, measures_in, published_pairs
 from pipeline.exhibits.curves import MOST_CURVES, curves
+from pipeline.exhibits.equations import equations
 from pipeline.exhibits.exhibit import Exhibit, Measure
 from pipeline.exhibits.lecture import deciding, opened
 from pipeline.exhibits.published import document
 from pipeline.exhibits.results import Study
+from pipeline.exhibits.tables import scrolled
 from pipeline.exhibits.verdict import sentences
 from pipeline.exhibits.versus import VERSUS
 from pipeline.files.whole import read_json, write_atomically
@@ -22,6 +26,7 @@ from pipeline.probes.probe import make_probe
 from pipeline.runs.code import changed
 from pipeline.runs.directory import RunDirectory
 from pipeline.runs.identity import flat, identifying
+from pipeline.runs.links import link
 
 TEMPLATES = Path(__file__).parent / "exhibits" / "page"
 
@@ -43,7 +48,8 @@ def write_report(results: Path) -> Path:
     """
     import jinja2
 
-    studies = [present(read_study(path)) for path in sorted((results / "studies").glob("*.json"))]
+    page = results / "report" / "index.html"
+    studies = [present(read_study(path), page) for path in sorted((results / "studies").glob("*.json"))]
     if not studies:
         raise Refusal(f"{results} holds no results: make them with `python -m pipeline.evaluate study=NAME`")
     templates = jinja2.Environment(
@@ -56,9 +62,8 @@ def write_report(results: Path) -> Path:
     templates.filters |= {
         name: getattr(numbers, name) for name in ("written", "spread", "share", "difference", "count")
     }
-    templates.filters |= {"compared": compared, "evidence": evidence}
+    templates.filters |= {"compared": compared, "evidence": evidence, "scrolled": scrolled}
     templates.globals["DOUBT"] = numbers.DOUBT
-    page = results / "report" / "index.html"
     lecture, asked = opened(studies, deciding()), asked_for()
     write_atomically(page, templates.get_template("index.html").render(studies=studies, lecture=lecture, asked=asked))
     write_atomically(page.with_name("published.md"), document(studies))
@@ -102,24 +107,33 @@ def contradiction(study: dict) -> str | None:
     return None
 
 
-def read_run(run: dict) -> dict:
-    """A study's run with what its directory holds. Nothing of one that was not evaluated: its files may be why."""
+def read_run(run: dict, page: Path) -> dict:
+    """A study's run with what its directory holds, and links from the page to that and to MLflow. Nothing of one that
+    was not evaluated: its files may be why."""
     directory = RunDirectory(run["directory"])
+    run = run | {"folder": folder(directory.path, page), "mlflow": None, "model_settings": {}}
     if run["status"] == "failed":
         about = directory.legible_facts
         about = about and about | {"status": "not evaluated"}
         return run | {"metrics": [], "moments": [], "about": about, "settings": {}}
-    moments, records = gallery.moments(directory.written()), directory.records()
-    return run | {"metrics": records, "moments": moments, "about": directory.facts, "settings": settings(directory)}
+    moments, records, about = gallery.moments(directory.written()), directory.records(), directory.facts
+    run |= {"metrics": records, "moments": moments, "about": about, "mlflow": link(about), "settings": {}}
+    if (directory.path / "config.yaml").exists():
+        identity = identifying(directory.config())
+        run |= {"settings": settings(identity), "model_settings": identity["model"]}
+    return run
 
 
-def settings(directory: RunDirectory) -> dict:
+def folder(run: Path, page: Path) -> str | None:
+    """The address of a run's directory as from the page; None where there is none."""
+    return quote(os.path.relpath(run, page.parent)) + "/" if run.is_dir() else None
+
+
+def settings(identity: dict[str, dict]) -> dict:
     """What a run was set to of what changes its result, "model.hidden" -> value, and "schedule" -> the name of its
-    function; nothing where it has no config.yaml."""
-    if not (directory.path / "config.yaml").exists():
-        return {}
+    function."""
     found = {}
-    for key, value in flat(identifying(directory.config())).items():
+    for key, value in flat(identity).items():
         place, _, last = key.rpartition(".")
         if last == "name":
             found[place] = value
@@ -130,10 +144,10 @@ def settings(directory: RunDirectory) -> dict:
     return found
 
 
-def present(study: dict) -> dict:
+def present(study: dict, page: Path) -> dict:
     """What the template shows of a study: the study, with tables and exhibits, and the records of each run with it."""
     measures = measures_in(study)
-    study = study | {"runs": [read_run(run) for run in study["runs"]]}
+    study = study | {"runs": [read_run(run, page) for run in study["runs"]]}
     evaluated = [run for run in study["runs"] if run["status"] != "failed"]
     rows = []
     for group in study["groups"]:
@@ -152,6 +166,7 @@ def present(study: dict) -> dict:
         "measures": measures,
         "verdict": sentences(sections, measures, study["claims"] or []),
         "columns": heads,
+        "equations": equations(run["model_settings"] for run in evaluated if run["model_settings"]),
         "trained": max((run["steps"] or 0 for run in evaluated), default=0),
         "outdated": outdated(study),
         "doubts": doubts((row for section in sections for row in section["rows"]), heads),

@@ -7,6 +7,8 @@ import random
 import re
 import statistics
 from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 
@@ -499,7 +501,9 @@ def test_everything_is_escaped_and_shown(tmp_path):
     assert first == "<script>\\x00</script>"
     shown = "\n<script>alert(1)</script> </samp>&amp;\\x0d\\x00\\x1b\\u202e tab\tend "
     assert set(samples) == {shown}
-    assert next(section(root, "evil").find("svg")).text.count("<i>rnn</i>") == 1
+    [drawn] = section(root, "evil").find("svg")
+    assert next(drawn.find("desc")).text.startswith("nats/char against chars asked: <i>rnn</i> from ")
+    assert [text.text.strip() for text in drawn.find("text")].count("<i>rnn</i>") == 1
 
 
 def test_page_needs_nothing_else(page):
@@ -521,9 +525,38 @@ def test_page_needs_nothing_else(page):
     for node in nodes:
         for name in ("src", "href", "xlink:href"):
             link = node.attributes.get(name)
-            assert link is None or link.startswith("#") and link[1:] in targets
+            inside = link is None or link.startswith("#") and link[1:] in targets
+            assert inside or node.tag == "a" and link.startswith("../../runs/")
         assert not re.search(r"url\((?!#)|@import", node.attributes.get("style") or "")
     assert not re.search(r"url\(|@import", next(root.find("style")).text)
+
+
+def test_a_run_leads_to_its_folder_and_to_mlflow(tmp_path):
+    study = make_study(tmp_path, "a & b", [("shakespeare", "rnn", 1, 8, 1.2)], seeds=(0, 1, 2))
+    folders = [Path(run["directory"]) for run in study["runs"]]
+    for folder, address in zip(folders, ("sqlite:////home/mlflow.db", "https://h/", None)):
+        facts = json.loads((folder / "run.json").read_text())
+        (folder / "run.json").write_text(json.dumps(facts | {"mlflow_records": {address: "f00"} if address else {}}))
+    root = read(tmp_path / "results")
+    mlflow = ["http://127.0.0.1:5000/#/runs/f00", "https://h/#/runs/f00"]
+    for part, shown in ((section(root, "a & b"), "Its folder"), (next(root.find("footer")), None)):
+        links = [(a.text, a.attributes["href"]) for a in part.find("a")]
+        found = [
+            (tmp_path / "results" / "report" / unquote(href)).resolve()
+            for text, href in links
+            if text == shown or shown is None and not href.startswith("http")
+        ]
+        assert found == folders
+        assert [href for _, href in links if href.startswith("http")] == mlflow
+
+
+def test_whatever_may_be_wider_than_the_page_scrolls_by_keyboard_and_has_a_name(page):
+    _, root = page
+    frames = [*root.find("div", class_="wide"), *root.find("div", class_="exhibit")]
+    assert all(one.attributes["tabindex"] == "0" and one.attributes["aria-label"] for one in frames)
+    for kind in ("table", "svg"):
+        framed = {id(found) for frame in frames for found in frame.find(kind)}
+        assert framed and framed == set(map(id, root.find(kind)))
 
 
 def test_figures_hold_every_label_and_split_when_many(tmp_path, page):

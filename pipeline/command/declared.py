@@ -48,6 +48,13 @@ def declared(place: str, target: str) -> Declared:
     return found
 
 
+def described(target: str) -> str | None:
+    """The docstring of a class or function; None where there is none."""
+    module, _, name = target.rpartition(".")
+    node = next((node for node in _source(module) if getattr(node, "name", None) == name), None)
+    return ast.get_docstring(node) if isinstance(node, ast.ClassDef | ast.FunctionDef) else None
+
+
 @cache
 def _of(module: str, name: str) -> Declared | None:
     body = _source(module)

@@ -72,7 +72,8 @@ def check(claim: Mapping, groups: list[dict], measures: Mapping[str, Measure]) -
     error       half the width of its 95 % interval, by Student's t; None where the differences have no spread
     seeds       how many both have
     verdict     "holds" where all of the interval lies above 0 (no_worse: above -margin), "contradicted" where all of it
-                lies below, else "undecided"; "not tried" where a model is missing or they have not two seeds in common
+                lies below, else "undecided", as where they have one seed in common; "not tried" where a model is
+                missing or they have none
     why         of a verdict that the interval does not tell, in a line; else None
 
     A seed that diverged is worse than all that did not. Where there is one, and where the differences have no spread
@@ -96,8 +97,9 @@ def check(claim: Mapping, groups: list[dict], measures: Mapping[str, Measure]) -
     both = [seed for seed in ours if seed in theirs]
     judged["seeds"] = len(both)
     if len(both) < FEWEST:
-        few = f"{len(both)} seed{'' if len(both) == 1 else 's'} in common, and two are the least"
-        return judged | {"why": f"{names[0]} and {names[1]} have {few}"}
+        few = "one seed in common, and two are the least" if both else "no seed in common"
+        why = f"{names[0]} and {names[1]} have {few}"
+        return judged | {"verdict": "undecided" if both else "not tried", "why": why}
     judged["verdict"] = "undecided"
     for name, group in zip(names, pair):
         if measure in group["doubts"]:
@@ -204,7 +206,7 @@ def compared(claim: Mapping, measures: Mapping[str, Measure]) -> str:
 
 def evidence(claim: Mapping, measures: Mapping[str, Measure]) -> str:
     """What the verdict of a judged claim rests on, for people."""
-    if claim["verdict"] == "not tried":
+    if claim["verdict"] == "not tried" or claim["seeds"] < FEWEST:
         return claim["why"]
     digits, seeds, why = digits_of(claim, measures), f"{claim['seeds']} seeds", claim["why"] and f": {claim['why']}"
     if claim["difference"] is None:

@@ -11,10 +11,13 @@ from pipeline.exhibits.numbers import several
 INK = "#24292f"
 GRID = "#d8dee4"
 PAPER = "#ffffff"
-# Okabe & Ito (2008) without black and yellow: told apart by every common kind of colour vision, visible on white and on
-# near black. Markers tell the same apart once more.
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+# After Okabe & Ito (2008), without black and yellow: told apart by every common kind of colour vision. The lightest are
+# darker than theirs, so that each has a contrast of 3 at least both on white and on the page's near black. Markers tell
+# the same apart once more.
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#c0699a", "#ad7800", "#3a97cc")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+SIGNS = dict(zip(MARKERS, "●■▲◆▼✚✖"))  # of markers, in a text
+MOST_TOLD = 4  # numbers of a course
 MOST_POINTS = 400
 MOST_MARKERS = 50
 STYLE = {
@@ -94,10 +97,12 @@ def loss_curves(curves: Sequence[tuple[str, Sequence[dict]]], units: dict):
             for train, validation in lines[label]:
                 train = train[:: math.ceil(len(train) / MOST_POINTS) or 1]
                 if train:
-                    axes.plot(*zip(*train), color=colour, linewidth=0.7, alpha=0.75)
+                    named = None if validation else label
+                    axes.plot(*zip(*train), color=colour, linewidth=0.7, alpha=0.75, label=named)
                 if validation:
                     axes.plot(
                         *zip(*validation),
+                        label=label,
                         color=colour,
                         linewidth=1.9,
                         marker=marker,
@@ -139,6 +144,7 @@ def loss_curves(curves: Sequence[tuple[str, Sequence[dict]]], units: dict):
             right.tick_params(length=0)
             shown.append(right)
         if logarithmic:
+            axes.fmt_ydata = lambda exponent: f"{10**exponent:.3g}"
             for one in shown:
                 one.yaxis.set_major_formatter(lambda exponent, _: f"{10**exponent:.2g}")
     return figure
@@ -209,10 +215,11 @@ def against_settings(points: Sequence[tuple[str, dict[str, str], float]], axis: 
 
 
 def svg(figure, title: str) -> str:
-    """The SVG element of a figure, to stand inline in a page: text as text, no width or height of its own, transparent.
+    """The SVG element of a figure, to stand inline in a page: text as text, no width or height of its own, transparent;
+    and its key as a list, for screens on which a part of it is out of sight.
 
-    Ink, grid and paper take the page's --ink, --grid and --paper where it sets them. The same figure and title give
-    the same text.
+    Its description says what is drawn, for those who do not see it. Ink, grid and paper take the page's --ink, --grid
+    and --paper where it sets them. The same figure and title give the same text.
     """
     import matplotlib
     from markupsafe import escape
@@ -227,14 +234,67 @@ def svg(figure, title: str) -> str:
     text = re.sub(r'<g id="[^"]*"', "<g", text)
     text = re.sub(
         r'<svg [^>]*?(viewBox="[^"]*")[^>]*>',
-        lambda match: f'<svg {match[1]} role="img" aria-label="{escape(title)}">',
+        lambda match: f'<svg {match[1]} role="img" aria-label="{escape(title)}"><desc>{escape(told(figure))}</desc>',
         text,
         count=1,
     )
     text = text.replace("xlink:href", "href")
     for name, colour in {"ink": INK, "grid": GRID, "paper": PAPER}.items():
         text = text.replace(colour, f"var(--{name}, {colour})")
-    return text
+    return text + key(figure)
+
+
+def told(figure) -> str:
+    """What a figure shows, in words: of each panel its axes, and the course of each named line over it."""
+    panels = []
+    for axes in figure.axes:
+        write = axes.fmt_ydata or "{:.4g}".format
+        courses = {}
+        for artist, label in zip(*axes.get_legend_handles_labels()):
+            courses.setdefault(label, []).append(_heights(artist))
+        said = []
+        for label, found in courses.items():
+            found = [heights for heights in found if heights]
+            if len(found) == 1 and len(found[0]) <= MOST_TOLD:
+                said.append(f"{label} {', '.join(map(write, found[0]))}")
+            elif found:
+                first, last = (sum(heights[place] for heights in found) / len(found) for place in (0, -1))
+                said.append(f"{label} from {write(first)} to {write(last)}")
+        name = next(filter(None, (axes.get_title(loc) for loc in ("center", "left"))), "")
+        what = " against ".join(filter(None, (axes.get_ylabel(), axes.get_xlabel())))
+        panels.append(": ".join(filter(None, (name if name not in courses else "", what, "; ".join(said)))))
+    return ". ".join(filter(None, panels))
+
+
+def key(figure) -> str:
+    """HTML of the names of what is drawn, each with its colour and marker; nothing where there is one or none."""
+    from markupsafe import escape
+    from matplotlib.colors import to_hex
+
+    found = {}
+    for axes in figure.axes:
+        for artist, label in zip(*axes.get_legend_handles_labels()):
+            one = artist[0] if isinstance(artist, tuple) else artist  # a container of artists
+            colour = one.get_color() if hasattr(one, "get_color") else one.get_facecolor()
+            sign = SIGNS.get(getattr(one, "get_marker", str)(), "━" if hasattr(one, "get_color") else "■")
+            found.setdefault(label, (to_hex(colour if isinstance(colour, str | tuple) else colour[0]), sign))
+    items = (
+        f'<li><i style="color: {colour}">{sign}</i> {escape(label)}</li>' for label, (colour, sign) in found.items()
+    )
+    return f'<ul class="key" aria-hidden="true">{"".join(items)}</ul>' if len(found) > 1 else ""
+
+
+def _heights(artist) -> list[float]:
+    """The finite heights of a line's points, of bars, or of points, from left to right."""
+    if hasattr(artist, "get_ydata"):
+        found = artist.get_ydata()
+    elif hasattr(artist, "get_offsets"):
+        found = [y for _, y in artist.get_offsets()]
+    elif hasattr(artist, "patches"):
+        found = [patch.get_y() + patch.get_height() for patch in artist.patches]
+    else:  # a line with bars of error
+        found = artist[0].get_ydata() if artist[0] is not None else []
+    return [float(y) for y in found if y is not None and math.isfinite(float(y))]
 
 
 def _series(records: Sequence[dict], name: str, logarithmic: bool) -> list[tuple[int, float]]:

@@ -49,7 +49,8 @@ def cards(parts: Iterable[tuple[str, str, Iterable]]):
 def story(row: dict, run: dict, measures: Mapping[str, Measure]):
     """HTML of what a run wrote as its training went.
 
-    row  the run's group;  run  with its "moments", "about" (run.json, {} where there is none), and "open"
+    row  the run's group;  run  with its "moments", "about" (run.json, {} where there is none), "folder" and "mlflow"
+         (links, or None), and "open"
     """
     from markupsafe import Markup
 
@@ -73,6 +74,10 @@ def story(row: dict, run: dict, measures: Mapping[str, Measure]):
     if not run["moments"]:
         note = '<p class="note">No samples: {}/samples.jsonl is missing or empty.</p>\n'
         inside = Markup(note).format(run["directory"])
+    links = (("folder", "Its folder"), ("mlflow", "its record in MLflow"))
+    shown = [Markup('<a href="{}">{}</a>').format(run[name], said) for name, said in links if run.get(name)]
+    if shown:
+        inside += Markup('<p class="when">{}</p>\n').format(Markup(", ").join(shown))
     return folded(f"{row['label']}, seed {run['seed']}", about, inside, run["open"])
 
 

@@ -6,6 +6,7 @@ from pipeline.command.setting import Count, Positive
 from pipeline.exhibits.exhibit import Exhibit, Measure
 from pipeline.exhibits.gallery import cards
 from pipeline.exhibits.numbers import MINUS, visible, written
+from pipeline.exhibits.tables import scrolled
 from pipeline.probes.probe import Probe
 
 if TYPE_CHECKING:
@@ -176,7 +177,7 @@ def _table(one: dict):
     lines += [row(f"input {letter}", (int(letter == read) for read in READ)) for letter in LETTERS]
     lines.append(row("read", READ))
     loss = Markup("<p>loss {} nats/char</p>").format(written(one["loss"]))
-    return Markup("<table>{}</table>{}").format(Markup("").join(lines), loss)
+    return scrolled(Markup("<table>{}</table>").format(Markup("").join(lines)), "The numbers of the slide") + loss
 
 
 def _weights(weights: dict):
@@ -190,7 +191,7 @@ def _weights(weights: dict):
             Markup("<tr>{}</tr>").format(Markup("").join(Markup("<td>{}</td>").format(_short(x, 2)) for x in line))
             for line in rows
         )
-        parts.append(Markup("<p>{}</p><table>{}</table>").format(visible(name), cells))
+        parts.append(Markup("<p>{}</p>{}").format(visible(name), scrolled(f"<table>{cells}</table>", name)))
     return Markup("").join(parts)
 
 

@@ -11,6 +11,7 @@ from pipeline.exhibits.figures import INK, drawing, legend, look, svg
 from pipeline.exhibits.gallery import cards, folded
 from pipeline.exhibits.groups import comparable
 from pipeline.exhibits.numbers import known, visible, written
+from pipeline.exhibits.tables import scrolled
 from pipeline.probes.grammars import GRAMMARS, Block, corrupted, judged, summary
 from pipeline.probes.probe import Probe
 
@@ -183,7 +184,8 @@ def table(section: list[dict]) -> str:
         cells = [mean([one[key] for one in found], form) for key, form in digits.items()]
         cells += [mean([one["kinds"].get(kind) for one in found], ".1%") for kind in kinds]
         body.append(f'<tr><th scope="row">{visible(name)}</th>{"".join(cells)}</tr>')
-    return f'<div class="wide"><table><thead><tr>{html}</tr></thead><tbody>{"".join(body)}</tbody></table></div>'
+    rows = f"<thead><tr>{html}</tr></thead><tbody>{''.join(body)}</tbody>"
+    return scrolled(f"<table>{rows}</table>", f"Table of {', '.join(heads)}")
 
 
 def mean(values: list[float | None], digits: str) -> str:

@@ -2,13 +2,14 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING
 
 from pipeline.command.setting import Count, NotNegative
 from pipeline.exhibits.exhibit import Exhibit, Measure
 from pipeline.exhibits.groups import comparable
 from pipeline.exhibits.numbers import visible, written
+from pipeline.exhibits.tables import scrolled
 from pipeline.probes.probe import Probe
 
 if TYPE_CHECKING:
@@ -115,11 +116,11 @@ def counted(text: str, vocabulary: set[str]) -> dict:
     }
 
 
-def table(titles: Iterable[str], lines: list[str]) -> str:
+def table(titles: Collection[str], lines: list[str]) -> str:
     """HTML: rows that have a name, below the titles of their cells."""
     heads = "".join(f'<th scope="col">{title}</th>' for title in ("", *titles))
     rows = f"<thead><tr>{heads}</tr></thead><tbody>{''.join(lines)}</tbody>"
-    return f'<div class="wide"><table class="claims">{rows}</table></div>'
+    return scrolled(f'<table class="claims">{rows}</table>', f"Table of {', '.join(titles)}")
 
 
 def line(name: str, found: dict) -> str:

@@ -3,10 +3,12 @@ http://127.0.0.1:5000`."""
 
 import sqlite3
 import sys
+from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
 from urllib.parse import quote
 
+LOCAL = "http://127.0.0.1:5000"  # where `make ui` shows an sqlite database
 KIND = "workflowType=machine_learning"  # the other kind of page is for traces of language models, and shows no runs
 
 
@@ -21,6 +23,14 @@ def links(database: Path, address: str) -> list[tuple[str, str]]:
             "ORDER BY last_update_time DESC"
         ).fetchall()
     return [(name, f"{address}/#/experiments/{number}/runs?{KIND}") for name, number in found]
+
+
+def link(facts: Mapping) -> str | None:
+    """The page of a run, of whose facts (run.json) MLflow has a record; of an sqlite database as `make ui` shows it."""
+    for address, run_id in (facts.get("mlflow_records") or {}).items():
+        if address.startswith(("http", "sqlite")):
+            return f"{address.rstrip('/') if address.startswith('http') else LOCAL}/#/runs/{run_id}"
+    return None
 
 
 def main() -> None:

@@ -142,7 +142,6 @@ def test_two_seeds_decide_little():
     [
         ([group("a", [1.5, 1.6])], "no run of b", 0),
         ([], "no run of a, b", 0),
-        ([group("a", [1.5]), group("b", [1.6, 1.6])], "a and b have 1 seed in common, and two are the least", 1),
         ([group("a", [1.5, 1.6], "right"), group("b", [1.6, 1.6])], "b has no right", 0),
         (
             [group("a", [1.5, 1.6]), group("b", [1.6, 1.7]), group("b", [1.6, 1.7])],
@@ -219,7 +218,13 @@ def test_no_worse_has_its_margin_beside_seeds_that_diverged():
 def test_one_that_was_not_measured_did_not_diverge():
     fine, other = group("a", [1.5, 1.6]), group("b", [1.5, 1.6])
     del other["by_seed"]["nats"]["1"]
-    assert check(CLAIM, [fine, other], MEASURES)["why"] == "a and b have 1 seed in common, and two are the least"
+    found = check(CLAIM, [fine, other], MEASURES)
+    assert (found["verdict"], found["difference"], found["seeds"]) == ("undecided", None, 1)
+    assert found["why"] == "a and b have one seed in common, and two are the least"
+    del other["by_seed"]["nats"]["0"]
+    other["by_seed"]["nats"]["2"] = 1.5
+    found = check(CLAIM, [fine, other], MEASURES)
+    assert (found["verdict"], found["why"]) == ("not tried", "a and b have no seed in common")
 
 
 @pytest.mark.parametrize(
@@ -417,7 +422,7 @@ def test_the_claims_of_the_page_on_adding_may_be_claimed():
             CLAIM,
             "+1.000 on each of 2 seeds: the difference is the same on all 2 seeds, so nothing tells its spread",
         ),
-        ([1.0], [2.0], CLAIM, "a and b have 1 seed in common, and two are the least"),
+        ([1.0], [2.0], CLAIM, "a and b have one seed in common, and two are the least"),
         ([1.0001, 1.0003], [1.0003, 1.00052], NO_WORSE, "+0.00021, 95% interval 8.3e-05 to 0.00034, 2 seeds"),
     ],
 )

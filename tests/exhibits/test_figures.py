@@ -1,10 +1,12 @@
 """Loss curves: what is drawn, read back from the figure."""
 
 import math
+import re
 
 import pytest
 
-from pipeline.exhibits.figures import against_parameters, against_settings, against_units, loss_curves, svg
+from pipeline.exhibits.figures import COLOURS, against_parameters, against_settings, against_units, loss_curves, svg
+from tests.exhibits.contrast import contrast
 
 CHARS = {"loss": "nats/char", "element": "char", "also": {"bits": 1 / math.log(2)}, "logarithmic": False}
 STEPS = {"loss": "squared error", "element": "step", "also": {}, "logarithmic": True}
@@ -103,6 +105,25 @@ def test_svg_stands_alone_and_is_repeatable():
     text = svg(loss_curves(curves, CHARS), 'of "A" & B')
     assert text == svg(loss_curves(curves, CHARS), 'of "A" & B')
     assert 'aria-label="of &#34;A&#34; &amp; B"' in text and "a&lt;b" in text and "http" not in text
+
+
+def test_what_is_drawn_is_said_and_has_a_key_of_text():
+    curves = [("a<b", records([3.0, 2.0, 1.5])), ("gru", records([3.0, 2.5, 2.0])), ("gru", records([3.2, 2.5, 1.0]))]
+    text = svg(loss_curves(curves, CHARS), "title")
+    assert "<desc>nats/char against chars asked: a&lt;b 3, 2, 1.5; gru from 3.1 to 1.5</desc>" in text
+    keys = re.findall(r'<li><i style="color: (#\w+)">(.)</i> (.*?)</li>', text.partition("</svg>")[2])
+    assert keys == [("#0072b2", "━", "a&lt;b"), ("#d55e00", "━", "gru")]
+    powers = svg(loss_curves([("esn", records([1.0, 0.1, 0.001]))], STEPS), "title")
+    assert "<desc>squared error against steps asked: esn 1, 0.1, 0.001</desc>" in powers and "<ul" not in powers
+    points = svg(against_parameters([("lstm", 1000, 0.5), ("gru", 800, 0.4)], "nats/byte"), "title")
+    assert "<desc>nats/byte against parameters: lstm 0.5; gru 0.4</desc>" in points and "●</i> lstm" in points
+    lines = {"rnn": [(16, [0.2, 0.4]), (4, [0.8])]}
+    assert "units: rnn 0.8, 0.3</desc>" in svg(against_units(lines, "RMSE", True), "title")
+
+
+@pytest.mark.parametrize("paper", ["#ffffff", "#16191d"])
+def test_curves_stand_out_from_the_page(paper):
+    assert min(contrast(colour, paper) for colour in COLOURS) >= 3
 
 
 def test_settings_have_a_panel_each_with_values_by_size_and_a_line_through_the_best():
