@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
 from hydra.utils import get_class
 
 from pipeline.command.settings import CONF
@@ -260,6 +262,16 @@ def test_scale_sizes_model_and_trainer(scale):
 def test_study_has_a_grid_at_every_scale(study, scale):
     cfg = composed(f"study={study}", f"scale={scale}")
     assert cfg.study.name == study and cfg.study.question.endswith("?") and scale in cfg.study.at
+
+
+def test_the_tours_studies_read_what_params_has_fetched_or_what_is_made_on_the_spot():
+    parameters = yaml.safe_load((CONF.parent / "params.yaml").read_text())
+    for study in parameters["studies"]:
+        GlobalHydra.instance().clear()
+        with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
+            overrides = [f"study={study}", f"scale={parameters['scale']}"]
+            cfg = compose("config", overrides=overrides, return_hydra_config=True)
+        assert set(cfg.hydra.sweeper.params.data.split(",")) <= {*parameters["corpora"], *MADE}, study
 
 
 def test_params_names_every_study_and_corpora_that_exist():
