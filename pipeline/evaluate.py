@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from omegaconf import DictConfig, OmegaConf
 
 from pipeline.command.refusal import Refusal
+from pipeline.command.terminal import meanwhile
 from pipeline.command.verb import refused, verb
 from pipeline.probes.probe import probes_of
 
@@ -37,7 +38,8 @@ def evaluate(cfg: DictConfig) -> dict:
     from pipeline.probes.probe import make_probe, measures_of
     from pipeline.runs.study import labels, runs_of
 
-    found = [finished_run(run_cfg) for run_cfg in runs_of(cfg)]
+    with meanwhile("loading ..."):
+        found = [finished_run(run_cfg) for run_cfg in runs_of(cfg)]
     chosen: dict[str, dict] = {}
     for run_cfg, *_ in found:
         chosen |= {name: choice for name, choice in probes_of(run_cfg).items() if name not in chosen}

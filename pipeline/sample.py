@@ -16,17 +16,13 @@ import sys
 from pathlib import Path
 
 from pipeline.command.refusal import Refusal
-from pipeline.command.terminal import give_up_output, legible, replace_what_cannot_be_shown
+from pipeline.command.terminal import give_up_output, legible, meanwhile, replace_what_cannot_be_shown
 
 DEFAULTS = {"run": "", "prompt": "", "length": 500, "temperature": 0.7, "seed": 0, "runs": "runs"}
 
 
 def sample(run: str, prompt: str, length: int, temperature: float, seed: int, runs: str) -> None:
     """Writes what the run writes to standard output, piece by piece: text, answers to questions, a forecast."""
-    import torch
-
-    from pipeline.datasets.data import load_data
-    from pipeline.runs.building import load_network
     from pipeline.runs.directory import RunDirectory, find_run
 
     if length < 0:
@@ -38,6 +34,12 @@ def sample(run: str, prompt: str, length: int, temperature: float, seed: int, ru
     if not 0 <= seed < 2**32:
         raise Refusal(f"seed={seed}: take a whole number from 0, below {2**32:,}")
     directory = RunDirectory(find_run(run, Path(runs)))
+    with meanwhile("loading ..."):
+        import torch
+
+        from pipeline.datasets.data import load_data
+        from pipeline.runs.building import load_network
+
     cfg = directory.config()
     torch.set_num_threads(cfg.trainer.threads)
     data = load_data(cfg.data)

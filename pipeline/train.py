@@ -9,13 +9,15 @@ import math
 from omegaconf import DictConfig
 
 from pipeline.command.refusal import Refusal
+from pipeline.command.terminal import meanwhile
 from pipeline.command.verb import end_if_interrupted, in_sweep, verb
 
 
 def train(cfg: DictConfig) -> float:
     """Trains the composed run and returns its best validation loss; infinity for a run of a sweep that diverges."""
     refuse_study(cfg)
-    from pipeline.runs.session import Diverged, train_run
+    with meanwhile("loading ..."):
+        from pipeline.runs.session import Diverged, train_run
 
     end_if_interrupted()
     try:

@@ -124,7 +124,9 @@ class Recorder(lightning.Callback):
             if trainer.is_global_zero:
                 append_line(self.run.metrics, record)
                 if due(settings.sample.every) or step in settings.sample.at:
-                    append_line(self.run.samples, self._sample(record, learning))
+                    sample = self._sample(record, learning)
+                    append_line(self.run.samples, sample)
+                    self.progress.show_sample(sample)
                 self.progress.show(record, record["targets"] / max(self.seconds, 1e-9))
             self.began = time.monotonic()
         if due(settings.checkpoint_every) or stop or self._done():

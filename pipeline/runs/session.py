@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import torch
 from omegaconf import DictConfig
 
+from pipeline.command.terminal import meanwhile
 from pipeline.command.verb import in_sweep
 from pipeline.datasets.data import Data, load_data
 from pipeline.learning.learning import Learning
@@ -123,8 +124,8 @@ def _first_rank(
     progress = Progress(trainer.progress, identity.name, trainer.steps, trainer.seconds, units, alone=not in_sweep())
     length = "whole sequences" if trainer.length is None else trainer.length
     progress.say(
-        f"{run.path}  {'goes on' if run.last.exists() else 'starts'}: {run.facts['parameters']:,} parameters, reads "
-        f"{data.reads}, {trainer.steps:,} steps of {trainer.batch} x {length}, "
+        f"{run.path}  {'goes on' if run.last.exists() else 'starts'}: {trainer.steps:,} steps of {trainer.batch} x "
+        f"{length}\n  {run.facts['parameters']:,} parameters, reads {data.reads}, "
         f"{trainer.threads} thread{'s' if trainer.threads > 1 else ''} (trainer.threads){', ' * bool(engine)}{engine}"
     )
     if modules := changed(run.facts):
@@ -151,10 +152,11 @@ def _first_rank(
         )
         raise KeyboardInterrupt
     if tracking is not None:
-        network = load_network(run, data)
-        shown = pages(cfg, network, data)
-        with reaching(cfg.tracking, KEPT):
-            tracking.finish(run, network, pages=shown)
+        with meanwhile("recording it in MLflow ..."):
+            network = load_network(run, data)
+            shown = pages(cfg, network, data)
+            with reaching(cfg.tracking, KEPT):
+                tracking.finish(run, network, pages=shown)
     run.note(
         status="finished",
         validation=recorder.best,
@@ -177,7 +179,7 @@ def _connected(cfg: DictConfig) -> Tracking | None:
     warning = scheduler.refuse_shared_sqlite(cfg.tracking.uri) if scheduler.JOB is not None else None
     if warning:
         print(warning, flush=True)
-    with reaching(cfg.tracking):
+    with meanwhile("connecting to MLflow ..."), reaching(cfg.tracking):
         return Tracking.connect(cfg)
 
 
