@@ -92,8 +92,8 @@ def _no_such_setting(key: str, conf: Path) -> str:
             return f"{word}: this {group} has no such setting: take {group}={having(last)} with it"
         alike = difflib.get_close_matches(last, [name for keys in choices.values() for name in keys], 1)
         if alike and not difflib.get_close_matches(last, known, 1):
-            return f"{word}: there is no such setting: did you mean {alike[0]}, of {group}={having(alike[0])}?"
-    return f"{word}: there is no such setting: {nearest(last, known)}"
+            return f"{word}: there is no such setting: did you mean {group}.{alike[0]}, of {group}={having(alike[0])}?"
+    return f"{word}: there is no such setting: {nearest(last, known, '.'.join(place))}"
 
 
 def _unread(conf: Path) -> Iterator[str]:

@@ -5,7 +5,7 @@ declared here.
 """
 
 import difflib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, get_type_hints
 
@@ -191,13 +191,14 @@ def check_choice(place: str, values: Mapping) -> None:
 
 def _within(place: str, values: Mapping, kind: type) -> Iterator[Setting]:
     known, more, needed = get_type_hints(kind, include_extras=True), False, set()
+    given = GIVEN.get(place.split(".")[-1], set()) if issubclass(kind, Choice) else set()
     if issubclass(kind, Choice):
         for key in ("_target_", "rule"):
             if key in values:
                 found = declared(f"{place}.{key}", values[key])
                 known, more = found.settings | known, more or found.open and "rule" not in values
                 if "rule" not in values:  # an optimizer says itself what it needs
-                    needed |= found.needed - GIVEN.get(place.split(".")[-1], set())
+                    needed |= found.needed - given
     if kind not in (Study, Model) and not issubclass(kind, Choice):
         needed = set(known) - OPTIONAL
     for key in sorted(needed - set(values)):
@@ -208,8 +209,8 @@ def _within(place: str, values: Mapping, kind: type) -> Iterator[Setting]:
             if key == "_partial_" and value is not True:
                 raise Refusal(f"{where}={shown(value)}: take true: the program gives the rest of what it is made from")
             continue
-        if key not in known and not more:
-            raise Refusal(f"{where}: there is no such setting: {nearest(key, known)}")
+        if key in given or key not in known and not more:
+            raise Refusal(f"{where}: there is no such setting: {nearest(key, set(known) - given, place)}")
         yield from _one(where, value, known.get(key, Any))
 
 
@@ -228,7 +229,10 @@ def _one(place: str, value: object, annotation: Any) -> Iterator[Setting]:
         yield Setting(place, value, annotation)
 
 
-def nearest(word: str, known: Mapping | list[str]) -> str:
-    """What to write for a name that there is not: the known one that is like it, or all of them."""
+def nearest(word: str, known: Collection[str], place: str = "") -> str:
+    """What to write for a name that there is not: the known one that is like it, of a setting with its `place`, or all
+    of them."""
     alike = difflib.get_close_matches(word, known, 1)
-    return f"did you mean {alike[0]}?" if alike else f"take one of {', '.join(sorted(known))}"
+    if alike:
+        return f"did you mean {place}.{alike[0]}?".replace(" .", " ")
+    return f"take one of {', '.join(sorted(known))}" if known else "leave it out"

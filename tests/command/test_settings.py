@@ -70,9 +70,16 @@ BAD = [
     ("model.layers=2000000", "model.layers=2000000: take a whole number from 1 to 1,000"),
     ("model.initial_state=nan", "model.initial_state=nan: take a number"),
     ("model.cell._target_=os.getcwd", "model.cell._target_=os.getcwd: there is no such class or function"),
-    ("+model.cell.forget_bais=1", "model.cell.forget_bais: there is no such setting: did you mean forget_bias?"),
-    ("+trainer.stpes=9", "trainer.stpes: there is no such setting: did you mean steps?"),
-    ("++data.nmae=x", "data.nmae: there is no such setting: did you mean name?"),
+    (
+        "+model.cell.forget_bais=1",
+        "model.cell.forget_bais: there is no such setting: did you mean model.cell.forget_bias?",
+    ),
+    ("+trainer.stpes=9", "trainer.stpes: there is no such setting: did you mean trainer.steps?"),
+    ("++data.nmae=x", "data.nmae: there is no such setting: did you mean data.name?"),
+    ("++sead=1", "sead: there is no such setting: did you mean seed?"),
+    ("+model.reads=1", "model.reads: there is no such setting: did you mean model.readout?"),
+    ("+model.cell.hidden=3", "model.cell.hidden: there is no such setting: take one of chrono, forget_bias, rec"),
+    ("+initialization.network=3", "initialization.network: there is no such setting: leave it out"),
     ("~trainer.batch", "trainer.batch: is missing"),
     ("trainer.clip_norm=0", "trainer.clip_norm=0: take a number above 0, or null"),
     ("trainer.seconds=-1", "trainer.seconds=-1: take a number above 0, or null"),
@@ -108,14 +115,15 @@ def test_of_other_choices():
 
 
 HYDRA = [
+    ("model.hiden=3", "model.hiden=3: there is no such setting: did you mean model.hidden?"),
     ("optimizer=adma", "optimizer=adma: there is no such choice: did you mean adam?"),
     ("study=nonexistent", "study=nonexistent: there is no such choice: take one of architectures, "),
     ("hydra/launcher=typo", "hydra/launcher=typo: there is no such choice: take one of basic, "),
-    ("trainer.lenght=5", "trainer.lenght=5: there is no such setting: did you mean length?"),
+    ("trainer.lenght=5", "trainer.lenght=5: there is no such setting: did you mean trainer.length?"),
     ("model.order=3", "model.order=3: this model has no such setting: take model=ngram or word_ngram with it"),
     (
         "optimizer.momentun=0.9",
-        "optimizer.momentun=0.9: there is no such setting: did you mean momentum, of optimizer=",
+        "optimizer.momentun=0.9: there is no such setting: did you mean optimizer.momentum, of optimizer=",
     ),
     ("model=lstm,gru", "model=lstm,gru: several values: add -m to run each"),
     ("model", "model: cannot be read (no value): give key=value"),
