@@ -1,7 +1,13 @@
-"""What the finished runs of a study are worth: `python -m pipeline.evaluate study=architectures`.
+"""Measures the finished runs of a study on held-out data, and decides its claims.
 
 Writes results/studies/<study>.json for the report, results/metrics/<study>.json (what ranks the models, but numbers in
 doubt) and results/curves/<study>.csv (validation losses) for DVC, and results/<probe>/<run>/ with what a probe keeps.
+
+Examples:
+  lab evaluate study=architectures
+  lab evaluate study=architectures scale=smoke
+  lab evaluate study=architectures model=gru seed=0
+  lab evaluate study=words evaluation.temperature=0.5
 """
 
 import csv
@@ -199,7 +205,22 @@ def curves(runs: list[dict]) -> str:
     return text.getvalue()
 
 
-main = verb(evaluate)
+ASKED = (
+    "study",
+    "scale",
+    "model",
+    "data",
+    "optimizer",
+    "seed",
+    "evaluation.length",
+    "evaluation.temperature",
+    "trainer.threads",
+    "paths.runs",
+    "paths.prepared",
+    "paths.results",
+    "tracking.uri",
+)
+main = verb(evaluate, ASKED)
 
 if __name__ == "__main__":
     main()

@@ -1,5 +1,13 @@
-"""Turns a fetched corpus into symbol arrays in data/prepared/<corpus>, and pictures into features in
-data/features/<corpus>: `python -m pipeline.prepare data=linux`."""
+"""Turns a fetched corpus into arrays in data/prepared/<corpus>, and pictures into features in data/features/<corpus>.
+
+What was prepared before, from the same originals and with the same settings, is kept.
+
+Examples:
+  lab prepare data=linux
+  lab prepare data=shakespeare data.split=90-5-5
+  lab prepare data=wikipedia data.symbols=words data.vocabulary=10000
+  lab prepare data=emoji encoder=resnet18
+"""
 
 from pathlib import Path
 
@@ -19,7 +27,24 @@ def prepare(cfg: DictConfig) -> None:
     corpus.complete()
 
 
-main = verb(prepare)
+ASKED = (
+    "data",
+    "encoder",
+    "data.name",
+    "data.folder",
+    "data.symbols",
+    "data.split",
+    "data.tokens",
+    "data.vocabulary",
+    "data.least",
+    "data.encoding",
+    "data.path",
+    "data.subset",
+    "data.prepared",
+    "paths.raw",
+    "paths.prepared",
+)
+main = verb(prepare, ASKED)
 
 if __name__ == "__main__":
     main()

@@ -1,5 +1,10 @@
 """Writes one static page from every results/studies/<study>.json and the runs they name, and published numbers beside
-ours as a text: `python -m pipeline.report`."""
+ours as a text.
+
+Examples:
+  lab report
+  lab report paths.results=elsewhere
+"""
 
 import os
 from pathlib import Path
@@ -242,7 +247,7 @@ def shown(study: dict, sections: list[dict]) -> list[Exhibit]:
     return exhibits
 
 
-main = verb(report)
+main = verb(report, ("paths.results",))
 
 if __name__ == "__main__":
     main()

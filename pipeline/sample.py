@@ -1,6 +1,6 @@
 """What a trained run writes, as it comes: text, answers to questions, a forecast.
 
-python -m pipeline.sample run=NAME [prompt=TEXT] [length=500] [temperature=0.7] [seed=0]
+lab sample [run=NAME] [prompt=TEXT] [length=500] [temperature=0.7] [seed=0] [runs=runs]
 
 run          a run's directory, or a part of its name that only one run has; default: the run trained last
 prompt       of a text: read first and printed; symbols that the run's vocabulary lacks are read as unknown, with a
@@ -10,6 +10,12 @@ temperature  0: always the most likely symbol; below 1: safer than the model's o
              wilder
 seed         of the random numbers: the same seed writes the same text
 runs         folder with the studies' runs, default runs
+
+Examples:
+  lab sample
+  lab sample run=gallery/shakespeare prompt="The meaning of life is" length=500
+  lab sample run=shakespeare-gru temperature=0 seed=1
+  lab sample run=scenes prompt=picture.jpg
 """
 
 import sys

@@ -1,7 +1,13 @@
-"""Trains one run, or with -m a study's: `python -m pipeline.train model=lstm data=shakespeare optimizer=rmsprop
-seed=0`.
+"""Trains one run, or with -m every run of a sweep or of a study.
 
-A run that exists goes on from its last checkpoint; one that has finished is not run again (fresh=true starts it over).
+Ctrl-C saves and stops. A run that exists goes on from its last checkpoint; one that has finished is not run again
+(fresh=true starts it over).
+
+Examples:
+  lab train model=lstm data=shakespeare seed=0
+  lab train data=adding model=rnn model.hidden=64 optimizer=adam trainer.steps=3000
+  lab train -m model=rnn,lstm,gru optimizer=sgd,adam seed=0,1,2 hydra/launcher=local_pool
+  lab train -m study=architectures scale=smoke
 """
 
 import math
@@ -38,7 +44,24 @@ def refuse_study(cfg: DictConfig) -> None:
         )
 
 
-main = verb(train, sweeps=True)
+ASKED = (
+    "model",
+    "data",
+    "optimizer",
+    "scale",
+    "study",
+    "seed",
+    "model.hidden",
+    "model.layers",
+    "model.dropout",
+    "optimizer.lr",
+    "trainer.batch",
+    "trainer.length",
+    "trainer.steps",
+    "fresh",
+    "tracking.uri",
+)
+main = verb(train, ASKED, sweeps=True)
 
 if __name__ == "__main__":
     main()

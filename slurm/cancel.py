@@ -1,6 +1,11 @@
-"""Ends the jobs of a study's runs: `python -m slurm.cancel study=zoo`, or of some: `... study=zoo model=gru`.
+"""Ends the jobs of a study's runs in SLURM, or of some of them.
 
 Running ones save first; the command that submitted them takes them up again.
+
+Examples:
+  lab cancel study=zoo
+  lab cancel study=zoo model=gru
+  lab cancel model=gru data=linux
 """
 
 import subprocess
@@ -27,7 +32,7 @@ def cancel(cfg: DictConfig) -> None:
     print(f"cancelled {len(ids)} jobs of {len(asked)} runs of {cfg.study.name}" + (f": {' '.join(ids)}" if ids else ""))
 
 
-main = verb(cancel)
+main = verb(cancel, ("study", "model", "data", "optimizer", "scale", "seed", "paths.runs"))
 
 if __name__ == "__main__":
     main()

@@ -1,11 +1,20 @@
-"""Where a study's runs are: `python -m slurm.status study=zoo`, with the options it was submitted with;
-without study, runs by themselves."""
+"""Says where runs are: finished, running, stopped, waiting in SLURM's queue where there is one, or missing.
+
+Of a study with the options that it is trained with; without one, of the runs by themselves.
+
+Examples:
+  lab status
+  lab status study=zoo
+  lab status study=zoo scale=smoke
+  lab status study=zoo model=gru
+"""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
+from pipeline.command.terminal import meanwhile
 from pipeline.command.verb import verb
 
 if TYPE_CHECKING:
@@ -18,13 +27,14 @@ def status(cfg: DictConfig) -> None:
     from pipeline.command.refusal import Refusal
     from slurm import queue
 
-    places = queue.queued()
+    jobs = {job.run: job for job in queue.submitted(queue.folder(cfg))}
+    places = queue.queued() if jobs else {}
     if places is None:
         raise Refusal("SLURM does not answer (squeue): ask again in a while")
-    jobs = {job.run: job for job in queue.submitted(queue.folder(cfg))}
-    rows = [row(run, jobs.get(run), places) for run in dict.fromkeys([*runs_of_study(cfg), *jobs])]
+    runs = runs_of_study(cfg) or there(cfg)
+    rows = [row(run, jobs.get(run), places) for run in dict.fromkeys([*runs, *jobs])]
     if not rows:
-        print(f"no run of {cfg.study.name} was submitted")
+        print(f"there are no runs in {cfg.paths.runs}/{cfg.study.name}: train one, e.g. lab train model=lstm")
         return
     width = max(len(name) for name, *_ in rows)
     for name, state, what, _ in rows:
@@ -44,7 +54,14 @@ def runs_of_study(cfg: DictConfig) -> list[Path]:
 
     if "question" not in cfg.study:
         return []
-    return [directory_of(run) for run in runs_of(cfg)]
+    with meanwhile("loading ..."):
+        return [directory_of(run) for run in runs_of(cfg)]
+
+
+def there(cfg: DictConfig) -> list[Path]:
+    """The directories of runs that have begun, the latest last."""
+    facts = (Path(cfg.paths.runs) / cfg.study.name).glob("[!.]*/run.json")
+    return [file.parent for file in sorted(facts, key=lambda file: file.stat().st_mtime)]
 
 
 def row(run: Path, job: "Job | None", places: dict) -> tuple[str, str, str, "Job | None"]:
@@ -77,11 +94,11 @@ def row(run: Path, job: "Job | None", places: dict) -> tuple[str, str, str, "Job
     elif job is not None:
         state, what = "cancelled", f"job {job.id}, before it began"
     else:
-        state, what = "missing", "not submitted"
+        state, what = "missing", "not trained yet"
     return run.name, state, what, job
 
 
-main = verb(status)
+main = verb(status, ("study", "scale", "model", "data", "optimizer", "seed", "paths.runs"))
 
 if __name__ == "__main__":
     main()

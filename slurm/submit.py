@@ -1,7 +1,12 @@
-"""Submits one run, on as many nodes and devices as it wants:
-`python -m slurm.submit model=lstm trainer.nodes=2 trainer.devices=4`.
+"""Submits one run to SLURM, on as many nodes and devices as it wants. (A sweep: lab train -m ... hydra/launcher=slurm.)
 
 The resources of each device are those of conf/hydra/launcher/slurm.yaml, or of hydra/launcher=<your cluster's file>.
+
+Examples:
+  lab submit model=lstm data=linux scale=workstation
+  lab submit model=lstm data=linux scale=paper trainer.nodes=2 trainer.devices=4
+  lab submit model=gru trainer.devices=2 hydra.launcher.time=120
+  lab submit model=gru fresh=true
 """
 
 import sys
@@ -9,6 +14,9 @@ import sys
 from omegaconf import DictConfig
 
 from pipeline.command.verb import verb
+from pipeline.train import ASKED as TRAIN
+
+ASKED = (*TRAIN, "trainer.nodes", "trainer.devices", "trainer.accelerator")
 
 
 def submit(cfg: DictConfig) -> None:
@@ -40,7 +48,7 @@ def submit(cfg: DictConfig) -> None:
 def main() -> None:
     if not any(word.startswith("hydra/launcher=") for word in sys.argv[1:]):
         sys.argv.append("hydra/launcher=slurm")
-    verb(submit)()
+    verb(submit, ASKED)()
 
 
 if __name__ == "__main__":

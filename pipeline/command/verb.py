@@ -6,7 +6,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 import hydra
@@ -35,10 +35,11 @@ def in_sweep() -> bool:
     return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
 
 
-def verb(task: Callable[[DictConfig], object], sweeps: bool = False) -> Callable[[], None]:
+def verb(task: Callable[[DictConfig], object], asked: Sequence[str], sweeps: bool = False) -> Callable[[], None]:
     """The command-line entry of `task`: composes the configuration, checks every setting, runs, prints a refusal as one
     line and exits with 1.
 
+    asked   groups of choices and settings that people want most: those of `--help`
     sweeps  whether it can be run several times, by -m
     Ctrl-C exits with 130. What the file system refuses (a full disk, a folder that cannot be written) is a refusal too.
     Any other exception is a defect and shows its traceback.
@@ -76,7 +77,7 @@ def verb(task: Callable[[DictConfig], object], sweeps: bool = False) -> Callable
             if HELP & set(sys.argv[1:]):
                 from pipeline.command.manual import manual
 
-                print(manual(task, [word for word in sys.argv[1:] if not word.startswith("-")], CONF))
+                print(manual(task, asked, [word for word in sys.argv[1:] if not word.startswith("-")], CONF))
                 return
             hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(alone)()
         except (Refusal, HydraException, OmegaConfBaseException, YAMLError, UnicodeDecodeError, OSError) as error:
