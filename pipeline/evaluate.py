@@ -42,7 +42,9 @@ def evaluate(cfg: DictConfig) -> dict:
     from pipeline.exhibits.groups import groups_of
     from pipeline.files.whole import write_atomically, write_json
     from pipeline.probes.probe import make_probe, measures_of
+    from pipeline.runs.measured import write_back
     from pipeline.runs.study import labels, runs_of
+    from pipeline.runs.tracking import refuse_unusable
 
     with meanwhile("loading ..."):
         found = [finished_run(run_cfg) for run_cfg in runs_of(cfg)]
@@ -53,6 +55,7 @@ def evaluate(cfg: DictConfig) -> dict:
     claims = claims_of(cfg.study.name, plain(cfg.study.get("claims")), measures)
     named = list(zip(found, labels([run_cfg for run_cfg, *_ in found]), strict=True))
     study, results = cfg.study, Path(cfg.paths.results)
+    refuse_unusable(cfg.tracking)
     for kind in ("metrics", "curves", "studies"):  # before the work, not after it
         (results / kind).mkdir(parents=True, exist_ok=True)
     runs = [evaluated(*one, *names) for one, names in tqdm(named, desc="evaluate", unit="run", disable=None)]
@@ -86,6 +89,7 @@ def evaluate(cfg: DictConfig) -> dict:
     )
     write_atomically(results / "curves" / f"{study.name}.csv", curves(measured))
     write_json(results / "studies" / f"{study.name}.json", result)
+    write_back(cfg, measured)
     print(as_text(result), flush=True)
     if failed:
         more = f", and {len(failed) - 1} more" if len(failed) > 1 else ""

@@ -25,8 +25,8 @@ class Prediction(Probe):
     }
 
     def measure(self, network, data, seed: int) -> dict:
-        """The measures, and the "part", the numbers "asked", and those that were "unknown" and so are not; "moved", the
-        loss when less and when more is read before, where parts are one sequence; "doubts"."""
+        """The measures, the "loss" as in training, the "part", the numbers "asked", and those that were "unknown" and
+        so are not; "moved", the loss when less and when more is read before, where parts are one sequence; "doubts"."""
         from pipeline.probes.held_out import held_out
 
         part = data.judged_on
@@ -39,6 +39,7 @@ class Prediction(Probe):
             "when twice as much is read before"
         )
         return measured | {
+            "loss": found.loss,
             "right": found.right,
             "part": part,
             "asked": found.asked,

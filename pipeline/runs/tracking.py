@@ -29,7 +29,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from pipeline.command.refusal import Refusal
 from pipeline.runs.directory import RunDirectory
-from pipeline.runs.identity import flat
+from pipeline.runs.identity import flat, size
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -38,8 +38,10 @@ if TYPE_CHECKING:
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # its own 7 take minutes
 BATCH = 1000  # metrics in one request, MLflow's limit
+NOTED = "mlflow.note.content"  # the tag that is shown as a description
 NOTE = 8000  # characters of a run's description; MLflow cuts a longer one
 LOSSES = ("train", "smoothed", "validation")
+FIRST = "loss/train"  # which every record has; MLflow draws what has one beginning in one section
 SCHEMES = ("sqlite", "postgresql", "mysql", "mssql", "http", "https", "databricks")
 ENDED = ("FINISHED", "FAILED")  # MLflow's words for a run that has finished or diverged
 LOCKED = 20.0  # seconds to wait for another writer of an sqlite database, as MLflow does
@@ -214,6 +216,9 @@ class Tracking:
                 if error.error_code != "RESOURCE_DOES_NOT_EXIST":  # another process was first
                     raise
         _refuse_unwritable(cfg, experiment.artifact_location, "make it a folder that can be written")
+        about = f"{cfg.study.get('question', '')}\n\n{cfg.study.get('description', '')}".strip()
+        if about and experiment.tags.get(NOTED) != about:
+            client.set_experiment_tag(experiment.experiment_id, NOTED, about)
         return cls(client, address, experiment)
 
     def find(self, run: RunDirectory) -> "RunInfo | None":
@@ -238,7 +243,7 @@ class Tracking:
         info, facts = self.find(run), run.facts
         if info is None and (facts["mlflow_run_id"] is not None or run.metrics.exists()):
             print(f"{run.path}  has no record in {self.address}: a new one gets all there is", flush=True)
-        self.run_id = self._create(cfg, run.path.name, card, facts["code"]) if info is None else info.run_id
+        self.run_id = self._create(cfg, run, card) if info is None else info.run_id
         self._note(run, self.run_id)
         self.client.update_run(self.run_id, status="RUNNING")
         # Before the training, which ends with artifacts that are larger.
@@ -257,28 +262,32 @@ class Tracking:
         records = run.facts.get("mlflow_records", {}) | {self.address: run_id}
         run.note(mlflow_run_id=run_id, mlflow_records=records)
 
-    def _create(self, cfg: DictConfig, name: str, card: dict, code: dict) -> str:
+    def _create(self, cfg: DictConfig, run: RunDirectory, card: dict) -> str:
         """Makes the MLflow run and returns its id: parameters are the resolved configuration,
         the data set is an input."""
-        from mlflow.entities import Dataset, DatasetInput, InputTag, Param, RunTag
+        from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
         from mlflow.exceptions import MlflowException
 
-        client = self.client
+        client, facts = self.client, run.facts
         tags = {
+            "run": run.path.name,
             "mlflow.source.name": "pipeline.train",
             "mlflow.source.type": "LOCAL",
-            "mlflow.source.git.commit": code["commit"],
-            "code.dirty": code["dirty"],
+            "mlflow.source.git.commit": facts["code"]["commit"],
+            "code.dirty": facts["code"]["dirty"],
             "seed": cfg.seed,
         }
         lock = Path("dvc.lock")
         if lock.exists():
             tags["dvc.lock"] = hashlib.md5(lock.read_bytes()).hexdigest()
+        words = (cfg.model.name, size(cfg.model), cfg.data.name, cfg.optimizer.name, f"s{cfg.seed}")
+        name = " ".join(filter(None, words))
         run_id = client.create_run(self.experiment.experiment_id, run_name=name).info.run_id
         groups = ("data", "model", "optimizer", "initialization", "schedule", "trainer", "seed")
         parameters = flat({key: OmegaConf.to_container(cfg, resolve=True)[key] for key in groups})
         client.log_batch(
             run_id,
+            metrics=[Metric("parameters", facts["parameters"], int(time.time() * 1000), 0)],
             params=[Param(key, str(value)[:6000]) for key, value in parameters.items()],
             tags=[RunTag(key, str(value)) for key, value in tags.items()],
         )
@@ -301,18 +310,18 @@ class Tracking:
         Samples go first: the metrics' last step says what has arrived."""
         from mlflow.entities import Metric
 
-        sent = max((metric.step for metric in self.client.get_metric_history(self.run_id, "train")), default=-1)
+        sent = max((metric.step for metric in self.client.get_metric_history(self.run_id, FIRST)), default=-1)
         samples = run.written()
         fresh = [sample for sample in samples if sample["step"] > sent]
         for sample in fresh:
             self.client.log_text(self.run_id, sample["text"], f"samples/step_{sample['step']:08d}.txt")
         if fresh:
             self.client.log_text(self.run_id, _story(samples), "samples.md")
-            self.client.set_tag(self.run_id, "mlflow.note.content", _note(samples))
-        now, also, batch = int(time.time() * 1000), run.facts["units"]["also"], []
+            self.client.set_tag(self.run_id, NOTED, _note(samples))
+        now, units, rated, batch = int(time.time() * 1000), run.facts["units"], _rated(run), []
         for record in run.records():
             if record["step"] > sent:
-                metrics = [Metric(key, value, now, record["step"]) for key, value in _numbers(record, also)]
+                metrics = [Metric(key, value, now, record["step"]) for key, value in _numbers(record, units, rated)]
                 if len(batch) + len(metrics) > BATCH:  # a step arrives whole or not at all
                     self.client.log_batch(self.run_id, metrics=batch)
                     batch = []
@@ -336,8 +345,25 @@ class Tracking:
         for name, page in pages.items():
             self.client.log_text(self.run_id, page, f"{name}.html")
         if network is not None:
+            if network.count_parameters() != run.facts["parameters"]:  # a model that has grown
+                self.client.log_metric(self.run_id, "parameters", network.count_parameters())
             self._log_model(network)
         self.client.set_terminated(self.run_id, status)
+
+    def measured(self, run: RunDirectory, name: str, numbers: Mapping[str, float]) -> None:
+        """Writes what evaluation has found to the run's record, where there is one, and calls that `name`."""
+        from mlflow.entities import Metric
+
+        info = self.find(run)
+        if info is None:
+            return
+        step, now = run.records()[-1]["step"], int(time.time() * 1000)
+        there = self.client.get_run(info.run_id).data.metrics
+        fresh = [Metric(key, value, now, step) for key, value in numbers.items() if there.get(key) != value]
+        if fresh:
+            self.client.log_batch(info.run_id, metrics=fresh)
+        if info.run_name != name:
+            self.client.update_run(info.run_id, name=name)
 
     def _log_model(self, network) -> None:
         """As an MLflow model: `mlflow.pytorch.load_model("runs:/<id>/model")` gives the network back."""
@@ -382,15 +408,27 @@ def _line(error: Exception) -> str:
     return textwrap.shorten((str(error).strip() or type(error).__name__).splitlines()[0], 200, placeholder=" ...")
 
 
-def _numbers(record: dict, also: dict[str, float]) -> Iterator[tuple[str, float]]:
-    """What MLflow keeps of a record: losses, in their other units too, and the rest that is known."""
-    for key in (*LOSSES, "right", "rate", "seconds", "targets"):
-        if record.get(key) is not None:
-            yield key, record[key]
-    for unit, each in also.items():
+def _numbers(record: dict, units: dict, rated: bool) -> Iterator[tuple[str, float]]:
+    """What MLflow keeps of a record: losses, in their other units too, and the rest that is known; the learning rate
+    where it changes (`rated`)."""
+    for unit, each in ({"loss": 1.0} | units["also"]).items():
         for key in LOSSES:
             if record.get(key) is not None:
-                yield f"{key}_{unit}", record[key] * each
+                yield f"{unit}/{key}", record[key] * each
+    if record.get("right") is not None:
+        yield "right/validation", record["right"]
+    if rated and record.get("rate") is not None:
+        yield "rate", record["rate"]
+    for key in ("seconds", "targets"):
+        yield key, record[key]
+    if record["seconds"]:
+        yield f"{units['element']}s_per_second", record["targets"] / record["seconds"]
+
+
+def _rated(run: RunDirectory) -> bool:
+    """Whether a run's learning rate changes."""
+    schedule = run.config().get("schedule")
+    return schedule is not None and not schedule._target_.endswith(".constant")
 
 
 def _note(samples: list[dict]) -> str:

@@ -33,7 +33,8 @@ def test_eight_processes_write_one_store(small, tmp_path):
         metrics = read_lines(run.metrics)
         assert [record["step"] for record in metrics] == list(range(1, 61))
         for key in ("train", "smoothed", "validation", "targets"):
-            there = {metric.step: metric.value for metric in client.get_metric_history(id, key)}
+            name = key if key == "targets" else f"loss/{key}"
+            there = {metric.step: metric.value for metric in client.get_metric_history(id, name)}
             assert there == {record["step"]: record[key] for record in metrics if key in record}
         samples = [file.path for file in client.list_artifacts(id, "samples")]
         assert samples == [f"samples/step_{sample['step']:08d}.txt" for sample in read_lines(run.samples)]

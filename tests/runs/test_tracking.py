@@ -19,6 +19,8 @@ from pipeline.files.whole import read_lines
 from pipeline.runs import tracking as tracking_module
 from pipeline.runs.building import load_network
 from pipeline.runs.directory import RunDirectory
+from pipeline.runs.measured import write_back
+from pipeline.runs.session import train_run
 from pipeline.runs.settling import directory_of
 from pipeline.runs.tracking import NOTE, Tracking, _note, _story, database, kept, refuse_unusable
 from tests.conftest import ROOT, composed, trained
@@ -59,15 +61,19 @@ def test_the_runs_page_holds_everything(small, store):
     overrides = [*small[:-1], *tracking, "seed=100"]
     cfg, directory = composed(*overrides), trained(*overrides)
     run = client(folder).get_run(directory.facts["mlflow_run_id"])
-    assert run.info.run_name == directory.path.name and run.info.status == "FINISHED"
+    assert run.info.run_name == "lstm 1x16 text rmsprop s100" and run.info.status == "FINISHED"
     assert run.data.params["model.hidden"] == "16" and run.data.params["optimizer.lr"] == "0.002"
     assert run.data.params["trainer.sample.temperature"] == "1.0"
     assert directory.facts["units"]["also"] == {"bits": pytest.approx(1 / 0.693147180559945)}
+    last, metrics = read_lines(directory.metrics)[-1], run.data.metrics
     for loss in ("train", "smoothed", "validation"):
-        assert run.data.metrics[f"{loss}_bits"] == pytest.approx(run.data.metrics[loss] / 0.693147180559945)
-    last = read_lines(directory.metrics)[-1]
-    assert run.data.metrics["right"] == last["right"] and 0 < last["right"] < 1
-    assert run.data.metrics["targets"] == last["targets"] == 20 * cfg.trainer.batch * cfg.trainer.length
+        assert metrics[f"loss/{loss}"] == last[loss]
+        assert metrics[f"bits/{loss}"] == pytest.approx(last[loss] / 0.693147180559945)
+    assert metrics["right/validation"] == last["right"] and 0 < last["right"] < 1
+    assert metrics["targets"] == last["targets"] == 20 * cfg.trainer.batch * cfg.trainer.length
+    assert metrics["parameters"] == directory.facts["parameters"] > 0 and "rate" not in metrics
+    assert metrics["chars_per_second"] == pytest.approx(last["targets"] / last["seconds"])
+    assert run.data.tags["run"] == directory.path.name
     [data] = run.inputs.dataset_inputs
     card = load_data(cfg.data).card
     assert data.dataset.name == "text" and card["fingerprint"].startswith(data.dataset.digest)
@@ -84,15 +90,57 @@ def test_a_series_has_its_page_too(store, tmp_path):
     """Losses in one unit, nothing that says what is right, forecasts as samples."""
     tracking, folder = store
     directory = trained(
-        "data=sine", "data.length=2000", "scale=smoke", "model=rnn", f"paths.runs={tmp_path}/runs", *tracking
+        *("data=sine", "data.length=2000", "scale=smoke", "model=rnn", "schedule=cosine"),
+        *(f"paths.runs={tmp_path}/runs", "trainer.record_every=5", *tracking),
     )
     run = client(folder).get_run(directory.facts["mlflow_run_id"])
-    assert {"train", "smoothed", "validation", "targets", "seconds", "rate"} <= set(run.data.metrics)
-    assert not {"right", "train_bits", "validation_bits"} & set(run.data.metrics)
+    assert {key for key in run.data.metrics if "second" not in key} == {
+        *(f"loss/{loss}" for loss in ("train", "smoothed", "validation")),
+        *("targets", "parameters", "rate"),
+    }
+    rates = [record["rate"] for record in read_lines(directory.metrics)]
+    sent = client(folder).get_metric_history(run.info.run_id, "rate")
+    assert [metric.value for metric in sent] == rates and len(set(rates)) > 1
     assert directory.facts["units"]["loss"] == "squared error" and directory.facts["units"]["also"] == {}
     samples = read_lines(directory.samples)
     story = run.data.tags["mlflow.note.content"]
     assert samples[-1]["text"].startswith("observed ") and samples[-1]["text"] in story
+
+
+def test_what_is_measured_is_written_back_to_the_record(small, store, monkeypatch, capsys):
+    from mlflow.exceptions import MlflowException
+
+    tracking, folder = store
+    cfg = composed(*small[:-1], *tracking, "study.name=mine", "+study.question=Why?", "+study.description='So.'")
+    train_run(cfg)
+    run = RunDirectory(directory_of(cfg))
+    without = trained(*small)
+    found = {"directory": str(run.path), "label": "lstm 1x16", "seed": 0, "units": run.facts["units"]}
+    found |= {"probes": {"prediction": {"loss": 2.0, "part": "test"}, "other": {"loss": 9.0, "part": "validation"}}}
+    found |= {"measured": {"nats": 2.0, "right": None, "closed": float("nan"), "words": 0.5}}
+    for words in (0.5, 0.5, 0.25):
+        found["measured"]["words"] = words
+        write_back(cfg, [found, found | {"directory": str(without.path)}])
+    there = client(folder).get_run(run.facts["mlflow_run_id"])
+    assert there.info.run_name == "lstm 1x16 s0" and there.info.status == "FINISHED"
+    metrics = {key: value for key, value in there.data.metrics.items() if "test" in key or "measured" in key}
+    assert metrics == {
+        "loss/test": 2.0,
+        "bits/test": pytest.approx(2 / 0.693147180559945),
+        "measured/nats": 2.0,
+        "measured/words": 0.25,
+    }
+    history = {key: client(folder).get_metric_history(there.info.run_id, key) for key in metrics}
+    assert [len(one) for one in history.values()] == [1, 1, 1, 2] and history["loss/test"][0].step == 20
+    assert client(folder).get_experiment_by_name("mine").tags["mlflow.note.content"] == "Why?\n\nSo."
+
+    def away(*_):
+        raise MlflowException("nobody answers")
+
+    monkeypatch.setattr(Tracking, "measured", away)
+    capsys.readouterr()
+    write_back(cfg, [found])
+    assert capsys.readouterr().out.startswith("MLflow lacks what was measured: tracking.uri=sqlite:///")
 
 
 def test_the_model_loads_back_from_mlflow(small, store, monkeypatch):
@@ -137,7 +185,7 @@ def test_a_server_that_goes_away_costs_nothing_and_gets_the_record_later(small, 
             trained(*overrides)
     assert "MLflow cannot be reached, its record waits (nobody answers)" in capsys.readouterr().out
     run = trained(*overrides)
-    history = client(folder).get_metric_history(run.facts["mlflow_run_id"], "train")
+    history = client(folder).get_metric_history(run.facts["mlflow_run_id"], "loss/train")
     assert [metric.step for metric in history] == [record["step"] for record in read_lines(run.metrics)]
 
 
@@ -256,7 +304,7 @@ def delete_database(folder, run):
 def is_whole(folder, run, status="FINISHED"):
     found = client(folder).get_run(run.facts["mlflow_run_id"])
     assert (found.info.lifecycle_stage, found.info.status) == ("active", status)
-    history = client(folder).get_metric_history(found.info.run_id, "train")
+    history = client(folder).get_metric_history(found.info.run_id, "loss/train")
     assert [metric.step for metric in history] == [record["step"] for record in read_lines(run.metrics)]
     assert {file.path for file in client(folder).list_artifacts(found.info.run_id, "samples")} == {
         f"samples/step_{sample['step']:08d}.txt" for sample in read_lines(run.samples)
@@ -441,7 +489,7 @@ def test_a_step_arrives_whole_or_not_at_all(run_in, monkeypatch):
     with pytest.raises(ConnectionError):
         tracking.push(run)
     tracking.push(run)
-    for key in ("train", "targets", "smoothed_bits"):
+    for key in ("loss/train", "targets", "bits/smoothed"):
         steps = [metric.step for metric in tracking.client.get_metric_history("", key)]
         assert steps == [record["step"] for record in read_lines(run.metrics)] and len(steps) == 20
 

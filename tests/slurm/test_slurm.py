@@ -151,7 +151,7 @@ def test_a_signal_before_the_time_limit_saves_requeues_and_goes_on_exactly_as_on
     client = MlflowClient(uri)
     [tracked] = client.search_runs([client.get_experiment_by_name("single").experiment_id])
     assert (tracked.info.run_id, tracked.info.status) == (run.facts["mlflow_run_id"], "FINISHED")
-    history = [(metric.step, metric.value) for metric in client.get_metric_history(tracked.info.run_id, "train")]
+    history = [(metric.step, metric.value) for metric in client.get_metric_history(tracked.info.run_id, "loss/train")]
     assert sorted(history) == [(record["step"], record["train"]) for record in read_lines(run.metrics)]
 
 
