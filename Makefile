@@ -4,7 +4,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 # One thread a process: two processes of two threads each on two cores are many times slower than two of one.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: repro test cases hardship mutants published ui bench slurm clean
+.PHONY: repro test cases hardship mutants published docs ui bench slurm clean
 
 repro: .venv/installed
 	dvc repro
@@ -31,6 +31,12 @@ published: .venv/installed
 	python -m pipeline.report
 	cp results/report/published.md docs/published.md
 
+# A site of docs/ and of the API, made and read without a network.
+docs: .venv/installed
+	.venv/bin/uv pip install --quiet --python .venv/bin/python --constraint constraints.txt --editable '.[docs]'
+	NO_MKDOCS_2_WARNING=1 mkdocs build --strict --quiet
+	@echo "open file://$(CURDIR)/site/index.html in a browser"
+
 # On this machine alone (loopback). MLflow's first page shows no runs: the links lead to each study's.
 PORT ?= 5000
 ui: .venv/installed
@@ -47,7 +53,7 @@ slurm:
 	command -v slurmctld munged || { apt-get update -qq && apt-get install -y -qq --no-install-recommends slurm-wlm munge; }
 
 clean:
-	rm -rf .venv results runs mlflow.db mlartifacts data/prepared pipeline/recurrence/*.so
+	rm -rf .venv site results runs mlflow.db mlartifacts data/prepared pipeline/recurrence/*.so
 
 .venv/installed: pyproject.toml constraints.txt pipeline/recurrence/steps.cpp
 	$(PYTHON) -m venv .venv

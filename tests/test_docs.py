@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import textwrap
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,8 @@ from tests.test_rooms import ROOMS
 
 DOCS = ROOT / "docs"
 OWN = ("basic", "ours")  # choices that are no file of conf: Hydra's, and one of an example
-PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
+PAGES = [*(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "data/README.md"))]
+PAGES += sorted(DOCS.glob("*.md"))
 
 
 def blocks(text: str, *languages: str) -> list[str]:
@@ -280,10 +282,43 @@ def test_an_optimizer(example, tmp_path):
 # ---- every page: what it names exists ----
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def anchors(page: Path) -> set[str]:
+    """What links to a page's headings end with."""
+    heads = re.findall(r"^#+ (.+)$", re.sub(r"^```.*?^```", "", page.read_text(), flags=re.S | re.M), re.MULTILINE)
+    plain = [re.sub(r"[^\w\s-]", "", head.lower()).strip() for head in heads]
+    return {re.sub(r"[\s-]+", "-", head) for head in plain}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_lead_somewhere(page):
-    for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text()):
-        assert target.startswith("http") or (page.parent / target).exists(), target
+    for target, anchor in re.findall(r"\]\(([^)#\s]*)(?:#([^)]*))?\)", page.read_text()):
+        there = page.parent / target if target else page
+        assert target.startswith("http") or there.exists(), target
+        assert not anchor or target.startswith("http") or anchor in anchors(there), f"{target}#{anchor}"
+
+
+def test_every_page_stands_in_the_sites_navigation():
+    def pages(node) -> list[str]:
+        if isinstance(node, str):
+            return [node]
+        return [page for one in (node if isinstance(node, list) else node.values()) for page in pages(one)]
+
+    shown = pages(yaml.safe_load((ROOT / "mkdocs.yml").read_text())["nav"])
+    documents = {page.relative_to(DOCS).as_posix() for page in PAGES if page.parent == DOCS}
+    assert len(shown) == len(set(shown)) and documents | {f"api/{room}.md" for room in ROOMS} <= set(shown)
+    assert all((ROOT / page.removeprefix("files/")).exists() for page in shown if page.startswith("files/"))
+
+
+def test_it_says_how_it_is_cited_and_licensed():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert {"cff-version", "message", "title", "authors"} <= set(cited)
+    assert (cited["version"], cited["license"]) == (project["version"], project["license"])
+    assert (ROOT / "LICENSE").read_text().startswith(f"{project['license']} License")
+    for work in cited["references"]:
+        assert work["title"] and work["type"] and 1900 < work["year"] < 2030
+        assert all(set(author) >= {"family-names", "given-names"} for author in work["authors"])
+    assert cited["references"][0]["authors"][0]["family-names"] in (DOCS / "lecture.md").read_text()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
