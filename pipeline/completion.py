@@ -14,6 +14,7 @@ VERBS = {  # verb -> the package that it lies in, and what it does
     "fetch": ("pipeline", "gets a corpus"),
     "prepare": ("pipeline", "makes arrays of it"),
     "train": ("pipeline", "trains one run, or with -m those of a sweep or a study"),
+    "debug": ("pipeline", "tries three steps of a run and shows what goes on in them"),
     "evaluate": ("pipeline", "measures a study's runs"),
     "report": ("pipeline", "writes the page"),
     "sample": ("pipeline", "lets a trained run write"),

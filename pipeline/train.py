@@ -16,7 +16,7 @@ from omegaconf import DictConfig
 
 from pipeline.command.refusal import Refusal
 from pipeline.command.terminal import meanwhile
-from pipeline.command.verb import end_if_interrupted, in_sweep, verb
+from pipeline.command.verb import end_if_interrupted, in_sweep, refuse_study, verb
 
 
 def train(cfg: DictConfig) -> float:
@@ -33,15 +33,6 @@ def train(cfg: DictConfig) -> float:
             raise Refusal(str(reason)) from None
         print(f"diverged: {reason}", flush=True)
         return math.inf
-
-
-def refuse_study(cfg: DictConfig) -> None:
-    """Refusal: a study where one run is asked for."""
-    if "question" in cfg.study and not in_sweep():
-        raise Refusal(
-            f"study={cfg.study.name} is a sweep of several runs: "
-            f"add -m (python -m pipeline.train -m study={cfg.study.name})"
-        )
 
 
 ASKED = (

@@ -58,10 +58,10 @@ class Training:
 
 def trainable(cfg: DictConfig) -> Path:
     """Where the composed run will be. Refusal: it is one that no job could train, which this finds out here and now."""
+    from pipeline.command.verb import refuse_study
     from pipeline.datasets.data import load_data
     from pipeline.runs.identity import identify
     from pipeline.runs.settling import build, settle
-    from pipeline.train import refuse_study
 
     refuse_study(cfg)
     data = load_data(cfg.data)

@@ -79,7 +79,7 @@ def test_every_folder_is_a_room_and_says_what_it_is():
 def test_verbs_alone_stand_at_the_top():
     verbs = {path.stem for path in PIPELINE.glob("*.py")} - {"__init__"}
     console = {module.removeprefix("pipeline.") for module in CONSOLE}
-    assert verbs == {"fetch", "prepare", "train", "evaluate", "report", "sample"} | console
+    assert verbs == {"fetch", "prepare", "train", "evaluate", "report", "sample", "debug"} | console
 
 
 def climbing() -> list[str]:

@@ -35,6 +35,15 @@ def in_sweep() -> bool:
     return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
 
 
+def refuse_study(cfg: DictConfig) -> None:
+    """Refusal: a study where one run is asked for."""
+    if "question" in cfg.study and not in_sweep():
+        raise Refusal(
+            f"study={cfg.study.name} is a sweep of several runs: "
+            f"add -m (python -m pipeline.train -m study={cfg.study.name})"
+        )
+
+
 def verb(task: Callable[[DictConfig], object], asked: Sequence[str], sweeps: bool = False) -> Callable[[], None]:
     """The command-line entry of `task`: composes the configuration, checks every setting, runs, prints a refusal as one
     line and exits with 1.

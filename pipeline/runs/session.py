@@ -1,8 +1,6 @@
 """One process's work on a run: from a composed configuration to a finished, stopped or diverged run."""
 
-import logging
 import os
-import warnings
 from contextlib import contextmanager
 
 import torch
@@ -23,7 +21,7 @@ from pipeline.runs.progress import Progress
 from pipeline.runs.recorder import Diverged, Recorder
 from pipeline.runs.settling import settle
 from pipeline.runs.tracking import Tracking, kept, reaching, refuse_unusable, waiting
-from pipeline.runs.training import fit
+from pipeline.runs.training import fit, quiet
 
 __all__ = ["Diverged", "train_run"]
 
@@ -59,9 +57,7 @@ def train_run(cfg: DictConfig) -> float:
         raise Diverged(f"{run.path} has diverged already: {run.facts['reason']} ({_again(run)})")
 
     torch.set_num_threads(cfg.trainer.threads)
-    for name in ("pytorch_lightning", "lightning_fabric"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-        warnings.filterwarnings("ignore", module=name)
+    quiet()
     scheduler.refuse_missing_gpus(cfg)
     set_matmul_precision(cfg.trainer.matmul_precision, on_gpu(cfg))
     large = refuse_too_large(cfg, data)

@@ -1,5 +1,7 @@
 """A run's training by Lightning: from its last checkpoint to its last step, or to where it is asked to stop."""
 
+import logging
+import warnings
 from datetime import timedelta
 
 import pytorch_lightning as lightning
@@ -13,6 +15,13 @@ from pipeline.runs.checkpoints import AtomicCheckpointIO
 from pipeline.runs.directory import RunDirectory
 from pipeline.runs.gpus import own_gpu
 from pipeline.runs.recorder import Recorder
+
+
+def quiet() -> None:
+    """Keeps from people what Lightning says of itself."""
+    for name in ("pytorch_lightning", "lightning_fabric"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+        warnings.filterwarnings("ignore", module=name)
 
 
 def fit(cfg: DictConfig, run: RunDirectory, learning: Learning, recorder: Recorder) -> None:
