@@ -15,7 +15,10 @@ def write_back(cfg: DictConfig, runs: Sequence[dict]) -> None:
     """Writes the measures of the runs, as pipeline.evaluate gives them, to their records in the MLflow that
     tracking.uri names, and calls these as the study's tables call the runs. Runs without a record are left out; where
     MLflow cannot be reached, a line says so."""
-    there = [(run, directory) for run in runs if _recorded(cfg, directory := RunDirectory(run["directory"]))]
+    if cfg.tracking.uri is None:
+        return
+    found = [(run, RunDirectory(run["directory"])) for run in runs]
+    there = [(run, directory) for run, directory in found if kept(cfg.tracking, directory.facts)]
     if not there:
         return
     try:
@@ -25,11 +28,6 @@ def write_back(cfg: DictConfig, runs: Sequence[dict]) -> None:
                 tracking.measured(directory, f"{run['label']} s{run['seed']}", numbers(run))
     except Refusal as reason:
         print(f"MLflow lacks what was measured: {reason}", flush=True)
-
-
-def _recorded(cfg: DictConfig, run: RunDirectory) -> bool:
-    facts = run.facts
-    return cfg.tracking.uri is not None and facts.get("mlflow_run_id") is not None and kept(cfg.tracking, facts)
 
 
 def numbers(run: dict) -> dict[str, float]:

@@ -137,6 +137,9 @@ def test_what_is_measured_is_written_back_to_the_record(small, store, monkeypatc
     def away(*_):
         raise MlflowException("nobody answers")
 
+    with monkeypatch.context() as patch:
+        patch.setattr(Tracking, "connect", None)  # MLflow is not even loaded where it has no record
+        write_back(cfg, [found | {"directory": str(without.path)}])
     monkeypatch.setattr(Tracking, "measured", away)
     capsys.readouterr()
     write_back(cfg, [found])

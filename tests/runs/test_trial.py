@@ -1,15 +1,17 @@
 """A few steps that keep nothing."""
 
 import re
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from pipeline.command.refusal import Refusal
+from pipeline.datasets.batch import Batch
 from pipeline.datasets.data import load_data
 from pipeline.runs.building import initial_learning
 from pipeline.runs.settling import settle
-from pipeline.runs.trial import readable, try_out
+from pipeline.runs.trial import Watch, readable, try_out
 from tests.conftest import composed
 
 RUN = ["data=adding", "scale=smoke", "model=rnn", "model.hidden=4", "tracking.uri=null", "optimizer=sgd"]
@@ -61,6 +63,19 @@ def test_other_ways_to_learn_are_tried_too():
     assert "\nstep 3: " in shown and re.search(r"readout\.weight +- +[\d.e-]*[1-9]", shown)
     with pytest.raises(Refusal, match=r"^trainer\.engine=fused: debug runs the plain loop"):
         said(*RUN, "trainer.engine=fused")
+
+
+def test_what_is_kept_for_backpropagation_is_counted_once_and_without_parameters():
+    """The input [5, 3] and the tanh [5, 2], which the second layer keeps too."""
+    network = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.Tanh(), torch.nn.Linear(2, 1))
+    network.dtype, x = torch.float32, torch.ones(5, 3)
+    batches = SimpleNamespace(at=lambda step: Batch(x, x[:, :1], 5))
+    learning = SimpleNamespace(network=network, batches=batches, device=torch.device("cpu"))
+    watch = Watch("nats", True, lambda line: None)
+    watch.on_train_batch_start(None, learning)
+    network(x).sum().backward()
+    watch.open.close()
+    assert sum(watch.saved.values()) == 4 * (5 * 3 + 5 * 2)
 
 
 def test_bytes_are_readable():
