@@ -13,6 +13,7 @@ from pipeline.learning.learning import Learning
 from tests.conftest import ROOT, prepared_text, trained, words
 from tests.datasets.dictionary import prepared_dictionary
 from tests.pretended import DEVICE, Backend, move, pretended, training_on_it, waits
+from tests.runs.test_kinds import Stopped
 
 SMALL = ["scale=smoke", "tracking.uri=null", "trainer.sample.length=9", "trainer.sample.at=[]"]
 STEPS = ["trainer.steps=2", "trainer.batch=4", "trainer.validation_symbols=40"]
@@ -94,6 +95,30 @@ def test_a_run_on_the_device_is_that_on_the_cpu(text, tmp_path, monkeypatch, mod
             assert one[name] == pytest.approx(other[name], rel=1e-5)
     assert [one["text"] for one in said] == [one["text"] for one in wanted]
     assert waited <= Counter(allowed), dict(waited)
+
+
+@pytest.mark.parametrize("model", ["lstm", "ngram"])
+def test_a_run_that_was_killed_goes_on_there(text, tmp_path, monkeypatch, model):
+    """With optimizer, averages and sums that were kept by the CPU."""
+    overrides = [f"model={model}", *text, *SMALL, "trainer.checkpoint_every=1"]
+    overrides += PASS if model == "ngram" else [*TEXT, "trainer.steps=4", "optimizer=adam", "trainer.ema_decay=0.9"]
+    whole = trained(*overrides, f"paths.runs={tmp_path}/cpu")
+    enter = Learning.enter
+
+    def killed(learning, batch):
+        if learning.global_step == 2:
+            raise Stopped
+        enter(learning, batch)
+
+    overrides.append(f"paths.runs={tmp_path}/device")
+    with training_on_it():
+        monkeypatch.setattr(Learning, "enter", killed)
+        with pytest.raises(Stopped):
+            trained(*overrides)
+        monkeypatch.setattr(Learning, "enter", enter)
+        run = trained(*overrides)
+    for one, other in zip(read_lines(run.metrics), read_lines(whole.metrics), strict=True):
+        assert one["step"] == other["step"] and one["validation"] == pytest.approx(other["validation"], rel=1e-5)
 
 
 def test_the_time_of_training_is_that_of_the_device(text, tmp_path, monkeypatch):
