@@ -6,8 +6,8 @@ doubt) and results/curves/<study>.csv (validation losses) for DVC, and results/<
 Examples:
   lab evaluate study=architectures
   lab evaluate study=architectures scale=smoke
-  lab evaluate study=architectures model=gru seed=0
-  lab evaluate study=words evaluation.temperature=0.5
+  lab evaluate -m model=rnn,lstm,gru optimizer=sgd,adam seed=0,1,2
+  lab evaluate -m study.name=mine model=lstm,gru optimizer.lr=0.001,0.002
 """
 
 import csv
@@ -43,7 +43,7 @@ def evaluate(cfg: DictConfig) -> dict:
     from pipeline.files.whole import write_atomically, write_json
     from pipeline.probes.probe import make_probe, measures_of
     from pipeline.runs.measured import write_back
-    from pipeline.runs.study import labels, runs_of
+    from pipeline.runs.study import given, labels, runs_of, study_of
     from pipeline.runs.tracking import refuse_unusable
 
     with meanwhile("loading ..."):
@@ -52,9 +52,10 @@ def evaluate(cfg: DictConfig) -> dict:
     for run_cfg, *_ in found:
         chosen |= {name: choice for name, choice in probes_of(run_cfg).items() if name not in chosen}
     measures = measures_of((name, make_probe(name, choice)) for name, choice in chosen.items())
-    claims = claims_of(cfg.study.name, plain(cfg.study.get("claims")), measures)
+    study = study_of(cfg)
+    claims = claims_of(study.name, plain(cfg.study.get("claims")), measures)
     named = list(zip(found, labels([run_cfg for run_cfg, *_ in found]), strict=True))
-    study, results = cfg.study, Path(cfg.paths.results)
+    results = Path(cfg.paths.results)
     refuse_unusable(cfg.tracking)
     for kind in ("metrics", "curves", "studies"):  # before the work, not after it
         (results / kind).mkdir(parents=True, exist_ok=True)
@@ -67,6 +68,7 @@ def evaluate(cfg: DictConfig) -> dict:
     result = {
         "study": study.name,
         "scale": cfg.scale.name,
+        "given": None if "question" in cfg.study else given(cfg),
         "question": study.question,
         "description": study.description,
         "versus": study.get("versus"),
@@ -107,14 +109,13 @@ def finished_run(cfg: DictConfig) -> tuple[DictConfig, "Data", "RunDirectory"]:
     from pipeline.runs.directory import RunDirectory
     from pipeline.runs.identity import identify
     from pipeline.runs.settling import settle
+    from pipeline.runs.study import given
 
     data = load_data(cfg.data)
     settled = settle(cfg, data)
     run = RunDirectory(identify(settled, data).directory)
     if run.facts.get("status") not in ("finished", "diverged"):
-        raise Refusal(
-            f"{run.path} has not finished: python -m pipeline.train -m study={cfg.study.name} scale={cfg.scale.name}"
-        )
+        raise Refusal(f"{run.path} has not finished: python -m pipeline.train -m {given(cfg)}")
     return settled, data, run
 
 
@@ -224,7 +225,7 @@ ASKED = (
     "paths.results",
     "tracking.uri",
 )
-main = verb(evaluate, ASKED)
+main = verb(evaluate, ASKED, whole=True)
 
 if __name__ == "__main__":
     main()

@@ -187,6 +187,11 @@ def present(study: dict, page: Path) -> dict:
     }
 
 
+def named(study: dict) -> str:
+    """The words that name its runs."""
+    return study.get("given") or f"study={study['study']} scale={study['scale']}"
+
+
 def outdated(study: dict) -> list[str]:
     """Why the results may not be those of today, a line each, with the command that mends it."""
     runs, lines = [run for run in study["runs"] if run["about"]], []
@@ -195,7 +200,7 @@ def outdated(study: dict) -> list[str]:
         modules = ", ".join(dict.fromkeys(module for some in old for module in some))
         lines.append(
             f"{len(old)} of {len(runs)} runs were trained by code that has changed since ({modules}): "
-            f"python -m pipeline.train -m study={study['study']} scale={study['scale']} fresh=code"
+            f"python -m pipeline.train -m {named(study)} fresh=code"
         )
     evaluated = study["path"].stat().st_mtime
     bests = [RunDirectory(run["directory"]).best for run in runs]
@@ -203,7 +208,7 @@ def outdated(study: dict) -> list[str]:
     if newer:
         lines.append(
             f"{newer} of {len(runs)} runs were trained again since they were evaluated: "
-            f"python -m pipeline.evaluate study={study['study']} scale={study['scale']}"
+            f"python -m pipeline.evaluate {'-m ' * bool(study.get('given'))}{named(study)}"
         )
     return lines
 

@@ -159,7 +159,40 @@ def test_a_study_may_be_narrowed_on_the_command_line(study):
 
 def test_what_is_no_study_is_refused():
     code, out, err = finish(command(verb="evaluate"))
-    assert (code, err) == (1, "error: study=single is no study: choose one of conf/study, e.g. study=architectures\n")
+    assert (code, err) == (
+        1,
+        "error: study=single is no study: choose one of conf/study, e.g. study=architectures, or repeat the overrides "
+        "of a sweep with -m\n",
+    )
+
+
+def test_any_sweep_is_a_study(tmp_path):
+    sweep = ["-m", "model=rnn,gru", "seed=0,1", "study.name=mine"]
+    rest = [*prepared_text(tmp_path, words(4000)), "scale=smoke", "tracking.uri=null", "trainer.steps=4"]
+    code, out, err = finish(command(*sweep, *rest, "dry_run=true"))
+    assert code == 0 and out.count("would start: 4 steps of 4 sequences") == 4, err
+    assert "4 runs would take less than a minute" in out and not list(tmp_path.glob("runs/*/*/run.json"))
+
+    code, out, err = finish(command(*sweep, *rest))
+    assert code == 0, err
+    runs = [json.loads(file.read_text()) for file in tmp_path.glob("runs/mine/*/run.json")]
+    [line] = [line for line in out.splitlines() if line.startswith("gru 1x16 ")]
+    losses = [run["validation"] for run in runs if "-gru-" in run["name"]]
+    assert line.split()[2:] == [
+        f"{[run['parameters'] for run in runs if '-gru-' in run['name']][0]:,}",
+        f"{statistics.mean(losses):.4f}",
+        "±",
+        f"{statistics.stdev(losses):.4f}",
+        "2",
+    ]
+    again = next(line for line in out.splitlines() if "lab evaluate" in line)
+    assert again.startswith("on held-out data: lab evaluate -m model=rnn,gru seed=0,1 study.name=mine")
+
+    code, out, err = finish(command(*sweep, *rest, verb="evaluate"))
+    assert code == 0, err
+    found = json.loads((tmp_path / "results" / "studies" / "mine.json").read_text())
+    assert [group["label"] for group in found["groups"]] == ["rnn 1x16", "gru 1x16"]
+    assert found["question"].startswith("How do the runs of model=rnn,gru ") and found["given"].startswith("model=rnn")
 
 
 def test_a_run_that_diverges_is_a_result_of_its_study(tmp_path):

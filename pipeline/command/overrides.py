@@ -29,6 +29,15 @@ def quoted(word: str) -> str:
     return f"{key}='{text}'" if _unreadable(f"{key}='{text}'") is None else word
 
 
+def first_value(word: str) -> str:
+    """An override with the first of the values that it is swept over; a word that sweeps nothing stays as it is."""
+    try:
+        override = OverridesParser.create().parse_override(word)
+        return f"{override.get_key_element()}={next(override.sweep_string_iterator())}"
+    except (HydraException, ValueError):
+        return word
+
+
 def _unreadable(word: str) -> str | None:
     """Why Hydra's grammar does not take an override; None where it does."""
     try:

@@ -148,6 +148,7 @@ class Optimizer(Choice):
 class Run:
     seed: Seed
     fresh: bool | Literal["code"]
+    dry_run: bool
     paths: Paths
     evaluation: Evaluation
     tracking: TrackingSettings

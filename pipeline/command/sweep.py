@@ -13,7 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 from pipeline.command.otherwise import complete, places
 from pipeline.command.refusal import Refusal
 from pipeline.command.settings import check, check_choice
-from pipeline.command.verb import refused
+from pipeline.command.verb import SWEPT, refused
 
 
 def jobs_of(cfg: DictConfig, hydra: DictConfig) -> list[list[str]]:
@@ -27,7 +27,7 @@ def jobs_of(cfg: DictConfig, hydra: DictConfig) -> list[list[str]]:
     )
     swept = OmegaConf.to_container(whole.sweep, resolve=True)
     overrides = OverridesParser.create().parse_overrides(
-        [f"{key}={values}" for key, values in swept.items()] + list(hydra.overrides.task)
+        [f"{key}={values}" for key, values in swept.items()] + (SWEPT or list(hydra.overrides.task))
     )
     [jobs] = BasicSweeper.split_arguments(overrides, max_batch_size=None)
     return [[*places(hydra), *job] for job in jobs]

@@ -19,12 +19,13 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from pipeline.command.otherwise import complete, places
-from pipeline.command.overrides import in_a_line, quoted
+from pipeline.command.overrides import first_value, in_a_line, quoted
 from pipeline.command.refusal import Refusal
 from pipeline.command.settings import CONF, check, check_choice
 from pipeline.command.terminal import give_up_output, replace_what_cannot_be_shown
 
 MULTIRUN = {"-m", "--multirun"}
+SWEPT: list[str] = []  # the overrides of a sweep (-m) that this command takes as a whole
 INTERRUPTS: list[int] = []  # that came to this process before it trained
 HYDRAS_OWN = ("Config group override", "Only one of")  # how its ValueErrors begin, which are no other kind of error
 HELP = {"-h", "--help"}
@@ -44,12 +45,15 @@ def refuse_study(cfg: DictConfig) -> None:
         )
 
 
-def verb(task: Callable[[DictConfig], object], asked: Sequence[str], sweeps: bool = False) -> Callable[[], None]:
+def verb(
+    task: Callable[[DictConfig], object], asked: Sequence[str], sweeps: bool = False, whole: bool = False
+) -> Callable[[], None]:
     """The command-line entry of `task`: composes the configuration, checks every setting, runs, prints a refusal as one
     line and exits with 1.
 
     asked   groups of choices and settings that people want most: those of `--help`
     sweeps  whether it can be run several times, by -m
+    whole   whether -m names the runs of a sweep, which it takes together
     Ctrl-C exits with 130. What the file system refuses (a full disk, a folder that cannot be written) is a refusal too.
     Any other exception is a defect and shows its traceback.
     """
@@ -79,9 +83,13 @@ def verb(task: Callable[[DictConfig], object], asked: Sequence[str], sweeps: boo
         os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra hands exceptions on instead of printing them
         try:
             flags = [word for word in sys.argv[1:] if word in MULTIRUN]
-            if flags and not sweeps:
+            if flags and not (sweeps or whole):
                 raise Refusal(f"{flags[0]}: this command runs once, for a study as a whole: leave it out")
-            sys.argv[1:] = flags + [quoted(word) for word in sys.argv[1:] if word not in MULTIRUN]
+            words = [quoted(word) for word in sys.argv[1:] if word not in MULTIRUN]
+            if flags and whole:
+                flags, SWEPT[:] = [], [word for word in words if not word.lstrip("+~-").startswith("hydra")]
+                words = [first_value(word) for word in words]
+            sys.argv[1:] = flags + words
             refuse_flags()
             if HELP & set(sys.argv[1:]):
                 from pipeline.command.manual import manual

@@ -100,6 +100,7 @@ class Published(TypedDict):
 class Study(TypedDict):
     study: str
     scale: str
+    given: NotRequired[str | None]  # of a sweep, what names its runs
     question: str
     description: str | None
     versus: str | None

@@ -8,9 +8,10 @@ from omegaconf import DictConfig
 
 from pipeline.command.choice import function
 from pipeline.command.refusal import Refusal
+from pipeline.datasets.batch import Batches
 from pipeline.datasets.data import Data
 from pipeline.models.model import SequenceModel
-from pipeline.recurrence.engines import LEAST
+from pipeline.recurrence.engines import LEAST, SPEED
 from pipeline.runs.directory import RunDirectory
 from pipeline.runs.identity import size
 from pipeline.runs.settling import build, model_of, rule_of
@@ -68,10 +69,23 @@ def initial_learning(cfg: DictConfig, data: Data, rank: int) -> "tuple[Learning,
     network = initial_network(cfg, data)
     batches = rule_of(cfg).batches(cfg, data, rank, trainer.devices * trainer.nodes)
     device = "cuda" if on_gpu(cfg) else "cpu"
-    of_step = max(6 * network.count_parameters() * trainer.batch, LEAST[device])
-    operations = of_step * trainer.steps * batches.longest
-    engine = network.run_on(device, trainer.engine, operations, trainer.seconds)
+    engine = network.run_on(device, trainer.engine, _operations(cfg, network, batches, device), trainer.seconds)
     return rule_of(cfg).learning(cfg, network, batches), engine
+
+
+def _operations(cfg: DictConfig, network: SequenceModel, batches: Batches, device: str) -> float:
+    """About how many floating-point operations the whole run takes."""
+    of_step = max(6 * network.count_parameters() * cfg.trainer.batch, LEAST[device])
+    return of_step * cfg.trainer.steps * batches.longest
+
+
+def expected_seconds(cfg: DictConfig, data: Data) -> float:
+    """About how long the run takes, by the usual speed of a core or a GPU; within a factor of a few."""
+    network, trainer = initial_network(cfg, data), cfg.trainer
+    batches = rule_of(cfg).batches(cfg, data, 0, trainer.devices * trainer.nodes)
+    device = "cuda" if on_gpu(cfg) else "cpu"
+    seconds = _operations(cfg, network, batches, device) / SPEED[device] / (trainer.threads if device == "cpu" else 1)
+    return seconds if trainer.seconds is None else min(seconds, trainer.seconds)
 
 
 def load_network(run: RunDirectory, data: Data) -> SequenceModel:

@@ -1,5 +1,6 @@
 """One process's work on a run: from a composed configuration to a finished, stopped or diverged run."""
 
+import math
 import os
 from contextlib import contextmanager
 
@@ -12,7 +13,7 @@ from pipeline.datasets.data import Data, load_data
 from pipeline.learning.learning import Learning
 from pipeline.recurrence.precision import set_matmul_precision
 from pipeline.runs import scheduler
-from pipeline.runs.building import initial_learning, load_network, on_gpu, refuse_too_large
+from pipeline.runs.building import expected_seconds, initial_learning, load_network, on_gpu, refuse_too_large
 from pipeline.runs.code import changed, starts_over
 from pipeline.runs.directory import RunDirectory
 from pipeline.runs.identity import Identity, identify, machine
@@ -25,6 +26,7 @@ from pipeline.runs.training import fit, quiet
 
 __all__ = ["Diverged", "train_run"]
 
+EXPECTED: list[float] = []  # seconds of each run that a dry run of this process has named
 KEPT = "the training is done and kept; the same command sends its record when MLflow answers"
 
 
@@ -56,6 +58,8 @@ def train_run(cfg: DictConfig) -> float:
     if status == "diverged":
         raise Diverged(f"{run.path} has diverged already: {run.facts['reason']} ({_again(run)})")
 
+    if cfg.dry_run:
+        return would_train(cfg, data, run)
     torch.set_num_threads(cfg.trainer.threads)
     quiet()
     scheduler.refuse_missing_gpus(cfg)
@@ -78,6 +82,19 @@ def train_run(cfg: DictConfig) -> float:
         return _first_rank(cfg, data, identity, run, learning, engine, tracking)
     finally:
         lock.release()
+
+
+def would_train(cfg: DictConfig, data: Data, run: RunDirectory) -> float:
+    """Says what a dry run does not do, and about how long it would take by a machine's usual speed."""
+    EXPECTED.append(expected_seconds(cfg, data))
+    begun = "would go on" if run.last.exists() else "would start"
+    steps = f"{cfg.trainer.steps:,} steps of {cfg.trainer.batch} sequences"
+    print(f"{run.path}  {begun}: {steps}, {minutes(EXPECTED[-1])} from the first to the last", flush=True)
+    return math.inf
+
+
+def minutes(seconds: float) -> str:
+    return "less than a minute" if seconds < 60 else f"about {seconds / 60:,.0f} min"
 
 
 def _again(run: RunDirectory) -> str:

@@ -1,18 +1,47 @@
 """The runs that a study consists of."""
 
+import hashlib
+
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from pipeline.command.refusal import Refusal
 from pipeline.command.sweep import compose_job, jobs_of
+from pipeline.command.verb import SWEPT
 from pipeline.runs.identity import SIZES, flat, size
 
 
 def runs_of(cfg: DictConfig) -> list[DictConfig]:
-    """The configurations that `python -m pipeline.train -m study=...` with the same overrides trains, in its order."""
-    if "question" not in cfg.study:
-        raise Refusal(f"study={cfg.study.name} is no study: choose one of conf/study, e.g. study=architectures")
+    """The configurations that `python -m pipeline.train -m` with the same overrides trains, in its order."""
+    if "question" not in cfg.study and not SWEPT:
+        raise Refusal(
+            f"study={cfg.study.name} is no study: choose one of conf/study, e.g. study=architectures, or repeat the "
+            "overrides of a sweep with -m"
+        )
     return [compose_job(job) for job in jobs_of(cfg, HydraConfig.get())]
+
+
+def study_of(cfg: DictConfig) -> DictConfig:
+    """The study that is chosen; of a sweep by -m, one with its overrides as question, called by study.name, or by a
+    hash of them where that is not given."""
+    if "question" in cfg.study:
+        return cfg.study
+    compared = [word for word in SWEPT if not word.startswith(("seed=", "study.", "paths.", "tracking."))]
+    key = hashlib.sha256(" ".join(sorted(compared)).encode()).hexdigest()[:8]
+    return OmegaConf.create(
+        {
+            "name": cfg.study.name if cfg.study.name != "single" else f"sweep-{key}",
+            "question": f"How do the runs of {' '.join(compared) or 'several seeds'} compare?",
+            "description": None,
+        }
+    )
+
+
+def given(cfg: DictConfig) -> str:
+    """The words that name the runs of a study, or of a sweep, to train and evaluate."""
+    if "question" in cfg.study:
+        return f"study={cfg.study.name} scale={cfg.scale.name}"
+    return " ".join(SWEPT)
 
 
 def labels(runs: list[DictConfig]) -> list[tuple[str, str]]:

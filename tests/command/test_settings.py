@@ -175,7 +175,7 @@ def test_a_sweep_is_refused_before_its_first_run():
 
 
 def test_verbs_that_run_once_refuse_m():
-    assert run("pipeline.evaluate", "-m", "study=zoo") == (
+    assert run("pipeline.prepare", "-m", "study=zoo") == (
         1,
         "error: -m: this command runs once, for a study as a whole: leave it out\n",
     )

@@ -1,0 +1,78 @@
+"""What came of a sweep (-m): its configurations beside each other, at its end."""
+
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig, OmegaConf
+
+
+class Outcome(Callback):
+    """Prints a table of a sweep's configurations over their seeds, the best validation loss first, and what evaluates
+    them; after a dry run, how long all runs would take."""
+
+    def on_multirun_end(self, config: DictConfig, **more: object) -> None:
+        from pipeline.command.refusal import Refusal
+        from pipeline.command.terminal import meanwhile
+
+        plain = OmegaConf.create(
+            {key: value for key, value in OmegaConf.to_container(config).items() if key != "hydra"}
+        )
+        if plain.dry_run:
+            from pipeline.runs.session import EXPECTED, minutes
+
+            if EXPECTED:  # of runs in this process
+                print(f"{len(EXPECTED)} runs would take {minutes(sum(EXPECTED))} one after another", flush=True)
+            return
+        try:
+            with meanwhile("comparing ..."):
+                text = table(plain, config.hydra)
+        except (Refusal, OSError) as error:  # what cannot be read is said by evaluate
+            text = f"no table: {error}"
+        print(text, flush=True)
+
+
+def table(cfg: DictConfig, hydra: DictConfig) -> str:
+    """A line for each configuration of the sweep, in sections of the same data."""
+    from pipeline.command.sweep import compose_job, jobs_of
+    from pipeline.exhibits.groups import over_seeds
+    from pipeline.exhibits.numbers import spread, written
+    from pipeline.runs.directory import RunDirectory
+    from pipeline.runs.settling import directory_of
+    from pipeline.runs.study import labels
+
+    runs = [compose_job(job) for job in jobs_of(cfg, hydra)]
+    groups: dict[tuple[str, str], list[dict]] = {}
+    for (label, data), run in zip(labels(runs), runs, strict=True):
+        groups.setdefault((data, label), []).append(RunDirectory(directory_of(run)).facts)
+    finished = {key: [one for one in facts if one.get("status") == "finished"] for key, facts in groups.items()}
+    some = next((facts[0] for facts in finished.values() if facts), None)
+    if some is None:
+        return f"none of {len(runs)} runs has finished"
+    rows = []
+    for (data, label), facts in groups.items():
+        done = finished[data, label]
+        losses, units = over_seeds(one["validation"] for one in done), (done or [some])[0]["units"]
+        diverged = sum(one.get("status") == "diverged" for one in facts)
+        seeds = f"{len(done)}" if len(done) == len(facts) else f"{len(done)} of {len(facts)}"
+        rows.append(
+            (
+                data,
+                losses["mean"] if done else float("inf"),
+                [
+                    label,
+                    f"{facts[0]['parameters']:,}" if facts[0] else "",
+                    f"{written(losses['mean'], units['digits'])} {spread(losses['std'], units['digits'])}".strip()
+                    if done
+                    else "",
+                    seeds + (f", {diverged} diverged" if diverged else ""),
+                ],
+            )
+        )
+    rows.sort(key=lambda row: row[:2])
+    lines = [["", "parameters", f"validation, {some['units']['loss']}", "seeds"], *(cells for *_, cells in rows)]
+    widths = [max(map(len, column)) for column in zip(*lines)]
+    shown = [
+        "  ".join([cells[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(cells[1:], widths[1:]))])
+        for cells in lines
+    ]
+    sweep = "question" not in cfg.study
+    words = " ".join(hydra.overrides.task)
+    return "\n".join(["", *shown, f"on held-out data: lab evaluate {'-m ' if sweep else ''}{words}"])
