@@ -155,7 +155,7 @@ class Kernels(Tape):
         precision = matmul_precision() if self.dtype == torch.float32 else "ieee"
         dtype = torch.bfloat16 if precision == "bf16" else self.dtype
         kept = self.matrices.get(name)
-        if kept is None or kept.shape != matrix.shape or precision != self.precision:
+        if precision != self.precision or kept is None or (kept.shape, kept.dtype) != (matrix.shape, dtype):
             self._passes.clear()
             self.precision = precision
             self.matrices[name] = matrix.detach().to(dtype).contiguous().clone()
@@ -186,7 +186,7 @@ class Kernels(Tape):
         works = self.lines.get(line, [])
         products = [index for index, work in enumerate(works) if isinstance(work, Product)]
         begin = products[0] if products else 0
-        lead, groups = self._groups([Timed(work, 0) for work in works[:begin]]), []
+        lead = self._groups([Timed(work, 0) for work in works[:begin]])
         groups = self._groups([Timed(work, 0) for work in works[begin:]])
         if lead and groups:
             # The stages before the first product of the next step belong to the kernel that ends this one.

@@ -115,7 +115,7 @@ class Watch(lightning.Callback):
     def on_train_batch_end(self, trainer: lightning.Trainer, learning: Learning, *more: object) -> None:
         self.open.close()
         self.step += 1
-        loss = learning.take_mean()
+        loss, _ = learning.take_losses()
         self.say(f"  state {', '.join(map(shape, learning.state or ())) or 'none'}")
         kept = f"; kept for backpropagation: {readable(sum(self.saved.values()))}" if self.backward else ""
         self.say(f"  loss {loss:.4f} {self.unit}{kept}")

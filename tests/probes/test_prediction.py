@@ -19,6 +19,7 @@ def test_the_loss_is_measured_in_every_unit_in_which_it_is_compared():
     assert found == {
         "nats": loss,
         "bits": loss / math.log(2),
+        "loss": loss,
         "right": right,
         "part": "test",
         "asked": asked,

@@ -81,7 +81,7 @@ def test_a_network_that_does_not_know_the_mean_yet_has_not_diverged(tmp_path):
 
 
 def test_a_run_whose_validation_is_not_a_number_has_diverged_and_not_finished(tmp_path, monkeypatch):
-    monkeypatch.setattr("pipeline.runs.recorder.held_out", lambda *_: HeldOut(math.nan, None, 1))
+    monkeypatch.setattr("pipeline.runs.recorder.held_out", lambda *_, **of_ranks: HeldOut(math.nan, None, 1))
     overrides = ["data=sine", "scale=smoke", "tracking.uri=null", f"paths.runs={tmp_path}"]
     with pytest.raises(Refusal, match="the validation loss is nan at step 10, the training loss"):
         trained(*overrides)
