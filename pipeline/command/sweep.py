@@ -41,6 +41,11 @@ def compose_job(job: list[str]) -> DictConfig:
     return cfg
 
 
+def without_hydra(config: DictConfig) -> DictConfig:
+    """The configuration that a run has, of that which a callback is given."""
+    return OmegaConf.create({key: value for key, value in OmegaConf.to_container(config).items() if key != "hydra"})
+
+
 class CheckedSweep(Callback):
     """Refuses a sweep of which one run has a setting that it cannot have, before the first run begins.
 
@@ -48,9 +53,7 @@ class CheckedSweep(Callback):
     """
 
     def on_multirun_start(self, config: DictConfig, **more: object) -> None:
-        plain = OmegaConf.create(
-            {key: value for key, value in OmegaConf.to_container(config).items() if key != "hydra"}
-        )
+        plain = without_hydra(config)
         try:
             check_choice("hydra.launcher", OmegaConf.to_container(config.hydra.launcher))
             at_once = config.hydra.launcher.get("n_jobs", 1)

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 
 from pipeline.command.refusal import Refusal
+from pipeline.command.terminal import in_columns
 from pipeline.exhibits.claims import compared, evidence
 from pipeline.exhibits.exhibit import Measure
 from pipeline.exhibits.groups import comparable, ranking, standing
@@ -99,10 +100,7 @@ def as_text(study: dict) -> str:
                 f"{len(row['seeds'])}{diverged}",
             ]
         )
-    widths = [max(map(len, column)) for column in zip(*table)]
-    lines = [f"\n{study['study']} ({study['scale']}): {study['question']}"]
-    for label, *cells in table:
-        lines.append("  ".join([label.ljust(widths[0]), *(c.rjust(width) for c, width in zip(cells, widths[1:]))]))
+    lines = [f"\n{study['study']} ({study['scale']}): {study['question']}", *in_columns(table)]
     lines += doubts(rows, heads)
     for claim in study["claims"]:
         said = f"{claim['claim']} ({compared(claim, measures)})"

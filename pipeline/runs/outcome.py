@@ -1,7 +1,7 @@
 """What came of a sweep (-m): its configurations beside each other, at its end."""
 
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 
 class Outcome(Callback):
@@ -10,11 +10,10 @@ class Outcome(Callback):
 
     def on_multirun_end(self, config: DictConfig, **more: object) -> None:
         from pipeline.command.refusal import Refusal
+        from pipeline.command.sweep import without_hydra
         from pipeline.command.terminal import meanwhile
 
-        plain = OmegaConf.create(
-            {key: value for key, value in OmegaConf.to_container(config).items() if key != "hydra"}
-        )
+        plain = without_hydra(config)
         if plain.dry_run:
             from pipeline.runs.session import EXPECTED, minutes
 
@@ -32,6 +31,7 @@ class Outcome(Callback):
 def table(cfg: DictConfig, hydra: DictConfig) -> str:
     """A line for each configuration of the sweep, in sections of the same data."""
     from pipeline.command.sweep import compose_job, jobs_of
+    from pipeline.command.terminal import in_columns
     from pipeline.exhibits.groups import over_seeds
     from pipeline.exhibits.numbers import spread, written
     from pipeline.runs.directory import RunDirectory
@@ -68,11 +68,6 @@ def table(cfg: DictConfig, hydra: DictConfig) -> str:
         )
     rows.sort(key=lambda row: row[:2])
     lines = [["", "parameters", f"validation, {some['units']['loss']}", "seeds"], *(cells for *_, cells in rows)]
-    widths = [max(map(len, column)) for column in zip(*lines)]
-    shown = [
-        "  ".join([cells[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(cells[1:], widths[1:]))])
-        for cells in lines
-    ]
     sweep = "question" not in cfg.study
     words = " ".join(hydra.overrides.task)
-    return "\n".join(["", *shown, f"on held-out data: lab evaluate {'-m ' if sweep else ''}{words}"])
+    return "\n".join(["", *in_columns(lines), f"on held-out data: lab evaluate {'-m ' if sweep else ''}{words}"])

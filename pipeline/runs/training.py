@@ -16,6 +16,15 @@ from pipeline.runs.directory import RunDirectory
 from pipeline.runs.gpus import own_gpu
 from pipeline.runs.recorder import Recorder
 
+# What Lightning leaves to this project.
+BARE = {
+    "logger": False,
+    "enable_checkpointing": False,
+    "enable_progress_bar": False,
+    "enable_model_summary": False,
+    "use_distributed_sampler": False,
+}
+
 
 def quiet() -> None:
     """Keeps from people what Lightning says of itself."""
@@ -37,10 +46,6 @@ def fit(cfg: DictConfig, run: RunDirectory, learning: Learning, recorder: Record
         max_epochs=-1,  # the recorder ends it
         plugins=[AtomicCheckpointIO(learning), *scheduler.plugins()],
         callbacks=[recorder],
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        use_distributed_sampler=False,
+        **BARE,
     )
     trainer.fit(learning, ckpt_path=run.last if run.last.exists() else None)

@@ -10,12 +10,13 @@ from omegaconf import DictConfig, open_dict
 from torch import Tensor
 
 from pipeline.command.refusal import Refusal
+from pipeline.command.terminal import in_columns
 from pipeline.datasets.data import load_data
 from pipeline.learning.learning import Learning
 from pipeline.runs.building import IN_TRAINING, initial_learning, refuse_too_large
 from pipeline.runs.identity import size
 from pipeline.runs.settling import rule_of, settle
-from pipeline.runs.training import quiet
+from pipeline.runs.training import BARE, quiet
 
 STEPS = 3
 UNITS = ("B", "KiB", "MiB", "GiB")
@@ -51,11 +52,7 @@ def try_out(cfg: DictConfig, say: Callable[[str], None] = print) -> None:
         max_epochs=-1,
         detect_anomaly=backward,  # it takes what torch.func does for wrong
         callbacks=[watch],
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        use_distributed_sampler=False,
+        **BARE,
     )
     try:
         trainer.fit(learning)
@@ -146,7 +143,5 @@ def readable(count: float) -> str:
 
 
 def table(rows: list[tuple[str, ...]]) -> str:
-    """Columns, the first to the left, with the head that the first row is."""
-    widths = [max(map(len, column)) for column in zip(*rows)]
-    lines = ("  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows)
-    return "\n".join(f"  {line}".rstrip() for line in lines)
+    """Columns, with the head that the first row is."""
+    return "\n".join(f"  {line}".rstrip() for line in in_columns(rows))
