@@ -28,6 +28,14 @@ class Flat:
         alike = {(one.dtype, one.device) for one in parameters}
         return type(optimizer) in ELEMENTWISE and len(alike) == 1 and sum(map(torch.numel, parameters)) < SMALL
 
+    @staticmethod
+    def joins(states: dict) -> bool:
+        """Whether the state_dict of an optimizer on each parameter can be that of one on a vector: not where a
+        parameter was left alone in a step, for want of a gradient."""
+        [group] = states["param_groups"]
+        every = [states["state"].get(index, {}) for index in group["params"]]
+        return len({tuple(one) for one in every}) == 1 and len({float(one.get("step", 0)) for one in every}) == 1
+
     def over(self, make: Callable[[list[nn.Parameter]], optim.Optimizer]) -> optim.Optimizer:
         """An optimizer on the vector, whose state_dict is that of one on the parameters."""
         optimizer = make([self.vector])

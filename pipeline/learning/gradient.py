@@ -61,6 +61,7 @@ class GradientLearning(Learning):
         self.alone = batches.own == slice(0, batches.batch)
         self.learned = [parameter for parameter in network.parameters() if parameter.requires_grad]
         self.flat: Flat | None = None
+        self.joins = True  # whether what is gone on from was, or could have been, an optimizer on one vector
 
     def strategy(self, timeout: timedelta) -> Strategy:
         return DDPStrategy(timeout=timeout, find_unused_parameters=self.network.seldom_used)
@@ -80,7 +81,7 @@ class GradientLearning(Learning):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         optimizer = self.make_optimizer(self.learned)
-        if self.alone and not self.network.seldom_used and Flat.suits(optimizer, self.learned):
+        if self.alone and self.joins and not self.network.seldom_used and Flat.suits(optimizer, self.learned):
             self.flat = Flat(self.learned)
             optimizer = self.flat.over(self.make_optimizer)
         self.settings = [
@@ -90,6 +91,10 @@ class GradientLearning(Learning):
             for settings in self.settings:
                 setting(settings, name)
         return optimizer
+
+    def on_load_checkpoint(self, checkpoint: dict) -> None:
+        super().on_load_checkpoint(checkpoint)
+        self.joins = all(map(Flat.joins, checkpoint["optimizer_states"]))
 
     def learn(self, batch: Batch) -> None:
         optimizer = self.optimizers(use_pl_optimizer=False)

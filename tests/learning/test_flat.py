@@ -58,28 +58,45 @@ def test_an_optimizer_on_the_vector_does_and_keeps_what_one_on_each_does(optimiz
     assert_same(states(together), kept)
 
 
+def with_seldom_bias(optimizer, steps):
+    """A module whose readout's bias has a gradient at these steps only, and what the bias is at each."""
+    made, bias = learning(optimizer=optimizer, clip_norm=0.05), []
+    loss = made.network.loss
+
+    def seldom(batch, state):
+        made.network.readout.bias.requires_grad_(made.global_step in steps)
+        bias.append(made.network.readout.bias.detach().clone())
+        return loss(batch, state)
+
+    made.network.loss = seldom
+    return made, bias
+
+
 @pytest.mark.parametrize("optimizer", KINDS[1::3], ids=lambda one: one.func.__name__)
 def test_parameters_without_a_gradient_are_left_alone(optimizer, monkeypatch):
-    def module():
-        made, bias = learning(optimizer=optimizer, clip_norm=0.05), []
-        loss = made.network.loss
-
-        def seldom(batch, state):
-            made.network.readout.bias.requires_grad_(made.global_step != 2)
-            bias.append(made.network.readout.bias.detach().clone())
-            return loss(batch, state)
-
-        monkeypatch.setattr(made.network, "loss", seldom)
-        return made, bias
-
-    together, bias = module()
+    together, bias = with_seldom_bias(optimizer, {0, 1, 3, 4})
     fit(together, 5)
     assert not torch.equal(bias[1], bias[2]) and torch.equal(bias[2], bias[3]) and not torch.equal(bias[3], bias[4])
     monkeypatch.setattr(flat, "SMALL", 0)
-    apart, _ = module()
+    apart, _ = with_seldom_bias(optimizer, {0, 1, 3, 4})
     fit(apart, 5)
     assert_same(dict(together.network.state_dict()), dict(apart.network.state_dict()))
     assert_same(states(together), states(apart))
+
+
+@pytest.mark.parametrize("steps", [{0, 1, 3, 4}, {3}, set()], ids=["seldom", "late", "never"])
+@pytest.mark.parametrize("optimizer", KINDS[1::3], ids=lambda one: one.func.__name__)
+def test_a_run_goes_on_though_a_parameter_was_left_alone(optimizer, steps, tmp_path):
+    through, _ = with_seldom_bias(optimizer, steps)
+    fit(through, 5)
+    first, _ = with_seldom_bias(optimizer, steps)
+    fit(first, 3)
+    first.trainer.save_checkpoint(tmp_path / "checkpoint")
+    second, _ = with_seldom_bias(optimizer, steps)
+    fit(second, 2, tmp_path / "checkpoint")
+    assert second.global_step == 5
+    assert_same(dict(second.network.state_dict()), dict(through.network.state_dict()))
+    assert_same(states(second), states(through))
 
 
 def test_only_optimizers_that_treat_every_number_by_itself_get_the_vector():

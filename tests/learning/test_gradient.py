@@ -51,7 +51,7 @@ def trained(module):
     return [parameter for parameter in module.network.parameters() if parameter.requires_grad]
 
 
-def fit(module, steps):
+def fit(module, steps, checkpoint=None):
     lightning.Trainer(
         max_epochs=1,
         limit_train_batches=steps,
@@ -60,7 +60,7 @@ def fit(module, steps):
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
-    ).fit(module)
+    ).fit(module, ckpt_path=checkpoint)
 
 
 def by_hand(module, steps, loss, clip_value, clip_norm, rates):
