@@ -26,6 +26,15 @@ needs_steps = pytest.mark.skipif(
 )
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config, items):
+    """Where pytest-xdist does not keep groups together, what a group shares would be made again in each process."""
+    if getattr(config.option, "loadgroup", False):
+        apart = [item.nodeid for item in items if item.get_closest_marker("xdist_group") and "@" not in item.nodeid]
+        if apart:
+            raise pytest.UsageError(f"{apart[0]}: pytest-xdist groups no tests under pytest {pytest.__version__}")
+
+
 def words(count: int, seed: int = 0) -> str:
     """A text of made-up lines, the same for the same seed."""
     draw = random.Random(seed)

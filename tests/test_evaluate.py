@@ -20,6 +20,8 @@ from pipeline.runs.directory import RunDirectory
 from tests.conftest import composed, prepared_text, words
 from tests.test_train import command, finish
 
+once = pytest.mark.xdist_group("study")  # what asks for `study` runs where it was made
+
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
@@ -42,6 +44,7 @@ def study(tmp_path_factory):
     return folder, overrides, json.loads((folder / "results" / "studies" / "architectures.json").read_text()), out
 
 
+@once
 def test_every_cell_and_seed_is_there(study):
     _, _, result, _ = study
     assert sorted((run["model"], run["seed"]) for run in result["runs"]) == [
@@ -51,6 +54,7 @@ def test_every_cell_and_seed_is_there(study):
     assert result["question"].startswith("Which of the three")
 
 
+@once
 def test_test_loss_is_that_of_the_best_weights_read_symbol_by_symbol(study):
     folder, overrides, result, _ = study
     data = load_data(composed(*overrides).data)
@@ -76,6 +80,7 @@ def test_test_loss_is_that_of_the_best_weights_read_symbol_by_symbol(study):
         assert run["validation_loss"] == min(validated) and len(validated) == 4
 
 
+@once
 def test_groups_hold_mean_and_sample_deviation_over_seeds(study):
     _, _, result, _ = study
     for group in result["groups"]:
@@ -89,6 +94,7 @@ def test_groups_hold_mean_and_sample_deviation_over_seeds(study):
         assert group["by_seed"]["nats"] == {str(seed): loss for seed, loss in enumerate(losses)}
 
 
+@once
 def test_what_a_probe_doubts_of_a_run_is_kept_with_it(study, monkeypatch):
     _, overrides, result, _ = study
     found = {"nats": 1.5, "bits": 2.0, "doubts": {"nats": "moves by 0.2"}}
@@ -100,6 +106,7 @@ def test_what_a_probe_doubts_of_a_run_is_kept_with_it(study, monkeypatch):
     assert evaluate_run(cfg, load_data(cfg.data), run, "rnn", "text")["doubts"] == {}
 
 
+@once
 def test_completions_go_on_from_the_prompts_of_the_data(study):
     _, overrides, result, _ = study
     for run in result["runs"]:
@@ -108,6 +115,7 @@ def test_completions_go_on_from_the_prompts_of_the_data(study):
         assert all(len(completion["text"]) == 12 for completion in completions)
 
 
+@once
 def test_what_was_read_is_what_the_record_says(study):
     _, _, result, _ = study
     for run in result["runs"]:
@@ -117,6 +125,7 @@ def test_what_was_read_is_what_the_record_says(study):
         assert run["units"]["loss"] == "nats/char" and run["status"] == "finished" and run["split"] == "80-10-10"
 
 
+@once
 def test_the_results_say_how_they_are_measured_and_shown(study):
     _, _, result, _ = study
     assert result["probes"] == {
@@ -127,6 +136,7 @@ def test_the_results_say_how_they_are_measured_and_shown(study):
     assert result["measures"]["right"] == {"unit": "", "digits": ".1%", "better": "high", "title": ""}
 
 
+@once
 def test_dvc_finds_metrics_and_curves(study):
     folder, _, result, _ = study
     metrics = json.loads((folder / "results" / "metrics" / "architectures.json").read_text())
@@ -138,6 +148,7 @@ def test_dvc_finds_metrics_and_curves(study):
     }
 
 
+@once
 def test_the_table_names_the_best_first(study):
     _, _, result, out = study
     best = min(result["groups"], key=lambda group: group["measured"]["nats"]["mean"])
@@ -147,6 +158,7 @@ def test_the_table_names_the_best_first(study):
     assert first.startswith(best["label"]) and f" {best['measured']['nats']['mean']:.3f} ± " in first
 
 
+@once
 def test_a_study_may_be_narrowed_on_the_command_line(study):
     folder, overrides, _, _ = study
     code, out, err = finish(
@@ -287,6 +299,7 @@ def test_a_study_may_ask_more_than_its_data(tmp_path):
     assert "bits carried" in out
 
 
+@once
 def test_a_run_that_cannot_be_evaluated_costs_no_other_its_results(study, tmp_path):
     folder, overrides, _, _ = study
     shutil.copytree(folder / "runs", tmp_path / "runs")
@@ -318,6 +331,7 @@ def test_a_run_that_cannot_be_evaluated_costs_no_other_its_results(study, tmp_pa
     assert {path: path.read_bytes() for path in tmp_path.glob("results/*/*")} == before
 
 
+@once
 def test_what_cannot_take_the_results_is_refused_before_the_work(study, tmp_path):
     folder, overrides, _, _ = study
     (tmp_path / "file").touch()

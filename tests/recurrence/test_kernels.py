@@ -30,10 +30,12 @@ def interpreted():
     return found
 
 
+@pytest.mark.xdist_group("kernels")
 def test_kernels_give_what_the_plain_loop_gives(interpreted):
     assert {name: error for name, (error, _) in interpreted.items() if error > 1e-12} == {}
 
 
+@pytest.mark.xdist_group("kernels")
 def test_a_step_launches_a_kernel_for_each_product_that_waits_for_another(interpreted):
     launches = {name: launches for name, (_, launches) in interpreted.items()}
     assert launches == {name: [2, 2] if name in TWICE else [1, 1] for name in interpreted}
