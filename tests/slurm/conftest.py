@@ -1,4 +1,5 @@
-"""A real SLURM of two nodes on this machine, one for all tests here; without SLURM's programs they are skipped."""
+"""A real SLURM of two nodes on this machine, one for all tests that ask for it; without SLURM's programs these are
+skipped."""
 
 import os
 import shutil
@@ -20,7 +21,7 @@ MISSING = [name for name in PROGRAMS if shutil.which(name, path=PATH) is None]
 @pytest.hookimpl(tryfirst=True)  # before xdist looks at the groups
 def pytest_collection_modifyitems(items):
     for item in items:
-        if HERE in item.path.parents:
+        if HERE in item.path.parents and "cluster" in item.fixturenames:
             item.add_marker(pytest.mark.xdist_group("slurm"))  # one cluster, one test at a time
             if MISSING:
                 item.add_marker(
