@@ -1,19 +1,34 @@
-# What a job does around its srun; train.sbatch and the launcher's arrays source it.
+# What a job does around its srun; train.sbatch and the scripts of queue.py source it.
 
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
 
 # Where the ranks meet: the first node, by the address that SLURM itself uses.
 MASTER_ADDR=$(scontrol show node "$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)" | sed -n 's/.*NodeAddr=\([^ ]*\).*/\1/p')
-export MASTER_ADDR
+JOB_KILLS=${JOB_LOGS:-$PWD}/$SLURM_JOB_ID.kills     # a line for each time that the job was killed; the run removes it when it has saved
+JOB_RUN=$(mktemp)                                   # where the first rank names its run
+export MASTER_ADDR JOB_KILLS JOB_RUN
 
-# A run that was killed by anything but SLURM (out of memory, by hand, a crash in a library, SIGUSR1 before Python could take it) goes on from
-# its last checkpoint. SLURM itself puts a job back whose node failed or that was preempted; errors and cancelled jobs stay where they are.
+echo "== job $SLURM_JOB_ID, attempt $((${SLURM_RESTART_COUNT:-0} + 1)), on $SLURM_JOB_NODELIST, $(date '+%F %T')"
+
+# A run that was killed by anything but SLURM (out of memory, by hand, a crash or a time-out in a library, SIGUSR1 before it had begun) goes on
+# from its last checkpoint, $RESTARTS times in a row at most without a new one. SLURM itself puts a job back whose node failed or that was
+# preempted, and a run that has saved before its time limit does: neither counts. Errors and cancelled jobs stay where they are.
 goes_on() {
-    case $1 in 134 | 135 | 137 | 138 | 139) ;; *) return ;; esac
-    [ "${SLURM_RESTART_COUNT:-0}" -lt "${RESTARTS:-10}" ] || return
-    if scontrol show job "$SLURM_JOB_ID" | grep -q JobState=RUNNING; then
-        echo "killed (exit code $1): back into the queue"
+    local code=$1 state times
+    case $code in 134 | 135 | 137 | 138 | 139) ;; *) return ;; esac
+    for _ in 1 2 3; do      # no answer is not an answer
+        state=$(scontrol show job "$SLURM_JOB_ID") && break
+        sleep 5
+    done
+    grep -q JobState=RUNNING <<<"$state" || return
+    echo "$(date '+%F %T') exit code $code" >>"$JOB_KILLS"
+    times=$(wc -l <"$JOB_KILLS")
+    if [ "$times" -gt "${RESTARTS:-3}" ]; then
+        echo "killed (exit code $code), $times times in a row without a new checkpoint: this job gives up; mended, submit it again"
+        if [ -s "$JOB_RUN" ]; then "${PYTHON:-python}" -m slurm.give_up "$(cat "$JOB_RUN")"; fi
+    else
+        echo "killed (exit code $code), $times in a row without a new checkpoint: back into the queue"
         scontrol requeue "$SLURM_JOB_ID"
     fi
 }
-trap 'goes_on $?' EXIT
+trap 'goes_on $?; rm -f "$JOB_RUN"' EXIT

@@ -16,6 +16,7 @@ from pipeline.datasets.data import Data
 from pipeline.files.whole import append_line
 from pipeline.learning.learning import Learning
 from pipeline.probes.held_out import held_out
+from pipeline.runs import scheduler
 from pipeline.runs.directory import RunDirectory
 from pipeline.runs.divergence import divergence
 from pipeline.runs.goal import Goal
@@ -132,6 +133,8 @@ class Recorder(lightning.Callback):
         if due(settings.checkpoint_every) or stop or self._done():
             self._stop_clock(learning)
             trainer.save_checkpoint(self.run.last)
+            if trainer.is_global_zero:
+                scheduler.saved()
             if self.tracking is not None:
                 with waiting(self.progress.say, self.run):
                     self.tracking.push(self.run)

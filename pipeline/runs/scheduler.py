@@ -36,7 +36,7 @@ NETWORK = {
     "fuse.glusterfs",
     "fuse.sshfs",
 }
-FRUITLESS = 3  # kills in a row without a new checkpoint after which a job stays where it is
+TRIES = 3  # to reach SLURM's controller, which may be away for a moment
 WAIT = 600  # seconds for which the ranks wait for one another
 
 
@@ -122,23 +122,16 @@ def began(facts: dict) -> bool:
     return RESTARTS > 0 and facts.get("job") == JOB
 
 
-def fruitless(facts: dict, checkpoint: Path) -> dict:
-    """For run.json, in a job: how often in a row it was killed before the run saved anything new.
+def begins(run: Path) -> None:
+    """Tells slurm/job.sh which run this job trains, for when it gives up."""
+    if "JOB_RUN" in os.environ:
+        Path(os.environ["JOB_RUN"]).write_text(str(run.absolute()))
 
-    Raises Refusal, so that the job ends, at FRUITLESS: a time-out of NCCL, or too little memory, may come every time.
-    """
-    if JOB is None:
-        return {}
-    saved = checkpoint.stat().st_mtime_ns if checkpoint.exists() else 0
-    before = facts.get("killed") or {}
-    again = began(facts) and facts["status"] == "running" and before.get("saved") == saved
-    times = before["times"] + 1 if again else 0
-    if times >= FRUITLESS:
-        raise Refusal(
-            f"SLURM job {JOB} was killed {times} times in a row before it saved anything new: its log says by what "
-            "(time-outs of NCCL: NCCL_DEBUG=INFO says more); mended, submit it again"
-        )
-    return {"killed": {"times": times, "saved": saved}}
+
+def saved() -> None:
+    """The run has a new checkpoint: how often slurm/job.sh has seen it killed counts no more."""
+    if "JOB_KILLS" in os.environ:
+        Path(os.environ["JOB_KILLS"]).unlink(missing_ok=True)
 
 
 def wait_for_first_rank(facts: Callable[[], dict]) -> None:
@@ -153,16 +146,18 @@ def wait_for_first_rank(facts: Callable[[], dict]) -> None:
 
 
 def watch() -> None:
-    """From here on SIGUSR1 puts the job back into the queue and SIGTERM ends it;
-    while it trains, the Recorder takes both and saves first."""
+    """From here on SIGTERM ends this process, and a job that SLURM preempts with some grace goes back into the queue;
+    while it trains, the Recorder takes this signal and SIGUSR1, and saves first.
+
+    Before that SIGUSR1 kills, which slurm/job.sh counts: a time limit that leaves no time to begin does so every time.
+    """
     if JOB is not None:
-        for number in (signal.SIGUSR1, signal.SIGTERM):
-            signal.signal(number, _interrupted)
+        signal.signal(signal.SIGTERM, _interrupted)
 
 
 def _interrupted(number: int, frame) -> None:
-    # Not for ever where there is no time to begin.
-    if number == signal.SIGUSR1 and RANK == 0 and RESTARTS < int(os.environ.get("RESTARTS", 10)):
+    # srun sends the same signal when another rank has failed, which must not put the job back.
+    if RANK == 0 and re.search(r"PreemptTime=\d", _scontrol("show", "job", JOB) or ""):
         requeue(number)
     raise KeyboardInterrupt
 
@@ -190,9 +185,14 @@ def requeue(number: int) -> bool:
 
 
 def _scontrol(*words: str) -> str | None:
-    """What scontrol prints; None when it cannot do it."""
-    try:
-        return subprocess.run(["scontrol", *words], capture_output=True, text=True, timeout=30, check=True).stdout
-    except (OSError, subprocess.SubprocessError) as error:
-        print(f"scontrol {' '.join(words)}: {getattr(error, 'stderr', None) or error}", flush=True)
-        return None
+    """What scontrol prints; None when it cannot do it, tried again where the controller does not answer."""
+    for last in (*[False] * (TRIES - 1), True):
+        try:
+            return subprocess.run(["scontrol", *words], capture_output=True, text=True, timeout=30, check=True).stdout
+        except (OSError, subprocess.SubprocessError) as error:
+            why = (getattr(error, "stderr", None) or str(error)).strip()
+        if last or "Unable to contact" not in why:
+            break
+        time.sleep(2)
+    print(f"scontrol {' '.join(words)}: {why}", flush=True)
+    return None

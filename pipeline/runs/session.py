@@ -132,8 +132,8 @@ def _first_rank(
         with reaching(cfg.tracking):
             tracking.take(cfg, run, data.card)
     on = machine(on_gpu(cfg), trainer.threads)
-    killed = scheduler.fruitless(run.facts, run.last)
-    run.note(status="running", process=os.getpid(), machine=on, job=scheduler.JOB, srun=scheduler.STEP, **killed)
+    run.note(status="running", process=os.getpid(), machine=on, job=scheduler.JOB, srun=scheduler.STEP)
+    scheduler.begins(run.path)
     progress = Progress(trainer.progress, identity.name, trainer.steps, trainer.seconds, units, alone=not in_sweep())
     length = "whole sequences" if trainer.length is None else trainer.length
     progress.say(

@@ -1,13 +1,15 @@
 """What SLURM says of a process, made up; tests/slurm asks a real one."""
 
+import os
 import re
 import signal
+import subprocess
 
 import pytest
 
 from pipeline.command.refusal import Refusal
 from pipeline.runs import scheduler
-from tests.conftest import composed
+from tests.conftest import ROOT, composed
 
 
 @pytest.fixture
@@ -129,19 +131,73 @@ def test_a_job_that_goes_on_does_not_start_over_again(job):
     assert scheduler.began({"job": "7"}) and not scheduler.began({"job": "6"}) and not scheduler.began({})
 
 
-def test_a_job_that_is_killed_again_and_again_at_one_checkpoint_gives_up(job, tmp_path):
-    checkpoint = tmp_path / "last.ckpt"
+# What bash's scontrol says, made up: the job runs; requeue notes that it was asked.
+SCONTROL = """#!/bin/sh
+case "$1 $2" in
+    "show job") [ -e away ] && rm away && exit 1; echo "JobState=${STATE:-RUNNING}" ;;
+    "requeue 7") echo back >>requeued ;;
+    *) echo n1 ;;
+esac
+"""
 
-    def goes_on(facts: dict, **more) -> dict:
-        return {"job": "7", "status": "running"} | scheduler.fruitless(facts, checkpoint) | more
 
-    facts = goes_on({})
-    facts = goes_on(facts)
-    checkpoint.touch()  # it came further
-    facts = goes_on(goes_on(facts))
-    assert facts["killed"]["times"] == 1
-    stopped = goes_on(facts, status="stopped")  # in time, by SLURM
-    assert goes_on(stopped)["killed"]["times"] == 0
-    with pytest.raises(Refusal, match="^SLURM job 7 was killed 3 times in a row before it saved anything new: its log"):
-        goes_on(goes_on(facts))
-    assert goes_on(facts | {"job": "6"})["killed"]["times"] == 0  # submitted again
+@pytest.fixture
+def attempt(tmp_path, monkeypatch):
+    """attempt(commands): what a job whose srun these stand for says around them; and how often it was put back so
+    far."""
+    (tmp_path / "scontrol").write_text(SCONTROL)
+    (tmp_path / "scontrol").chmod(0o755)
+    (tmp_path / "sleep").symlink_to("/bin/true")
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    slurm = {"SLURM_JOB_ID": "7", "SLURM_JOB_NODELIST": "n1", "RESTARTS": "2", "PYTHON": "echo"}
+
+    def attempt(commands: str, **more: str) -> tuple[str, int]:
+        done = subprocess.run(
+            ["bash", "-c", f". {ROOT}/slurm/job.sh; {commands}"],
+            cwd=tmp_path,
+            env=os.environ | slurm | more,
+            capture_output=True,
+            text=True,
+        )
+        requeued = tmp_path / "requeued"
+        return done.stdout, len(requeued.read_text().split()) if requeued.exists() else 0
+
+    return attempt
+
+
+def test_only_kills_without_a_new_checkpoint_count(attempt, tmp_path, monkeypatch):
+    for count in (1, 2):
+        said, back = attempt("exit 137")
+        assert back == count and f"killed (exit code 137), {count} in a row without a new checkpoint: back" in said
+    for _ in range(20):  # time limits, preemptions, errors
+        for end in ("exit 0", "exit 1", "exit 130", "exit 143"):
+            assert attempt(end)[1] == 2
+    assert attempt("exit 137", STATE="COMPLETING")[1] == 2  # preempted, cancelled: SLURM's own doing
+    monkeypatch.setenv("JOB_KILLS", str(tmp_path / "7.kills"))
+    scheduler.saved()
+    assert [attempt("exit 134")[1], attempt("exit 139")[1]] == [3, 4]
+    said, back = attempt('echo /runs/a >"$JOB_RUN"; exit 138')
+    assert back == 4 and "3 times in a row without a new checkpoint: this job gives up" in said
+    assert said.endswith("-m slurm.give_up /runs/a\n")
+
+
+def test_a_controller_that_is_away_for_a_moment_is_asked_again(attempt, tmp_path):
+    (tmp_path / "away").touch()
+    assert attempt("exit 137")[1] == 1
+
+
+def test_a_log_says_where_an_attempt_begins(attempt):
+    assert re.match(
+        r"== job 7, attempt 3, on n1, \d{4}-\d\d-\d\d \d\d:\d\d:\d\d\n", attempt("", SLURM_RESTART_COUNT="2")[0]
+    )
+
+
+@pytest.mark.parametrize("state, goes_on", [("PreemptTime=2026-01-01T00:00:00", True), ("PreemptTime=None", False)])
+def test_sigterm_before_training_puts_back_what_is_preempted_and_not_what_another_rank_has_failed(
+    job, monkeypatch, state, goes_on
+):
+    asked = []
+    monkeypatch.setattr(scheduler, "_scontrol", lambda *words: asked.append(words[0]) or f"JobState=RUNNING {state}")
+    with pytest.raises(KeyboardInterrupt):
+        scheduler._interrupted(signal.SIGTERM, None)
+    assert ("requeue" in asked) is goes_on
