@@ -34,7 +34,7 @@ OFTEN = 10**6
 # A run of each kind, and which functions wait for the device while it learns, how often at most.
 RUNS = {
     "lstm": (["trainer.ema_decay=0.9", *TEXT], {}),
-    "mrnn_full": (TEXT, {"recurrence/matrices.py:gradients": 4}),
+    "mrnn_full": (TEXT, {"cells/matrices.py:gradients": 4}),
     "gru": (
         ["optimizer=hessian_free", "optimizer.cg_steps=2", "trainer.validate_every=2", "model.hidden=4", *TEXT],
         {

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pipeline.cells.inputs import by_step
 from pipeline.cells.products import linear
 
 State = tuple[Tensor, ...]
@@ -104,6 +105,25 @@ class Cell(nn.Module):
         never change once the cell is made.
         """
         raise NotImplementedError
+
+    def forward(self, x: Tensor, state: State | None = None) -> State:
+        """state_t of one step: a cell is a module as torch.nn.LSTMCell is. Many steps, fast: pipeline.recurrence.stack.
+
+        x      x_t, numbers [B, D] or symbols [B] in 0..D (D: unknown, a zero input)
+        state  state_{t-1}, [B, width] each in the order of `self.state`; None: zeros
+        Returns state_t in the same form, the output h first. Raises ValueError for other shapes.
+        """
+        if x.shape[1:] != ((self.inputs,) if x.is_floating_point() else ()):
+            wanted = f"numbers [B, {self.inputs}] or symbols [B]"
+            raise ValueError(f"x of {x.dtype}, {list(x.shape)}: {type(self).__name__} reads {wanted}")
+        widths = list(self.state.values())
+        if state is None:
+            state = tuple(self.input_weight.new_zeros(len(x), width) for width in widths)
+        if [part.shape for part in state] != [(len(x), width) for width in widths]:
+            found, wanted = [list(part.shape) for part in state], [[len(x), width] for width in widths]
+            raise ValueError(f"state of {found}: the state of {type(self).__name__} is {wanted}")
+        [(given, product)] = by_step(self, x[None], dict(self.recurrent))
+        return self.step(given, state, product)
 
     def gate_values(self, x: dict[str, Tensor], state: State, product: Product) -> dict[str, Tensor]:
         """Of a cell whose state has a memory cell c, in 0..1, [B, H] each: "i", with which something is written to it

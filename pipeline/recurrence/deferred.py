@@ -15,7 +15,7 @@ from torch.fx import Node
 from torch.fx.node import map_arg
 
 from pipeline.cells.cell import Cell
-from pipeline.recurrence.matrices import matrices
+from pipeline.cells.matrices import matrices
 from pipeline.recurrence.operators import JOINING, Call, base, is_in_place, is_view, writing
 from pipeline.recurrence.program import Program
 from pipeline.recurrence.slots import Alternating, Piece, Shared, Slot, Timed, Viewed

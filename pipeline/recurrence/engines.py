@@ -19,20 +19,19 @@ Shapes: T time, B batch, R rows and C columns of a product.
 
 import math
 import warnings
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 
 import torch
 from torch import Tensor
 
-from pipeline.cells.cell import Cell, Product, State
+from pipeline.cells.cell import Cell, State
+from pipeline.cells.inputs import by_step, projections
 from pipeline.command.refusal import Refusal
 from pipeline.recurrence.columns import Unsupported
 from pipeline.recurrence.compilable import can_compile, is_right
 from pipeline.recurrence.fused import TAPES, FusedProgram
-from pipeline.recurrence.inputs import addends, projections
 from pipeline.recurrence.library import by_library, in_torch
 from pipeline.recurrence.linearized import linearized
-from pipeline.recurrence.matrices import matrices, product_plus
 from pipeline.recurrence.passes import by_program
 from pipeline.recurrence.step import Step
 from pipeline.recurrence.tape import Tape
@@ -157,7 +156,7 @@ def memory_cells(cell: Cell, x: Tensor, state: State) -> dict[str, Tensor]:
     names them, and after it "c", the memory cell's content, and "h", its output, [T, B, H] each; nothing of a cell
     without."""
     found = []
-    for given, product in _beside_the_state(cell, x, dict(cell.recurrent)):
+    for given, product in by_step(cell, x, dict(cell.recurrent)):
         gates, state = cell.gate_values(given, state, product), cell.step(given, state, product)
         found.append(gates | {name: part for name, part in zip(cell.state, state) if gates and name in ("c", "h")})
     return {name: torch.stack([one[name] for one in found]) for name in found[0]}
@@ -165,18 +164,7 @@ def memory_cells(cell: Cell, x: Tensor, state: State) -> dict[str, Tensor]:
 
 def _reference(cell: Cell, x: Tensor, state: State, recurrent: dict[str, Tensor]) -> tuple[Tensor, State]:
     outputs = []
-    for given, product in _beside_the_state(cell, x, recurrent):
+    for given, product in by_step(cell, x, recurrent):
         state = cell.step(given, state, product)
         outputs.append(state[0])
     return torch.stack(outputs), state
-
-
-def _beside_the_state(
-    cell: Cell, x: Tensor, recurrent: dict[str, Tensor]
-) -> Iterator[tuple[dict[str, Tensor], Product]]:
-    """What each step is given of its input, and the products."""
-    by_step = {name: part.unbind(0) for name, part in addends(cell, x).items()}
-    constants, of = cell.constants(x.shape[1]), matrices(cell, recurrent)
-    for t, x_t in enumerate(x.unbind(0)):
-        given = {name: part[t] for name, part in by_step.items()}
-        yield given | constants, product_plus(of, given, x_t)

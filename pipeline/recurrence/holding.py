@@ -23,6 +23,8 @@ class Holding(nn.Module):
         except AttributeError:
             return getattr(super().__getattr__("cell"), name)
 
+    forward = Cell.forward
+
     def step(self, x: dict[str, Tensor], state: State, product: Product) -> State:
         *before, left = state
         reading = torch.relu(left.detach()) - torch.relu(left.detach() - 1)  # 1 or 0

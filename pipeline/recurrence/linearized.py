@@ -15,9 +15,9 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from pipeline.cells.cell import Cell, Product, State
+from pipeline.cells.matrices import ChosenMatrix, matrices
 from pipeline.recurrence.columns import Unsupported
 from pipeline.recurrence.lending import PROGRAMS, Lease, borrow
-from pipeline.recurrence.matrices import ChosenMatrix, matrices
 from pipeline.recurrence.passes import Steps, by_program
 from pipeline.recurrence.program import Program
 

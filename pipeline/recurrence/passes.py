@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from pipeline.cells.cell import Cell, State
-from pipeline.recurrence.inputs import projections
+from pipeline.cells.inputs import projections
+from pipeline.cells.matrices import matrices
 from pipeline.recurrence.lending import Lease, borrow
-from pipeline.recurrence.matrices import matrices
 
 
 def by_program(

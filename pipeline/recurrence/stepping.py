@@ -11,10 +11,10 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.fx.node import map_arg
 
 from pipeline.cells.cell import State
+from pipeline.cells.inputs import addends
+from pipeline.cells.matrices import matrices, product_plus
 from pipeline.recurrence.columns import Columns, Unsupported
 from pipeline.recurrence.graphs import Replayed
-from pipeline.recurrence.inputs import addends
-from pipeline.recurrence.matrices import matrices, product_plus
 from pipeline.recurrence.operators import Call, is_in_place, is_view, simplify, writing
 from pipeline.recurrence.stack import Stack
 from pipeline.recurrence.tables import Tables

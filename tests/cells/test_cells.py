@@ -84,6 +84,37 @@ def test_symbols_are_one_hot_inputs(name):
         torch.testing.assert_close(part, wanted, rtol=1e-12, atol=1e-13)
 
 
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("kind", [dense, symbols])
+def test_a_cell_is_an_ordinary_module_of_one_step(name, kind):
+    cell, x = make(name, 5), kind(5)
+    state, outputs = state_of(cell), []
+    for x_t in x:
+        state = cell(x_t, state)
+        outputs.append(state[0])
+    wanted, ends = engines.run(cell, x, state_of(cell), "deferred")
+    for ours, theirs in zip((torch.stack(outputs), *state), (wanted, *ends), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-12)
+    zeros = tuple(torch.zeros_like(part) for part in state)
+    for ours, theirs in zip(cell(x[0]), cell(x[0], zeros), strict=True):
+        assert torch.equal(ours, theirs)
+
+
+def test_one_step_is_pytorchs_with_copied_weights_and_other_shapes_are_refused():
+    cell, theirs = make("lstm", 5, recurrent_bias=True), nn.LSTMCell(5, H).double()
+    with torch.no_grad():
+        for ours, copied in zip(cell.parameters(), ("weight_ih", "bias_ih", "weight_hh", "bias_hh"), strict=True):
+            getattr(theirs, copied).copy_(ours)
+    for ours, expected in zip(cell(dense(5)[0], state_of(cell)), theirs(dense(5)[0], state_of(cell)), strict=True):
+        torch.testing.assert_close(ours, expected, rtol=1e-12, atol=1e-13)
+    with pytest.raises(ValueError, match=r"x of torch.float64, \[13, 3, 5\]: LSTM reads numbers \[B, 5\] or symbols"):
+        cell(dense(5))
+    with pytest.raises(ValueError, match=r"x of torch.int64, \[13, 3\]: LSTM reads"):
+        cell(symbols(5))
+    with pytest.raises(ValueError, match=r"state of \[\[3, 4\]\]: the state of LSTM is \[\[3, 4\], \[3, 4\]\]"):
+        cell(dense(5)[0], state_of(cell)[:1])
+
+
 def everything(cell, x, engine):
     """Outputs, final states, and the gradients of a loss over all of them by parameters, input and initial state."""
     state = tuple(part.requires_grad_() for part in state_of(cell))

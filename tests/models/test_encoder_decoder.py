@@ -156,7 +156,13 @@ def test_a_cell_that_holds_ends_where_it_ends_alone(cell):
     holding.run_on("cpu", "fused")
     x, lengths = torch.randn(7, 4, 3, dtype=torch.float64), torch.tensor([7, 3, 0, 5])
     *state, left = holding.start(4)
-    _, (*ends, after) = holding(x, (*state, lengths[:, None].expand(left.shape).double()))
+    before = (*state, lengths[:, None].expand(left.shape).double())
+    _, (*ends, after) = holding(x, before)
+    step_by_step = tuple(part[0] for part in before)
+    for x_t in x:
+        step_by_step = holding.cells[0](x_t, step_by_step)
+    for part, wanted in zip(step_by_step, (*ends, after), strict=True):
+        torch.testing.assert_close(part, wanted[0], rtol=0, atol=1e-12)
     assert torch.equal(after[0, :, 0], lengths - 7.0)
     for cell_of in holding.cells:  # as they are without
         assert cell_of.input_weight is cell_of.cell.input_weight

@@ -14,9 +14,9 @@ import triton.language as tl
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
+from pipeline.cells.inputs import projections
 from pipeline.recurrence import kernels
 from pipeline.recurrence.fused import FusedProgram
-from pipeline.recurrence.inputs import projections
 from pipeline.recurrence.step import Step
 from tests.cells.test_cells import make
 

@@ -6,12 +6,15 @@ Shapes: T time, B batch, D input, R rows and C columns of a product, N = T B.
 
 import functools
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from pipeline.cells import products
-from pipeline.cells.cell import Cell, Product
+
+if TYPE_CHECKING:
+    from pipeline.cells.cell import Cell, Product
 
 
 class Matrix:
@@ -72,12 +75,12 @@ class ChosenMatrix(Matrix):
         return torch.where((x < known).unsqueeze(-1), chosen, 0.0)
 
 
-def matrices(cell: Cell, weights: dict[str, Tensor]) -> dict[str, Matrix]:
+def matrices(cell: "Cell", weights: dict[str, Tensor]) -> dict[str, Matrix]:
     """The matrices of a cell's products, of these weights or their transposes."""
     return {name: (ChosenMatrix if name in cell.chosen else Matrix)(weight) for name, weight in weights.items()}
 
 
-def product_plus(of: dict[str, Matrix], added: dict[str, Tensor], x: Tensor) -> Product:
+def product_plus(of: dict[str, Matrix], added: dict[str, Tensor], x: Tensor) -> "Product":
     """The products of one step, each with what is added to it [B, R]: what `Cell.step` is given."""
     return functools.partial(_plus, of, added, x)
 
