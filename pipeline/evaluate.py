@@ -23,8 +23,7 @@ from pipeline.command.verb import refused, verb
 from pipeline.probes.probe import probes_of
 
 if TYPE_CHECKING:
-    from pipeline.datasets.data import Data
-    from pipeline.runs.directory import RunDirectory
+    from pipeline.runs.run import Run
 
 
 def evaluate(cfg: DictConfig) -> dict:
@@ -49,17 +48,17 @@ def evaluate(cfg: DictConfig) -> dict:
     with meanwhile("loading ..."):
         found = [finished_run(run_cfg) for run_cfg in runs_of(cfg)]
     chosen: dict[str, dict] = {}
-    for run_cfg, *_ in found:
-        chosen |= {name: choice for name, choice in probes_of(run_cfg).items() if name not in chosen}
+    for run in found:
+        chosen |= {name: choice for name, choice in probes_of(run.config).items() if name not in chosen}
     measures = measures_of((name, make_probe(name, choice)) for name, choice in chosen.items())
     study = study_of(cfg)
     claims = claims_of(study.name, plain(cfg.study.get("claims")), measures)
-    named = list(zip(found, labels([run_cfg for run_cfg, *_ in found]), strict=True))
+    named = list(zip(found, labels([run.config for run in found]), strict=True))
     results = Path(cfg.paths.results)
     refuse_unusable(cfg.tracking)
     for kind in ("metrics", "curves", "studies"):  # before the work, not after it
         (results / kind).mkdir(parents=True, exist_ok=True)
-    runs = [evaluated(*one, *names) for one, names in tqdm(named, desc="evaluate", unit="run", disable=None)]
+    runs = [evaluated(run, *names) for run, names in tqdm(named, desc="evaluate", unit="run", disable=None)]
     measured = [run for run in runs if run["status"] != "failed"]
     failed = [run for run in runs if run["status"] == "failed"]
     if not measured:
@@ -102,21 +101,15 @@ def evaluate(cfg: DictConfig) -> dict:
     return result
 
 
-def finished_run(cfg: DictConfig) -> tuple[DictConfig, "Data", "RunDirectory"]:
-    """Of a composed run its settled configuration, its data and its directory. Raises Refusal where it has neither
-    finished nor diverged."""
-    from pipeline.datasets.data import load_data
-    from pipeline.runs.directory import RunDirectory
-    from pipeline.runs.identity import identify
-    from pipeline.runs.settling import settle
+def finished_run(cfg: DictConfig) -> "Run":
+    """The composed run. Raises Refusal where it has neither finished nor diverged."""
+    from pipeline.runs.run import Run
     from pipeline.runs.study import given
 
-    data = load_data(cfg.data)
-    settled = settle(cfg, data)
-    run = RunDirectory(identify(settled, data).directory)
-    if run.facts.get("status") not in ("finished", "diverged"):
-        raise Refusal(f"{run.path} has not finished: python -m pipeline.train -m {given(cfg)}")
-    return settled, data, run
+    run = Run.of(cfg)
+    if run.directory.facts.get("status") not in ("finished", "diverged"):
+        raise Refusal(f"{run.directory.path} has not finished: python -m pipeline.train -m {given(cfg)}")
+    return run
 
 
 def plain(node):
@@ -124,16 +117,16 @@ def plain(node):
     return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
 
 
-def who(run: "RunDirectory", label: str, data_label: str) -> dict:
+def who(run: "Run", label: str, data_label: str) -> dict:
     """What tells a run from others."""
-    about = {key: run.facts[key] for key in ("name", "hash", "seed")}
-    return about | {"directory": str(run.path), "label": label, "data": data_label}
+    about = {key: run.directory.facts[key] for key in ("name", "hash", "seed")}
+    return about | {"directory": str(run.directory.path), "label": label, "data": data_label}
 
 
-def evaluated(cfg: DictConfig, data: "Data", run: "RunDirectory", label: str, data_label: str) -> dict:
+def evaluated(run: "Run", label: str, data_label: str) -> dict:
     """evaluate_run, or the reason why it cannot be done."""
     try:
-        return evaluate_run(cfg, data, run, label, data_label)
+        return evaluate_run(run, label, data_label)
     except (Refusal, OSError) as error:
         return who(run, label, data_label) | {
             "status": "failed",
@@ -147,19 +140,15 @@ def evaluated(cfg: DictConfig, data: "Data", run: "RunDirectory", label: str, da
         }
 
 
-def evaluate_run(cfg: DictConfig, data: "Data", run: "RunDirectory", label: str, data_label: str) -> dict:
+def evaluate_run(run: "Run", label: str, data_label: str) -> dict:
     """What results/studies/<study>.json holds of a run."""
-    import torch
-
     from pipeline.exhibits.numbers import known
     from pipeline.files.whole import write_json
     from pipeline.probes.probe import make_probe
-    from pipeline.runs.building import load_network
     from pipeline.runs.identity import size
 
-    torch.set_num_threads(cfg.trainer.threads)
-    facts = run.facts
-    last = (run.records() or [None])[-1]
+    cfg, data, facts = run.config, run.data, run.directory.facts
+    last = (run.directory.records() or [None])[-1]
     diverged = facts["status"] == "diverged"
     result = who(run, label, data_label) | {
         "model": cfg.model.name,
@@ -179,7 +168,7 @@ def evaluate_run(cfg: DictConfig, data: "Data", run: "RunDirectory", label: str,
         "measured": {},
         "doubts": {},
     }
-    network = None if diverged else load_network(run, data)
+    network = None if diverged else run.load()
     for name, choice in probes_of(cfg).items():
         probe = make_probe(name, choice)
         if diverged:
@@ -187,7 +176,7 @@ def evaluate_run(cfg: DictConfig, data: "Data", run: "RunDirectory", label: str,
         elif probe.fits(network, data):
             one = result["probes"][name] = probe.measure(network, data, facts["seed"])
             for file, content in one.pop("files", {}).items():
-                path = Path(cfg.paths.results) / name / run.path.name / file
+                path = Path(cfg.paths.results) / name / run.directory.path.name / file
                 path.parent.mkdir(parents=True, exist_ok=True)
                 write_json(path, content)
             result["doubts"] |= one.get("doubts", {})

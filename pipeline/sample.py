@@ -19,7 +19,6 @@ Examples:
 """
 
 import sys
-from pathlib import Path
 
 from pipeline.command.refusal import Refusal
 from pipeline.command.terminal import give_up_output, legible, meanwhile, replace_what_cannot_be_shown
@@ -29,33 +28,17 @@ DEFAULTS = {"run": "", "prompt": "", "length": 500, "temperature": 0.7, "seed": 
 
 def sample(run: str, prompt: str, length: int, temperature: float, seed: int, runs: str) -> None:
     """Writes what the run writes to standard output, piece by piece: text, answers to questions, a forecast."""
-    from pipeline.runs.directory import RunDirectory, find_run
+    from pipeline.runs.run import open_run
 
-    if length < 0:
-        raise Refusal(f"length={length}: take a number of elements from 0")
-    if not 0 <= temperature < float("inf"):
-        raise Refusal(
-            f"temperature={temperature}: take a number from 0 (0: the likeliest, 1: the model's own distribution)"
-        )
-    if not 0 <= seed < 2**32:
-        raise Refusal(f"seed={seed}: take a whole number from 0, below {2**32:,}")
-    directory = RunDirectory(find_run(run, Path(runs)))
+    opened, prompt = open_run(run, runs), legible(prompt)
+    pieces = opened.write(prompt, length, temperature, seed)
     with meanwhile("loading ..."):
-        import torch
-
-        from pipeline.datasets.data import load_data
-        from pipeline.runs.building import load_network
-
-    cfg = directory.config()
-    torch.set_num_threads(cfg.trainer.threads)
-    data = load_data(cfg.data)
-    prompt = legible(prompt)
-    warning = data.check_prompt(prompt)
-    network = load_network(directory, data)
+        warning = opened.data.check_prompt(prompt)
+        _ = opened.network
     if warning:
         print(f"warning: {warning}", file=sys.stderr)
     sys.stdout.write(prompt)
-    for piece in data.write(network, prompt, temperature, length, torch.Generator().manual_seed(seed)):
+    for piece in pieces:
         sys.stdout.write(piece)
         sys.stdout.flush()
     sys.stdout.write("\n")

@@ -17,6 +17,7 @@ from pipeline.files.whole import read_lines
 from pipeline.probes.prediction import Prediction
 from pipeline.runs.building import load_network
 from pipeline.runs.directory import RunDirectory
+from pipeline.runs.run import Run
 from tests.conftest import composed, prepared_text, words
 from tests.test_train import command, finish
 
@@ -100,10 +101,10 @@ def test_what_a_probe_doubts_of_a_run_is_kept_with_it(study, monkeypatch):
     found = {"nats": 1.5, "bits": 2.0, "doubts": {"nats": "moves by 0.2"}}
     monkeypatch.setattr(Prediction, "measure", lambda self, network, data, seed: found)
     cfg, run = composed(*overrides), RunDirectory(result["runs"][0]["directory"])
-    evaluated = evaluate_run(cfg, load_data(cfg.data), run, "rnn", "text")
+    evaluated = evaluate_run(Run(run, cfg), "rnn", "text")
     assert evaluated["doubts"] == {"nats": "moves by 0.2"} and evaluated["measured"]["nats"] == 1.5
     found.pop("doubts")
-    assert evaluate_run(cfg, load_data(cfg.data), run, "rnn", "text")["doubts"] == {}
+    assert evaluate_run(Run(run, cfg), "rnn", "text")["doubts"] == {}
 
 
 @once

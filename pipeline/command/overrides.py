@@ -2,8 +2,7 @@
 
 import difflib
 import re
-import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import yaml
@@ -47,26 +46,29 @@ def _unreadable(word: str) -> str | None:
         return str(error).splitlines()[1 if str(error).startswith("Error parsing") else 0].strip()
 
 
-def in_a_line(error: Exception, conf: Path) -> str:
-    """The value, the place and the mend."""
+def in_a_line(error: Exception, conf: Path, words: Sequence[str]) -> str:
+    """The value, the place and the mend.
+
+    words  the overrides that Hydra was given
+    """
     text = str(error)
     if found := re.search(r"Could not find '(?:(.+)/)?([^/']+)'", text):
         group, choice = found.groups()
         options = re.findall(r"^\t(\S+)$", text, re.MULTILINE)
         return f"{group}={choice}: there is no such choice: {nearest(choice, options)}"
     if found := re.search(r"Could not override '([^']+)'", text):
-        return _no_such_setting(found[1].split("@")[0], conf)
+        return _no_such_setting(found[1].split("@")[0], conf, words)
     if found := re.search(r"Ambiguous value for argument '(.+)'", text):
         return f"{found[1]}: several values: add -m to run each, or write key=[a,b] for a list; {QUOTES}"
     if isinstance(error, (yaml.YAMLError, UnicodeDecodeError)):
         return next(_unread(conf), text.splitlines()[0])
-    for word in _words():
+    for word in words:
         reason = _unreadable(word)
         if reason is not None:
             reason = reason if "=" in word else "no value"
             return f"{word}: cannot be read ({reason}): give key=value, and {QUOTES}"
     if "Config group override" in text:
-        word = next((word for word in _words() if re.fullmatch(r"[\w/]+=(null|\W*)", word)), "a group of choices")
+        word = next((word for word in words if re.fullmatch(r"[\w/]+=(null|\W*)", word)), "a group of choices")
         return f"{word}: a group takes the name of a choice: `--help` lists them"
     place = re.search(r"full_key: (\S+)", text)
     lines = [line for line in text.strip().splitlines() if "full_key" not in line and "object_type" not in line]
@@ -74,13 +76,13 @@ def in_a_line(error: Exception, conf: Path) -> str:
     return f"{place[1]}: {first}" if place else first
 
 
-def _no_such_setting(key: str, conf: Path) -> str:
+def _no_such_setting(key: str, conf: Path, words: Sequence[str]) -> str:
     """For a key that the composed configuration lacks: what it has instead, or who has it."""
-    word = next((word for word in _words() if word.lstrip("+~").split("=")[0] == key), key)
+    word = next((word for word in words if word.lstrip("+~").split("=")[0] == key), key)
     if "/" in key:
         groups = [str(folder.relative_to(conf)) for folder in conf.rglob("*") if folder.is_dir()]
         return f"{word}: there is no such group of choices: {nearest(key, groups)}"
-    others = [other for other in _words() if other != word and not re.match(r"[^=]*=[^'\"\[{(]*,", other)]
+    others = [other for other in words if other != word and not re.match(r"[^=]*=[^'\"\[{(]*,", other)]
     cfg = _composed(others, conf, return_hydra_config=key.startswith("hydra."))
     node = {} if cfg is None else OmegaConf.to_container(cfg, resolve=False)
     *place, last = key.split(".")
@@ -133,8 +135,3 @@ def _composed(words: list[str], conf: Path, **more: bool) -> DictConfig | None:
         except (HydraException, OmegaConfBaseException):
             continue
     return None
-
-
-def _words() -> list[str]:
-    """The overrides of the command line."""
-    return [word for word in sys.argv[1:] if not word.startswith("-")]

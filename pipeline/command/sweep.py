@@ -2,7 +2,6 @@
 
 import sys
 
-from hydra import compose
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
@@ -10,9 +9,10 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from pipeline.command.otherwise import complete, places
+from pipeline.command.composition import compose_job
+from pipeline.command.otherwise import places
 from pipeline.command.refusal import Refusal
-from pipeline.command.settings import check, check_choice
+from pipeline.command.settings import check_choice
 from pipeline.command.verb import SWEPT, refused
 
 
@@ -31,14 +31,6 @@ def jobs_of(cfg: DictConfig, hydra: DictConfig) -> list[list[str]]:
     )
     [jobs] = BasicSweeper.split_arguments(overrides, max_batch_size=None)
     return [[*places(hydra), *job] for job in jobs]
-
-
-def compose_job(job: list[str]) -> DictConfig:
-    """The configuration of one run. Raises Refusal for a setting that it cannot have."""
-    cfg = compose("config", overrides=job)
-    check(cfg)
-    complete(cfg, job)
-    return cfg
 
 
 def without_hydra(config: DictConfig) -> DictConfig:

@@ -94,7 +94,7 @@ def verb(
             if HELP & set(sys.argv[1:]):
                 from pipeline.command.manual import manual
 
-                print(manual(task, asked, [word for word in sys.argv[1:] if not word.startswith("-")], CONF))
+                print(manual(task, asked, given(), CONF))
                 return
             hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(alone)()
         except (Refusal, HydraException, OmegaConfBaseException, YAMLError, UnicodeDecodeError, OSError) as error:
@@ -102,7 +102,7 @@ def verb(
         except ValueError as error:
             if not str(error).startswith(HYDRAS_OWN):
                 raise
-            sys.exit(f"error: {in_a_line(error, CONF)}")
+            sys.exit(f"error: {in_a_line(error, CONF, given())}")
         except KeyboardInterrupt:
             sys.exit(130)
 
@@ -137,12 +137,20 @@ def end_if_interrupted() -> None:
         raise KeyboardInterrupt from None
 
 
-def refused(error: Exception) -> Refusal:
-    """What Hydra or the file system refuses, as a refusal."""
+def given() -> list[str]:
+    """The overrides of the command line."""
+    return [word for word in sys.argv[1:] if not word.startswith("-")]
+
+
+def refused(error: Exception, words: Sequence[str] | None = None) -> Refusal:
+    """What Hydra or the file system refuses, as a refusal.
+
+    words  the overrides that Hydra was given; None: those of the command line
+    """
     if isinstance(error, Refusal):
         return error
     if not isinstance(error, OSError) or isinstance(error, HydraException):  # a choice that there is not is both
-        return Refusal(in_a_line(error, CONF))
+        return Refusal(in_a_line(error, CONF, given() if words is None else words))
     if not (error.filename or error.errno):
         return Refusal(str(error).splitlines()[0])
     mend = {errno.ENOSPC: ": make room, and the same command goes on", errno.EDQUOT: ": make room"}

@@ -66,6 +66,12 @@ class Vocabulary:
         symbols = self.codes if self.symbols == "bytes" else [chr(code) for code in self.codes]
         return json.dumps({"symbols": self.symbols, "vocabulary": symbols}) + "\n"
 
+    @property
+    def names(self) -> list[str]:
+        """Each symbol as people write it: a character; a byte as one where it is ASCII, else as \\xe9."""
+        by_value = self.symbols == "bytes"
+        return [f"\\x{code:02x}" if by_value and code > 127 else chr(code) for code in self.codes]
+
     def unknown_in(self, text: str) -> str | None:
         """What of a text the vocabulary lacks, as people write it; None: nothing."""
         known = set(self.codes)
@@ -99,6 +105,11 @@ class Words:
 
     def __len__(self) -> int:
         return len(self.words)
+
+    @property
+    def names(self) -> list[str]:
+        """The words."""
+        return self.words
 
     @cached_property
     def index(self) -> dict[str, int]:

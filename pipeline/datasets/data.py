@@ -110,6 +110,16 @@ class Data(ABC):
             raise Refusal(f"prompt={prompt!r}: {self.card['corpus']} is written without a prompt: leave it out")
         return None
 
+    def encode(self, text: str) -> list[int]:
+        """The symbols of a text, as `write` reads a prompt: one or more. Raises Refusal where these data are no
+        text."""
+        raise Refusal(f"{text!r}: {self.card['corpus']} is not read as a text: take data=text or another corpus")
+
+    @property
+    def names(self) -> list[str]:
+        """What each symbol of a text is called, no two of them the same."""
+        raise Refusal(f"{self.card['corpus']} is not read as a text: take data=text or another corpus")
+
     @abstractmethod
     def write(
         self, network: Network, prompt: str, temperature: float, length: int, generator: Generator

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 from torch import Generator
 
+from pipeline.command.refusal import Refusal
 from pipeline.datasets.episodes import Episodes
 from pipeline.datasets.space import Space, Symbols
 from pipeline.decoding.network import Network
@@ -31,6 +32,16 @@ class Hello(Episodes):
     def draw(self, rng: np.random.Generator) -> tuple:
         word = np.array([LETTERS.index(letter) for letter in WORD])
         return word[:-1], word[1:]
+
+    def encode(self, text: str) -> list[int]:
+        """Raises Refusal for other letters, and for none."""
+        if not text or set(text) - set(LETTERS):
+            raise Refusal(f"{text!r}: data=hello knows h, e, l and o: take those")
+        return [LETTERS.index(letter) for letter in text]
+
+    @property
+    def names(self) -> list[str]:
+        return list(LETTERS)
 
     def spell(self, space: Space, elements: np.ndarray) -> list[str]:
         return [f"{LETTERS}·"[one] for one in elements.tolist()]

@@ -75,20 +75,26 @@ class Text(Data):
         unknown = self.vocabulary.unknown_in(prompt)
         return f"{self.card['corpus']} has never seen {unknown}: read as unknown" if unknown else None
 
+    def encode(self, text: str) -> list[int]:
+        """What is outside the vocabulary is unknown, V. A text without symbols stands for a line break, or for the
+        first symbol of a vocabulary without one."""
+        [line_break] = self.vocabulary.encode("\n").tolist()
+        return self.vocabulary.encode(text).tolist() or [line_break if line_break < self.reads.count else 0]
+
+    @property
+    def names(self) -> list[str]:
+        return self.vocabulary.names
+
     def write(
         self, network: Network, prompt: str, temperature: float, length: int, generator: Generator
     ) -> Iterator[str]:
         """x_{t+1} ~ softmax(logits_t / temperature), `length` symbols, a piece of text each; where a symbol is a byte,
         an empty piece until a character is whole.
 
-        prompt  symbols outside the vocabulary are read as unknown (a zero input); an empty one stands for a line break,
-                or for the first symbol of a vocabulary without one
+        prompt  symbols outside the vocabulary are read as unknown (a zero input); an empty one as `encode` has it
         """
-        read = self.vocabulary.encode(prompt or "\n")
-        if not prompt and read[0] == self.reads.count:
-            read = np.zeros(1, dtype=np.int64)
         spell = self.vocabulary.speller()
-        for symbol in draw_symbols(network, read.astype(np.int64).tolist(), temperature, length, generator):
+        for symbol in draw_symbols(network, self.encode(prompt), temperature, length, generator):
             yield spell(symbol)
 
 

@@ -30,7 +30,8 @@ class Outcome(Callback):
 
 def table(cfg: DictConfig, hydra: DictConfig) -> str:
     """A line for each configuration of the sweep, in sections of the same data."""
-    from pipeline.command.sweep import compose_job, jobs_of
+    from pipeline.command.composition import compose_job
+    from pipeline.command.sweep import jobs_of
     from pipeline.command.terminal import in_columns
     from pipeline.exhibits.groups import over_seeds
     from pipeline.exhibits.numbers import spread, written

@@ -11,11 +11,11 @@ from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from pipeline.command.choice import make
+from pipeline.command.composition import compose_job
 from pipeline.command.otherwise import by_settings
 from pipeline.command.refusal import Refusal
 from pipeline.command.setting import shown
 from pipeline.command.settings import CONF
-from pipeline.command.sweep import compose_job
 from pipeline.datasets.batch import check_shared
 from pipeline.datasets.data import Data, load_data
 from pipeline.learning.rule import Rule
@@ -143,11 +143,17 @@ def _member(place: str, name: str, cfg: DictConfig) -> Path:
     return directory_of(compose_job(shlex.split(name)))
 
 
-def directory_of(cfg: DictConfig) -> Path:
-    """Where the composed run is, or will be. Raises Refusal where its data cannot be read: they are a part of its
-    identity."""
+def located(cfg: DictConfig) -> tuple[DictConfig, Data, Path]:
+    """The composed run, settled, with its data and where it is, or will be. Raises Refusal where its data cannot be
+    read: they are a part of its identity."""
     data = load_data(cfg.data)
-    return identify(settle(cfg, data), data).directory
+    settled = settle(cfg, data)
+    return settled, data, identify(settled, data).directory
+
+
+def directory_of(cfg: DictConfig) -> Path:
+    """Where the composed run is, or will be."""
+    return located(cfg)[2]
 
 
 def _settle_width(model: DictConfig, data: Data) -> None:

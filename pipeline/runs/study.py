@@ -5,8 +5,9 @@ import hashlib
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
+from pipeline.command.composition import compose_job
 from pipeline.command.refusal import Refusal
-from pipeline.command.sweep import compose_job, jobs_of
+from pipeline.command.sweep import jobs_of
 from pipeline.command.verb import SWEPT
 from pipeline.runs.identity import SIZES, flat, size
 

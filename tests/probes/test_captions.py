@@ -19,6 +19,7 @@ from pipeline.probes.ranking import ranked
 from pipeline.probes.scene_facts import judged
 from pipeline.runs.building import load_network
 from pipeline.runs.pages import pages
+from pipeline.runs.run import Run
 from tests.conftest import SHARED, composed, trained
 
 COCO = SHARED / "coco_mini" / "captions.json"
@@ -126,7 +127,7 @@ def test_probabilities_are_those_of_the_loss_and_the_nearest_picture_that_of_the
 def test_a_study_of_scenes_is_evaluated_shown_and_kept(scenes, monkeypatch):
     monkeypatch.setattr(caption_scores, "has_java", lambda: False)  # METEOR takes many seconds to start
     base, run, data = scenes
-    result = evaluate_run(composed(*base), data, run, "show_and_tell", "scenes")
+    result = evaluate_run(Run(run, composed(*base), data), "show_and_tell", "scenes")
     for name in ("cider", "bleu_4", "image_r1", "normalized_median", "facts_all", "facts_colour"):
         assert result["measured"][name] is not None, name
     numbers = data.pictures.part_of("test").tolist()

@@ -9,10 +9,10 @@ import torch
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
+from pipeline.command.composition import compose_job
 from pipeline.command.otherwise import complete
 from pipeline.command.refusal import Refusal
 from pipeline.command.settings import CONF
-from pipeline.command.sweep import compose_job
 from pipeline.datasets.data import load_data
 from pipeline.learning.statistics import StatisticsLearning
 from pipeline.probes.held_out import held_out
