@@ -4,7 +4,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 # One thread a process: two processes of two threads each on two cores are many times slower than two of one.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: repro test cases hardship mutants published docs ui bench slurm clean
+.PHONY: repro test cases hardship mutants published notebooks docs ui bench slurm clean
 
 repro: .venv/installed
 	dvc repro
@@ -30,6 +30,10 @@ mutants: .venv/installed
 published: .venv/installed
 	python -m pipeline.report
 	cp results/report/published.md docs/published.md
+
+# Executes docs/notebooks, so that they show what comes out today.
+notebooks: .venv/installed
+	python -m tests.notebooks
 
 # A site of docs/ and of the API, made and read without a network.
 docs: .venv/installed

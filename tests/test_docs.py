@@ -21,6 +21,7 @@ from pipeline.datasets.space import Reals, Symbols
 from pipeline.files.whole import read_lines
 from pipeline.runs.building import load_network
 from tests.conftest import ROOT, composed, needs_steps, trained, words
+from tests.notebooks import NAMES as NOTEBOOKS
 from tests.test_rooms import ROOMS
 
 DOCS = ROOT / "docs"
@@ -279,6 +280,23 @@ def test_an_optimizer(example, tmp_path):
     assert all(set(one) == {"m"} for one in kept.values())
 
 
+# ---- python.md: its examples run ----
+
+
+def test_the_examples_from_python_run(tmp_path, monkeypatch):
+    (tmp_path / "shakespeare_input.txt").write_text(("To be\n" + words(4000) * 300)[:4_573_338])
+    monkeypatch.setenv("PIPELINE_MIRROR", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    names: dict = {}
+    for block in blocks((DOCS / "python.md").read_text(), "python"):
+        exec(block, names)
+    run = names["run"]
+    assert names["again"].directory.path == run.directory.path and len(names["runs"]) == 3
+    assert run.config.data.name == "shakespeare" and run.config.seed == 1
+    assert len(run.states("To be")[0]) == 5 and run.sample("king", length=3).startswith("king")
+    assert names["h"].shape == (5, 8) and [len(layer) for layer in names["outputs"]] == [20, 20]
+
+
 # ---- every page: what it names exists ----
 
 
@@ -305,7 +323,8 @@ def test_every_page_stands_in_the_sites_navigation():
 
     shown = pages(yaml.safe_load((ROOT / "mkdocs.yml").read_text())["nav"])
     documents = {page.relative_to(DOCS).as_posix() for page in PAGES if page.parent == DOCS}
-    assert len(shown) == len(set(shown)) and documents | {f"api/{room}.md" for room in ROOMS} <= set(shown)
+    documents |= {f"api/{room}.md" for room in (*ROOMS, "python")} | {f"notebooks/{name}.md" for name in NOTEBOOKS}
+    assert len(shown) == len(set(shown)) and documents <= set(shown)
     assert all((ROOT / page.removeprefix("files/")).exists() for page in shown if page.startswith("files/"))
 
 

@@ -1,5 +1,5 @@
-"""Pages of the site that are no files of docs/: README.md as its first, an API page a room, and the files of the
-repository that pages link to. Used by mkdocs (mkdocs.yml)."""
+"""Pages of the site that are no Markdown of docs/: README.md as its first, the notebooks, the API, a page a room, and
+the files of the repository that pages link to. Used by mkdocs (mkdocs.yml)."""
 
 import ast
 import posixpath
@@ -14,6 +14,12 @@ HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
 LINK = re.compile(r"(\]\()([^)#\s:]+)((?:#[^)]*)?\))")
 INDEX = "index.md"
+PYTHON = """# From Python
+
+::: pipeline.api
+
+What it returns is a [Run][pipeline.runs.run.Run].
+"""
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -25,6 +31,12 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
             if place(target) not in texts:
                 texts[place(target)] = (target, text_of(target))
                 waiting.append(texts[place(target)])
+    for notebook in sorted(ROOT.glob("docs/notebooks/*.ipynb")):
+        text, figures = shown(notebook)
+        texts[place(f"docs/notebooks/{notebook.name}")] = ("", text)
+        for name, content in figures.items():
+            files.append(File.generated(config, f"notebooks/{name}", content=content))
+    texts["api/python.md"] = ("", PYTHON)
     for room in sorted(path.parent for path in ROOT.glob("pipeline/*/__init__.py")):
         texts[f"api/{room.name}.md"] = ("", reference(room))
     for uri, (_, text) in texts.items():
@@ -57,7 +69,7 @@ def place(target: str) -> str:
     if target == "README.md":
         return INDEX
     if target.startswith("docs/"):
-        return target.removeprefix("docs/")
+        return re.sub(r"\.ipynb$", ".md", target.removeprefix("docs/"))
     return f"files/{target}" if target.endswith(".md") else f"files/{target}.md"
 
 
@@ -70,6 +82,15 @@ def source(uri: str) -> str:
 def text_of(target: str) -> str:
     text = (ROOT / target).read_text(encoding="utf-8")
     return text if target.endswith(".md") else f"# {target}\n\n````{Path(target).suffix[1:]}\n{text}````\n"
+
+
+def shown(notebook: Path) -> tuple[str, dict[str, bytes]]:
+    """A notebook as Markdown, with what came out of its cells, and the figures that this links to, by name."""
+    from nbconvert import MarkdownExporter
+
+    resources = {"unique_key": notebook.stem, "output_files_dir": ""}
+    text, resources = MarkdownExporter().from_filename(str(notebook), resources)
+    return text, resources["outputs"]
 
 
 def reference(room: Path) -> str:
