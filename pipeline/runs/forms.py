@@ -37,6 +37,7 @@ class Facts(TypedDict):
     parameters: int
     units: LossUnits
     mlflow_run_id: str | None
+    mlflow_waits: NotRequired[bool]  # it has ended, and MLflow could not be told
 
 
 class Finished(TypedDict):

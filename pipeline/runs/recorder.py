@@ -20,8 +20,8 @@ from pipeline.runs import scheduler
 from pipeline.runs.directory import RunDirectory
 from pipeline.runs.divergence import divergence
 from pipeline.runs.goal import Goal
+from pipeline.runs.mirror import Mirror
 from pipeline.runs.progress import Progress
-from pipeline.runs.tracking import Tracking, waiting
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 STRETCH = 0.1  # seconds of training at most between two looks at signals, the clock and the progress bar
@@ -36,20 +36,20 @@ class Recorder(lightning.Callback):
     """After the step that is due: record, validate, write a sample, save, in this order, so that a checkpoint has all
     that came before it.
 
-    Only the first rank writes, and has `tracking` and `progress`. What it wrote after the last checkpoint is dropped
-    and written again by a continuation. After one of SIGNALS on any rank it saves and ends the training; `signal` says
-    which came. Raises Diverged.
+    Only the first rank writes, and has `mirror` (None without MLflow) and `progress`. What it wrote after the last
+    checkpoint is dropped and written again by a continuation. After one of SIGNALS on any rank it saves and ends the
+    training; `signal` says which came. Raises Diverged.
 
     best     validation loss;  reached  where trainer.stop_at was reached: measure, value, step, targets
     seconds  spent on training steps alone
     """
 
     def __init__(
-        self, cfg: DictConfig, run: RunDirectory, data: Data, tracking: Tracking | None, progress: Progress | None
+        self, cfg: DictConfig, run: RunDirectory, data: Data, mirror: Mirror | None, progress: Progress | None
     ):
         self.cfg, self.settings, self.seed = cfg, plain(cfg.trainer), cfg.seed
         self.goal = Goal.of(cfg, data)
-        self.run, self.data, self.tracking, self.progress = run, data, tracking, progress
+        self.run, self.data, self.mirror, self.progress = run, data, mirror, progress
         self.best, self.without_best = math.inf, 0
         self.seconds = 0.0
         self.reached: dict | None = None
@@ -135,9 +135,8 @@ class Recorder(lightning.Callback):
             trainer.save_checkpoint(self.run.last)
             if trainer.is_global_zero:
                 scheduler.saved()
-            if self.tracking is not None:
-                with waiting(self.progress.say, self.run):
-                    self.tracking.push(self.run)
+            if self.mirror is not None:
+                self.mirror.send(lambda tracking: tracking.push(self.run))
             self.began = time.monotonic()
         trainer.should_stop = stop or last or self._done()
         self.paused = time.monotonic()

@@ -17,17 +17,17 @@ from pipeline.runs.building import expected_seconds, initial_learning, load_netw
 from pipeline.runs.code import changed, starts_over
 from pipeline.runs.directory import RunDirectory
 from pipeline.runs.identity import Identity, identify, machine
+from pipeline.runs.mirror import Mirror
 from pipeline.runs.pages import pages
 from pipeline.runs.progress import Progress
 from pipeline.runs.recorder import Diverged, Recorder
 from pipeline.runs.settling import settle
-from pipeline.runs.tracking import Tracking, kept, reaching, refuse_unusable, waiting
+from pipeline.runs.tracking import kept, reaching, refuse_unusable
 from pipeline.runs.training import fit, quiet
 
 __all__ = ["Diverged", "train_run"]
 
 EXPECTED: list[float] = []  # seconds of each run that a dry run of this process has named
-KEPT = "the training is done and kept; the same command sends its record when MLflow answers"
 
 
 def train_run(cfg: DictConfig) -> float:
@@ -48,7 +48,7 @@ def train_run(cfg: DictConfig) -> float:
     fresh = starts_over(cfg.fresh, run.legible_facts) and not scheduler.began(run.legible_facts)
     status = None if fresh else run.facts.get("status")
     if status in ("finished", "diverged") and scheduler.RANK == 0:
-        _send_again(cfg, data, run)
+        send_record(cfg, data, run)
     if status == "finished":
         units = data.answers.units
         loss = run.facts["validation"]
@@ -76,10 +76,10 @@ def train_run(cfg: DictConfig) -> float:
         return recorder.best
     lock = run.lock()
     try:
-        tracking = _connected(cfg)  # or refused, while what the run did before is still there
+        mirror = _connected(cfg, data, run)  # or refused, while what the run did before is still there
         if fresh:
             run.forget()
-        return _first_rank(cfg, data, identity, run, learning, engine, tracking)
+        return _first_rank(cfg, data, identity, run, learning, engine, mirror)
     finally:
         lock.release()
 
@@ -116,7 +116,7 @@ def _first_rank(
     run: RunDirectory,
     learning: Learning,
     engine: str,
-    tracking: Tracking | None,
+    mirror: Mirror | None,
 ) -> float:
     units, trainer = data.answers.units, cfg.trainer
     if not run.facts:
@@ -128,13 +128,14 @@ def _first_rank(
             units=units._asdict(),
             mlflow_run_id=None,
         )
-    if tracking is not None:
-        with reaching(cfg.tracking):
-            tracking.take(cfg, run, data.card)
+    if mirror is not None:
+        mirror.begin()
     on = machine(on_gpu(cfg), trainer.threads)
     run.note(status="running", process=os.getpid(), machine=on, job=scheduler.JOB, srun=scheduler.STEP)
     scheduler.begins(run.path)
     progress = Progress(trainer.progress, identity.name, trainer.steps, trainer.seconds, units, alone=not in_sweep())
+    if mirror is not None:
+        mirror.say = progress.say
     length = "whole sequences" if trainer.length is None else trainer.length
     progress.say(
         f"{run.path}  {'goes on' if run.last.exists() else 'starts'}: {trainer.steps:,} steps of {trainer.batch} x "
@@ -143,39 +144,39 @@ def _first_rank(
     )
     if modules := changed(run.facts):
         progress.say(f"{run.path}  its code has changed since it began, {first_of(modules)}: fresh=code starts it over")
-    recorder = Recorder(cfg, run, data, tracking, progress)
+    recorder = Recorder(cfg, run, data, mirror, progress)
     try:
         with _interruptible():
             fit(cfg, run, learning, recorder)
     except Diverged as reason:
         run.note(status="diverged", reason=str(reason))
-        if tracking is not None:
-            with waiting(progress.say, run):
-                tracking.finish(run, None, "FAILED")
+        if mirror is not None:
+            run.note(mlflow_waits=not mirror.send(lambda record: record.finish(run, None, "FAILED")))
         raise
     if recorder.signal is not None:
         goes_on = scheduler.requeue(recorder.signal)
         run.note(status="stopped")
-        if tracking is not None:
-            with waiting(progress.say, run):
-                tracking.client.update_run(tracking.run_id, status="SCHEDULED" if goes_on else "KILLED")
+        if mirror is not None:
+            status = "SCHEDULED" if goes_on else "KILLED"
+            mirror.send(lambda record: record.client.update_run(record.run_id, status=status))
         progress.say(
             f"{run.path}  stopped and saved: "
             f"{'SLURM goes on with it' if goes_on else 'the same command goes on from here'}"
         )
         raise KeyboardInterrupt
-    if tracking is not None:
+    waits = {}
+    if mirror is not None:
         with meanwhile("recording it in MLflow ..."):
             network = load_network(run, data)
             shown = pages(cfg, network, data)
-            with reaching(cfg.tracking, KEPT):
-                tracking.finish(run, network, pages=shown)
+            waits["mlflow_waits"] = not mirror.finish(lambda record: record.finish(run, network, pages=shown))
     run.note(
         status="finished",
         validation=recorder.best,
         reached=recorder.reached,
         seconds=round(recorder.seconds, 3),
         parameters=learning.network.count_parameters(),
+        **waits,
     )
     progress.say(
         f"{run.path}  finished: validation {recorder.best:{units.digits}} {units.loss}"
@@ -185,32 +186,39 @@ def _first_rank(
     return recorder.best
 
 
-def _connected(cfg: DictConfig) -> Tracking | None:
-    """The MLflow that tracking.uri names. Raises Refusal where it cannot take the run's record."""
+def _connected(cfg: DictConfig, data: Data, run: RunDirectory) -> Mirror | None:
+    """The run's record in the MLflow that tracking.uri names. Raises Refusal where it cannot be taken."""
     if cfg.tracking.uri is None:
         return None
     warning = scheduler.refuse_shared_sqlite(cfg.tracking.uri) if scheduler.JOB is not None else None
     if warning:
         print(warning, flush=True)
-    with meanwhile("connecting to MLflow ..."), reaching(cfg.tracking):
-        return Tracking.connect(cfg)
+    mirror = Mirror(cfg, run, data.card, unattended=scheduler.JOB is not None)
+    with meanwhile("connecting to MLflow ..."):
+        mirror.connect()
+    return mirror
 
 
-def _send_again(cfg: DictConfig, data: Data, run: RunDirectory) -> None:
-    """Sends the record of a run that has ended, where MLflow has lost it or tracking.uri names another one."""
+def send_record(cfg: DictConfig, data: Data, run: RunDirectory) -> None:
+    """Sends the record of a run that has ended, where MLflow has lost it, had not answered, or tracking.uri names
+    another one. Raises Refusal where that cannot be; in a job it waits on."""
     if kept(cfg.tracking, run.facts):
         return
     lock = run.lock()
     try:
-        tracking = _connected(cfg)
+        mirror = _connected(cfg, data, run)
+        if mirror.tracking is None:
+            return
         with reaching(cfg.tracking):
-            if tracking.ended(run):
-                return
-            tracking.take(cfg, run, data.card)
-        network = load_network(run, data) if run.finished else None
-        shown = {} if network is None else pages(cfg, network, data)
-        with reaching(cfg.tracking, KEPT):
-            tracking.finish(run, network, "FAILED" if network is None else "FINISHED", shown)
+            sent = mirror.tracking.ended(run)
+        if not sent:
+            mirror.begin()
+            network = load_network(run, data) if run.finished else None
+            shown = {} if network is None else pages(cfg, network, data)
+            status = "FAILED" if network is None else "FINISHED"
+            sent = mirror.finish(lambda record: record.finish(run, network, status, shown))
+        if run.facts.get("mlflow_waits"):
+            run.note(mlflow_waits=not sent)
     finally:
         lock.release()
 

@@ -15,7 +15,7 @@ import sys
 import tempfile
 import textwrap
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -30,13 +30,15 @@ from omegaconf import DictConfig, OmegaConf
 from pipeline.command.refusal import Refusal
 from pipeline.runs.directory import RunDirectory
 from pipeline.runs.identity import flat, size
+from pipeline.runs.server import ASKED, Away, file_of, location, require_answer
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import Experiment, RunInfo
+    from mlflow.entities import Experiment, Run
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # its own 7 take minutes
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "60")  # seconds; the other ranks wait meanwhile
 BATCH = 1000  # metrics in one request, MLflow's limit
 NOTED = "mlflow.note.content"  # the tag that is shown as a description
 NOTE = 8000  # characters of a run's description; MLflow cuts a longer one
@@ -45,7 +47,6 @@ FIRST = "loss/train"  # which every record has; MLflow draws what has one beginn
 SCHEMES = ("sqlite", "postgresql", "mysql", "mssql", "http", "https", "databricks")
 ENDED = ("FINISHED", "FAILED")  # MLflow's words for a run that has finished or diverged
 LOCKED = 20.0  # seconds to wait for another writer of an sqlite database, as MLflow does
-ASKED = 2.0  # seconds for the answer whether a record is still there
 
 
 def refuse_unusable(tracking: DictConfig) -> None:
@@ -53,11 +54,14 @@ def refuse_unusable(tracking: DictConfig) -> None:
     uri, artifacts = tracking.uri, tracking.artifacts
     if uri is None:
         return
+    if isinstance(uri, str) and file_of(uri) is not None:
+        return
     scheme = uri.partition(":")[0].partition("+")[0] if isinstance(uri, str) else None
     if scheme not in SCHEMES and scheme not in {each.name for each in entry_points(group="mlflow.tracking_store")}:
         raise Refusal(
-            f"tracking.uri={uri}: MLflow knows no such place: take sqlite:///mlflow.db, http://HOST:PORT or another "
-            "database server (postgresql://...), or null to train without tracking"
+            f"tracking.uri={uri}: MLflow knows no such place: take sqlite:///mlflow.db, http://HOST:PORT, a file "
+            "called address that says this (mlflow-server/address), another database server (postgresql://...), or "
+            "null to train without tracking"
         )
     if scheme == "sqlite":
         if _sqlite(uri) is None:
@@ -87,7 +91,7 @@ def database(uri: str) -> str:
             elif not tables >= {"experiments", "runs", "alembic_version"}:
                 why = "it is another program's, or was made by half"
     except (OSError, sqlite3.Error) as error:
-        why = _line(error)
+        why = reason(error)
     if why is not None:
         wait = "wait for the program that holds it" if "locked" in why else "move it away or name another file"
         raise Refusal(
@@ -128,7 +132,11 @@ def kept(tracking: DictConfig, facts: dict) -> bool:
         except sqlite3.Error as error:  # what else is wrong with it is said where it is opened
             return error.sqlite_errorcode == sqlite3.SQLITE_BUSY
         return stage == "active" and status in ENDED
-    if not address.startswith("http"):
+    try:
+        where = location(tracking.uri)
+    except Away:
+        return True
+    if not where.startswith("http"):
         return True
     import requests
 
@@ -136,7 +144,7 @@ def kept(tracking: DictConfig, facts: dict) -> bool:
     token = os.environ.get("MLFLOW_TRACKING_TOKEN")
     try:
         answer = requests.get(
-            f"{tracking.uri.rstrip('/')}/api/2.0/mlflow/runs/get",
+            f"{where.rstrip('/')}/api/2.0/mlflow/runs/get",
             params={"run_id": run_id},
             auth=(name, password) if name and password else None,
             headers={"Authorization": f"Bearer {token}"} if token else None,
@@ -159,51 +167,49 @@ def reaching(tracking: DictConfig, mend: str = "") -> Iterator[None]:
     try:
         yield
     except (MlflowException, SQLAlchemyError, OSError, ImportError) as error:
-        line = _line(error)
+        line = reason(error)
         if not mend:
             mend = "move it away or name another file" if _sqlite(tracking.uri) else "start it"
+            if file_of(tracking.uri) is not None:
+                mend = "start it (sbatch slurm/mlflow_server.sbatch)"
             if "error code 401" in line:
                 mend = "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
             mend += ", or train without tracking (tracking.uri=null)"
         raise Refusal(f"tracking.uri={tracking.uri}: {line}: {mend}") from error
 
 
-@contextmanager
-def waiting(say: Callable[[str], None], run: RunDirectory) -> Iterator[None]:
-    """A server that is away for a while must not cost the training: says so in a line."""
-    try:
-        yield
-    except Exception as error:
-        say(f"{run.path.name}: MLflow cannot be reached, its record waits ({_line(error)})")
-
-
 class Tracking:
     """One run of one MLflow experiment; the experiment has the study's name, the run that of its directory.
 
-    address  tracking.uri without a password, an sqlite file absolute;  run_id  None before `take`
+    address  tracking.uri without a password, a file absolute;  location  where that is now
+    run_id   None before `take`
     """
 
-    def __init__(self, client: "MlflowClient", address: str, experiment: "Experiment"):
-        self.client, self.address, self.experiment = client, address, experiment
+    def __init__(self, client: "MlflowClient", address: str, where: str, experiment: "Experiment"):
+        self.client, self.address, self.location, self.experiment = client, address, where, experiment
         self.run_id: str | None = None
 
     @classmethod
     def connect(cls, cfg: DictConfig) -> "Tracking":
-        """Finds or makes the study's experiment. Refusal: it could not keep the run's artifacts."""
+        """Finds or makes the study's experiment. Away: nobody answers. Refusal: it could not keep the run's
+        artifacts."""
         from mlflow import MlflowClient
         from mlflow.exceptions import MlflowException
 
         logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # it prints a traceback and raises, too
-        client, study, address = MlflowClient(database(cfg.tracking.uri)), cfg.study.name, _address(cfg.tracking.uri)
+        where, study, address = location(cfg.tracking.uri), cfg.study.name, _address(cfg.tracking.uri)
+        require_answer(where)
+        _forget_places()
+        client = MlflowClient(database(where))
         experiment = client.get_experiment_by_name(study)
         if experiment is None:
-            location = None
+            kept_in = None
             if _sqlite(cfg.tracking.uri):
-                location = Path(cfg.tracking.artifacts).absolute().as_uri()
-                _refuse_unwritable(cfg, location, "name another folder")
+                kept_in = Path(cfg.tracking.artifacts).absolute().as_uri()
+                _refuse_unwritable(cfg, kept_in, "name another folder")
             tags = {"mlflow.experimentKind": "custom_model_development"}
             try:
-                client.create_experiment(study, artifact_location=location, tags=tags)
+                client.create_experiment(study, artifact_location=kept_in, tags=tags)
             except MlflowException as error:
                 if error.error_code != "RESOURCE_ALREADY_EXISTS":  # another process was first
                     raise
@@ -219,10 +225,10 @@ class Tracking:
         about = f"{cfg.study.get('question', '')}\n\n{cfg.study.get('description', '')}".strip()
         if about and experiment.tags.get(NOTED) != about:
             client.set_experiment_tag(experiment.experiment_id, NOTED, about)
-        return cls(client, address, experiment)
+        return cls(client, address, where, experiment)
 
-    def find(self, run: RunDirectory) -> "RunInfo | None":
-        """What MLflow says of the run's record; None where there is none, or it was deleted."""
+    def find(self, run: RunDirectory) -> "Run | None":
+        """The run's record; None where there is none, or it was deleted."""
         from mlflow.exceptions import MlflowException
 
         facts = run.facts
@@ -231,30 +237,32 @@ class Tracking:
         if run_id is None:
             return None
         try:
-            info = self.client.get_run(run_id).info
+            found = self.client.get_run(run_id)
         except MlflowException as error:
             if error.error_code != "RESOURCE_DOES_NOT_EXIST":
                 raise
             return None
-        return info if info.lifecycle_stage == "active" else None
+        return found if found.info.lifecycle_stage == "active" else None
 
     def take(self, cfg: DictConfig, run: RunDirectory, card: dict) -> None:
         """Finds the run's record or makes one, and says so where there has been one or should have been."""
-        info, facts = self.find(run), run.facts
-        if info is None and (facts["mlflow_run_id"] is not None or run.metrics.exists()):
+        found, facts = self.find(run), run.facts
+        if found is None and (facts["mlflow_run_id"] is not None or run.metrics.exists()):
             print(f"{run.path}  has no record in {self.address}: a new one gets all there is", flush=True)
-        self.run_id = self._create(cfg, run, card) if info is None else info.run_id
+        self.run_id = self._create(cfg) if found is None else found.info.run_id
         self._note(run, self.run_id)
+        if found is None or not found.inputs.dataset_inputs:  # which are written last
+            self._describe(cfg, run, card)
         self.client.update_run(self.run_id, status="RUNNING")
         # Before the training, which ends with artifacts that are larger.
         self.client.log_artifact(self.run_id, str(run.path / "config.yaml"))
 
     def ended(self, run: RunDirectory) -> bool:
         """Whether the record of a run that has ended is here after all, and whole; the next `kept` knows."""
-        info = self.find(run)
-        if info is None or info.status not in ENDED:
+        found = self.find(run)
+        if found is None or found.info.status not in ENDED:
             return False
-        self._note(run, info.run_id)
+        self._note(run, found.info.run_id)
         return True
 
     def _note(self, run: RunDirectory, run_id: str) -> None:
@@ -262,9 +270,14 @@ class Tracking:
         records = run.facts.get("mlflow_records", {}) | {self.address: run_id}
         run.note(mlflow_run_id=run_id, mlflow_records=records)
 
-    def _create(self, cfg: DictConfig, run: RunDirectory, card: dict) -> str:
-        """Makes the MLflow run and returns its id: parameters are the resolved configuration,
-        the data set is an input."""
+    def _create(self, cfg: DictConfig) -> str:
+        """Makes the MLflow run and returns its id."""
+        words = (cfg.model.name, size(cfg.model), cfg.data.name, cfg.optimizer.name, f"s{cfg.seed}")
+        name = " ".join(filter(None, words))
+        return self.client.create_run(self.experiment.experiment_id, run_name=name).info.run_id
+
+    def _describe(self, cfg: DictConfig, run: RunDirectory, card: dict) -> None:
+        """Writes what the run is: parameters are the resolved configuration, the data set is an input."""
         from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
         from mlflow.exceptions import MlflowException
 
@@ -280,13 +293,10 @@ class Tracking:
         lock = Path("dvc.lock")
         if lock.exists():
             tags["dvc.lock"] = hashlib.md5(lock.read_bytes()).hexdigest()
-        words = (cfg.model.name, size(cfg.model), cfg.data.name, cfg.optimizer.name, f"s{cfg.seed}")
-        name = " ".join(filter(None, words))
-        run_id = client.create_run(self.experiment.experiment_id, run_name=name).info.run_id
         groups = ("data", "model", "optimizer", "initialization", "schedule", "trainer", "seed")
         parameters = flat({key: OmegaConf.to_container(cfg, resolve=True)[key] for key in groups})
         client.log_batch(
-            run_id,
+            self.run_id,
             metrics=[Metric("parameters", facts["parameters"], int(time.time() * 1000), 0)],
             params=[Param(key, str(value)[:6000]) for key, value in parameters.items()],
             tags=[RunTag(key, str(value)) for key, value in tags.items()],
@@ -300,10 +310,9 @@ class Tracking:
         )
         inputs = [DatasetInput(data, [InputTag("mlflow.data.context", "training")])]
         try:
-            client.log_inputs(run_id, datasets=inputs)
+            client.log_inputs(self.run_id, datasets=inputs)
         except MlflowException:  # another run has entered the same data set at this moment: now it is there
-            client.log_inputs(run_id, datasets=inputs)
-        return run_id
+            client.log_inputs(self.run_id, datasets=inputs)
 
     def push(self, run: RunDirectory) -> None:
         """Sends the records and samples that MLflow lacks.
@@ -354,11 +363,11 @@ class Tracking:
         """Writes what evaluation has found to the run's record, where there is one, and calls that `name`."""
         from mlflow.entities import Metric
 
-        info = self.find(run)
-        if info is None:
+        found = self.find(run)
+        if found is None:
             return
+        info, there = found.info, found.data.metrics
         step, now = run.records()[-1]["step"], int(time.time() * 1000)
-        there = self.client.get_run(info.run_id).data.metrics
         fresh = [Metric(key, value, now, step) for key, value in numbers.items() if there.get(key) != value]
         if fresh:
             self.client.log_batch(info.run_id, metrics=fresh)
@@ -370,9 +379,30 @@ class Tracking:
         import mlflow
 
         logging.getLogger("mlflow.pytorch").setLevel(logging.ERROR)  # it warns of pickle at every model
-        mlflow.set_tracking_uri(self.client.tracking_uri)
-        with mlflow.start_run(run_id=self.run_id, log_system_metrics=False):
+        with _told(self.client.tracking_uri), mlflow.start_run(run_id=self.run_id, log_system_metrics=False):
             mlflow.pytorch.log_model(network, name="model", pip_requirements=["torch"], serialization_format="pickle")
+
+
+@contextmanager
+def _told(uri: str) -> Iterator[None]:
+    """MLflow knows where it is, but not what this process composes next, which asks the environment."""
+    import mlflow
+
+    before = os.environ.get("MLFLOW_TRACKING_URI")
+    mlflow.set_tracking_uri(uri)
+    try:
+        yield
+    finally:
+        os.environ.pop("MLFLOW_TRACKING_URI", None)
+        if before is not None:
+            os.environ["MLFLOW_TRACKING_URI"] = before
+
+
+def _forget_places() -> None:
+    """Lets MLflow ask again where a run's artifacts go: it remembers that of a run, whatever server it was on."""
+    from mlflow.tracking._tracking_service import utils
+
+    getattr(utils, "_artifact_repos_cache", {}).clear()
 
 
 def _sqlite(uri: str) -> Path | None:
@@ -382,7 +412,10 @@ def _sqlite(uri: str) -> Path | None:
 
 
 def _address(uri: str) -> str:
-    """What tells one MLflow from another: `uri` without a password, an sqlite file absolute."""
+    """What tells one MLflow from another: `uri` without a password, a file absolute."""
+    named = file_of(uri)
+    if named is not None:
+        return str(named)
     file = _sqlite(uri)
     return re.sub(r"//[^/@]*@", "//", uri.rstrip("/")) if file is None else f"sqlite:///{file}"
 
@@ -403,7 +436,7 @@ def _refuse_unwritable(cfg: DictConfig, location: str, mend: str) -> None:
         ) from None
 
 
-def _line(error: Exception) -> str:
+def reason(error: Exception) -> str:
     """The first line of what `error` says."""
     return textwrap.shorten((str(error).strip() or type(error).__name__).splitlines()[0], 200, placeholder=" ...")
 

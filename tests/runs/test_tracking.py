@@ -181,9 +181,7 @@ def test_a_server_that_goes_away_costs_nothing_and_gets_the_record_later(small, 
     with monkeypatch.context() as patch:
         patch.setattr(MlflowClient, "log_batch", away)
         patch.setattr(MlflowClient, "log_text", away)
-        patch.setattr(
-            Tracking, "_create", lambda self, *_: self.client.create_run(self.experiment.experiment_id).info.run_id
-        )
+        patch.setattr(Tracking, "_describe", lambda *_: None)
         with pytest.raises(Refusal, match="the training is done and kept"):
             trained(*overrides)
     assert "MLflow cannot be reached, its record waits (nobody answers)" in capsys.readouterr().out
@@ -488,7 +486,7 @@ def test_a_step_arrives_whole_or_not_at_all(run_in, monkeypatch):
     run = run_in("trainer.record_every=1")
     monkeypatch.setattr(tracking_module, "BATCH", 15)
     run.samples.unlink()
-    tracking = Tracking(Half(), "", None)
+    tracking = Tracking(Half(), "", "", None)
     with pytest.raises(ConnectionError):
         tracking.push(run)
     tracking.push(run)
