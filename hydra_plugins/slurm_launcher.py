@@ -63,7 +63,7 @@ class SlurmLauncher(Launcher):
         from pipeline.command.refusal import Refusal
         from pipeline.runs.code import starts_over
         from pipeline.runs.directory import RunDirectory
-        from slurm.queue import folder, outcome, queued, submit, submitted
+        from slurm.queue import ended, folder, outcome, queued, submit, submitted
 
         asked = self._asked(job_overrides, initial_job_idx)
         runs = {one.run: one.training for one in asked}
@@ -72,7 +72,7 @@ class SlurmLauncher(Launcher):
         left = {
             one.run: one.training
             for one in asked
-            if starts_over(one.cfg.fresh, RunDirectory(one.run).legible_facts) or outcome(one.run) is None
+            if starts_over(one.cfg.fresh, RunDirectory(one.run).legible_facts) or not ended(one.run)
         }
         jobs = {job.run: job for job in submitted(kept) if job.id in places and job.run in left}
         missing = {run: training for run, training in left.items() if run not in jobs}

@@ -169,3 +169,8 @@ def outcome(run: Path) -> float | None:
     """The best validation loss of a run that has ended, infinity if it diverged; None for one that has not ended."""
     facts = RunDirectory(run).facts
     return {"finished": facts.get("validation"), "diverged": float("inf")}.get(facts.get("status"))
+
+
+def ended(run: Path) -> bool:
+    """Whether nothing is left to do for a run: it has ended, and MLflow has been told where it should be."""
+    return outcome(run) is not None and not RunDirectory(run).facts.get("mlflow_waits")

@@ -35,7 +35,7 @@ def submit(cfg: DictConfig) -> None:
     there = [job for job in queue.submitted(kept) if job.run == run and job.id in places]
     if there:
         raise Refusal(f"{run} is in SLURM's queue already: job {there[0].id}, {places[there[0].id].state}")
-    if not starts_over(cfg.fresh, RunDirectory(run).legible_facts) and queue.outcome(run) is not None:
+    if not starts_over(cfg.fresh, RunDirectory(run).legible_facts) and queue.ended(run):
         raise Refusal(f"{run} has ended already: fresh=true starts it over")
     warning = scheduler.refuse_shared_sqlite(cfg.tracking.uri)
     if warning:

@@ -101,9 +101,15 @@ def refuse_shared_sqlite(uri: str | None) -> str | None:
 
 
 def _file_system(path: Path) -> str:
-    """The kind of file system that `path` lies on or would lie on, as the kernel calls it."""
-    mounts = [line.split()[1:3] for line in Path("/proc/self/mounts").read_text().splitlines()]
-    return max((where, kind) for where, kind in mounts if path.is_relative_to(where))[1]
+    """The kind of file system that `path` lies on or would lie on, as the kernel calls it: of mounts at one place the
+    last one hides the others."""
+    path, kinds = path.resolve(), {}
+    for line in Path("/proc/self/mounts").read_text().splitlines():
+        _, where, kind, *_ = line.split()
+        where = re.sub(r"\\(\d{3})", lambda code: chr(int(code[1], 8)), where)  # blanks in names
+        if path.is_relative_to(where):
+            kinds[where] = kind
+    return kinds[max(kinds, key=len)]
 
 
 def plugins() -> list:

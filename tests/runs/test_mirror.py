@@ -13,9 +13,11 @@ from pipeline.files.whole import read_lines
 from pipeline.runs import mirror as module
 from pipeline.runs import scheduler
 from pipeline.runs.directory import RunDirectory
+from pipeline.runs.measured import write_back
 from pipeline.runs.recorder import Recorder
 from pipeline.runs.settling import directory_of
 from pipeline.runs.tracking import database
+from slurm.queue import ended
 from tests.conftest import composed, trained
 
 
@@ -79,7 +81,7 @@ def job(monkeypatch):
         signal.signal(number, handler)
 
 
-def is_whole(server: Server, run: RunDirectory) -> None:
+def is_whole(server: Server, run: RunDirectory):
     from mlflow import MlflowClient
 
     client = MlflowClient(server.file.read_text().strip())
@@ -92,6 +94,7 @@ def is_whole(server: Server, run: RunDirectory) -> None:
     assert found.data.params["seed"] == "0" and len(found.inputs.dataset_inputs) == 1
     files = {file.path for file in client.list_artifacts(found.info.run_id)}
     assert files >= {"loss.png", "config.yaml", "samples", "samples.md"}
+    return found
 
 
 def at_step(monkeypatch, events: dict) -> None:
@@ -136,6 +139,7 @@ def test_a_server_that_comes_back_without_the_record_gets_it_anew(
 def test_a_job_that_finds_nobody_trains_to_its_end_and_the_record_follows(small, server, job, capsys):
     overrides = [*small[:-1], *OFTEN, f"tracking.uri={server.file}"]
     run = trained(*overrides)
+    assert not ended(run.path)
     assert run.finished and run.facts["mlflow_waits"] is True and run.facts["mlflow_run_id"] is None
     said = capsys.readouterr().out
     assert said.count("MLflow cannot be reached, its record waits (no server has said there where it is") == 1
@@ -143,8 +147,18 @@ def test_a_job_that_finds_nobody_trains_to_its_end_and_the_record_follows(small,
     assert run.facts["mlflow_waits"] is True
     server.start()
     trained(*overrides)
-    assert run.facts["mlflow_waits"] is False
+    assert run.facts["mlflow_waits"] is False and ended(run.path)
     is_whole(server, run)
+
+
+def test_evaluation_sends_what_has_waited(small, server, job, monkeypatch):
+    overrides = [*small[:-1], f"tracking.uri={server.file}"]
+    run = trained(*overrides)
+    server.start()
+    monkeypatch.setattr(scheduler, "JOB", None)
+    found = {"directory": f"{run.path}", "label": "lstm 1x16", "seed": 0, "units": run.facts["units"]}
+    write_back(composed(*overrides), [found | {"probes": {}, "measured": {"nats": 2.0}}])
+    assert is_whole(server, run).data.metrics["measured/nats"] == 2.0 and run.facts["mlflow_waits"] is False
 
 
 def test_a_job_whose_server_comes_while_it_trains_begins_a_record_then(small, server, job, monkeypatch):
