@@ -1,6 +1,7 @@
 """A run's training by Lightning: from its last checkpoint to its last step, or to where it is asked to stop."""
 
 import logging
+import os
 import warnings
 from datetime import timedelta
 
@@ -35,6 +36,10 @@ def quiet() -> None:
 
 def fit(cfg: DictConfig, run: RunDirectory, learning: Learning, recorder: Recorder) -> None:
     """Trains from the last checkpoint, or from step 0. Raises Diverged."""
+    if (
+        not torch.cuda.is_available()
+    ):  # which some optimizers ask at each step: Lightning has it open NVML anew every time
+        os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "0"
     settings = cfg.trainer
     several = settings.devices * settings.nodes > 1
     chosen = not several and on_gpu(cfg) and torch.cuda.device_count() > 1
