@@ -1,5 +1,6 @@
 """The runs of a sweep (-m): what they are, and that all of them can be before the first one begins."""
 
+import os
 import sys
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
@@ -14,6 +15,8 @@ from pipeline.command.otherwise import places
 from pipeline.command.refusal import Refusal
 from pipeline.command.settings import check_choice
 from pipeline.command.verb import SWEPT, refused
+
+SLURM = "hydra_plugins.slurm_launcher.SlurmLauncher"
 
 
 def jobs_of(cfg: DictConfig, hydra: DictConfig) -> list[list[str]]:
@@ -54,20 +57,25 @@ class CheckedSweep(Callback):
                     f"hydra.launcher.n_jobs={at_once}: take a whole number from 1, or -1 for one a core or GPU"
                 )
             first, *others = jobs_of(plain, config.hydra)
+            if config.hydra.launcher._target_ == SLURM:  # which looks at all of them
+                return
             alike = [job for job in others if sum(one != other for one, other in zip(first, job)) <= 1]
             for job in [first, *alike]:
-                _refuse_process_groups(compose_job(job))
+                _refuse_process_groups(compose_job(job), config.hydra.launcher)
             if at_once < 0 and compose_job(first).trainer.accelerator != "cpu":
                 _give_each_a_gpu(config)
         except (Refusal, HydraException, OmegaConfBaseException) as error:
             sys.exit(f"error: {refused(error)}")  # of other exceptions Hydra only warns
 
 
-def _refuse_process_groups(cfg: DictConfig) -> None:
+def _refuse_process_groups(cfg: DictConfig, launcher: DictConfig) -> None:
+    """Refusal: one of several devices in the processes of a sweep. SLURM starts each run's in a job of its own."""
+    if "SLURM_STEP_NUM_TASKS" in os.environ or launcher._target_ == SLURM:
+        return
     if cfg.trainer.devices * cfg.trainer.nodes > 1:
         raise Refusal(
             f"trainer.devices={cfg.trainer.devices} x nodes={cfg.trainer.nodes} in a multirun: one process group "
-            "trains one configuration; leave out -m, or sweep with devices=1"
+            "trains one configuration; leave out -m, sweep with devices=1, or take hydra/launcher=slurm, a job a run"
         )
 
 

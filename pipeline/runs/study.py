@@ -5,7 +5,7 @@ import hashlib
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from pipeline.command.composition import compose_job
+from pipeline.command.composition import compose_jobs
 from pipeline.command.refusal import Refusal
 from pipeline.command.sweep import jobs_of
 from pipeline.command.verb import SWEPT
@@ -19,7 +19,7 @@ def runs_of(cfg: DictConfig) -> list[DictConfig]:
             f"study={cfg.study.name} is no study: choose one of conf/study, e.g. study=architectures, or repeat the "
             "overrides of a sweep with -m"
         )
-    return [compose_job(job) for job in jobs_of(cfg, HydraConfig.get())]
+    return list(compose_jobs(jobs_of(cfg, HydraConfig.get())))
 
 
 def study_of(cfg: DictConfig) -> DictConfig:
