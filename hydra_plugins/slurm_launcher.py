@@ -1,5 +1,6 @@
-"""hydra/launcher=slurm: the runs of a sweep as the jobs of one SLURM array."""
+"""hydra/launcher=slurm: the runs of a sweep as the jobs of SLURM arrays."""
 
+import math
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -10,19 +11,19 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf
 
-from pipeline.command.setting import Count, NotNegative, Positive, Whole
+from pipeline.command.setting import Count, Minutes, NotNegative, Positive, Whole
 
 if TYPE_CHECKING:
-    from slurm.queue import Job, Training
+    from slurm.queue import Asked, Job
 
 
-class Asked(NamedTuple):
-    """A run of the sweep: its directory, what its job does, its configuration."""
+class One(NamedTuple):
+    """A run of the sweep: its directory, the words that train it, its configuration."""
 
     run: Path
-    training: "Training"
+    words: tuple[str, ...]
     cfg: DictConfig
 
 
@@ -40,7 +41,7 @@ class SlurmLauncher(Launcher):
         qos: str | None,
         constraint: str | None,
         at_once: Count,
-        time: Count,
+        time: Minutes,
         notice: Count,
         memory: Positive,
         cpus: Count,
@@ -48,6 +49,8 @@ class SlurmLauncher(Launcher):
         gpu_memory: NotNegative,
         gpu_cpus: Whole,
         restarts: Whole,
+        group: Count,
+        where: dict,
         setup: list[str],
         more: dict,
         wait: bool,
@@ -61,80 +64,110 @@ class SlurmLauncher(Launcher):
         """The runs' best validation losses. Refusal: nonsense, before anything is submitted;
         or, in the end, that some runs failed."""
         from pipeline.command.refusal import Refusal
-        from pipeline.runs.code import starts_over
-        from pipeline.runs.directory import RunDirectory
-        from slurm.queue import ended, folder, outcome, queued, submit, submitted
+        from pipeline.runs import scheduler
+        from slurm import queue
 
-        asked = self._asked(job_overrides, initial_job_idx)
-        runs = {one.run: one.training for one in asked}
-        kept = folder(asked[0].cfg)
-        places = queued() or {}
-        left = {
-            one.run: one.training
-            for one in asked
-            if starts_over(one.cfg.fresh, RunDirectory(one.run).legible_facts) or not ended(one.run)
-        }
-        jobs = {job.run: job for job in submitted(kept) if job.id in places and job.run in left}
-        missing = {run: training for run, training in left.items() if run not in jobs}
-        if missing:
-            jobs |= {job.run: job for job in submit(self.profile, kept, missing)}
+        asked = self._asked(job_overrides)
+        kept = queue.folder(asked[0].cfg)
+        if asked[0].cfg.dry_run:
+            for submission in self._submissions(asked, []):
+                print(queue.would_submit(submission, kept), flush=True)
+            return _returned(job_overrides, asked, [math.inf] * len(asked))
+        warning = scheduler.refuse_shared_sqlite(asked[0].cfg.tracking.uri)
+        if warning:
+            print(warning, flush=True)
+        places, before = queue.queued(), queue.submitted(kept)
+        left = [one for one in asked if _starts_over(one) or not queue.ended(one.run)]
+        wanted = {one.run for one in left}
+        waiting = [job for job in before if job.id in places]
+        jobs = {job.run: job for job in waiting if job.run in wanted}
+        missing = [one for one in left if one.run not in jobs]
+        for submission in self._submissions(missing, before):
+            new = queue.submit(submission, kept, waiting)
+            jobs |= {job.run: job for job in new}
+            waiting += new
         print(
-            f"{len(runs)} runs: {len(runs) - len(left)} ended before, {len(left) - len(missing)} in SLURM's queue "
+            f"{len(asked)} runs: {len(asked) - len(left)} ended before, {len(left) - len(missing)} in SLURM's queue "
             f"already, {len(missing)} submitted; logs in {kept}",
             flush=True,
         )
         if self.profile.wait:
+            words = " ".join(HydraConfig.get().overrides.task)
             try:
                 failed = _wait(jobs)
             except KeyboardInterrupt:
                 print(
-                    "the jobs go on; the same command waits for them again, "
-                    f"python -m slurm.cancel study={kept.name} ends them",
+                    f"the jobs go on; the same command waits for them again, lab cancel -m {words} ends them",
                     flush=True,
                 )
                 raise
             for job in failed:
-                end = "".join(f"    {line}\n" for line in job.tail())
-                print(f"failed: {job.run.name} (job {job.id}), the end of {job.log}:\n{end}", flush=True)
+                end = "".join(f"    {line}\n" for line in job.why())
+                print(f"failed: {job.run.name} (job {job.id}), {job.log}:\n{end}", flush=True)
             if failed:
                 raise Refusal(
-                    f"{len(failed)} of {len(runs)} runs failed, see above or python -m slurm.status "
-                    f"study={kept.name}; the same command takes them up again"
+                    f"{len(failed)} of {len(asked)} runs failed, see above or lab status -m {words}; "
+                    "the same command takes them up again"
                 )
-        return [
-            JobReturn(overrides=overrides, cfg=one.cfg, status=JobStatus.COMPLETED, _return_value=outcome(one.run))
-            for overrides, one in zip(job_overrides, asked, strict=True)
-        ]
+        return _returned(job_overrides, asked, [queue.outcome(one.run) for one in asked])
 
-    def _asked(self, job_overrides: Sequence[Sequence[str]], first: int) -> list[Asked]:
+    def _asked(self, job_overrides: Sequence[Sequence[str]]) -> list[One]:
         """The sweep's runs. Refusal: one that no job could train."""
-        from pipeline.runs import scheduler
-        from slurm.queue import Training, trainable
+        from pipeline.command.composition import compose_jobs
+        from pipeline.command.otherwise import places
+        from pipeline.command.terminal import meanwhile
+        from slurm.queue import trainable
 
-        asked = []
-        for number, overrides in enumerate(job_overrides):
-            whole = self.context.config_loader.load_sweep_config(self.config, list(overrides))
-            with open_dict(whole):
-                whole.hydra.job.num = first + number
-            HydraConfig.instance().set_config(whole)
-            cfg = OmegaConf.masked_copy(whole, [key for key in whole if key != "hydra"])
-            asked.append(Asked(trainable(cfg), Training(("-m", *overrides, "hydra/launcher=basic")), cfg))
-        warning = scheduler.refuse_shared_sqlite(asked[0].cfg.tracking.uri)
-        if warning:
-            print(warning, flush=True)
+        HydraConfig.instance().set_config(self.config)
+        more = places(HydraConfig.get())
+        jobs, asked = [[*more, *overrides] for overrides in job_overrides], []
+        for number, (words, cfg) in enumerate(zip(jobs, compose_jobs(jobs), strict=True), start=1):
+            with meanwhile(f"composing {number} of {len(jobs)} ..."):
+                kept = [word for word in words if not word.startswith("dry_run=")]
+                asked.append(One(trainable(cfg), ("-m", *kept, "hydra/launcher=basic"), cfg))
         return asked
+
+    def _submissions(self, runs: Sequence[One], before: Sequence["Job"]) -> list["Asked"]:
+        """The runs by the resources that they want: those of `where`, and more where a job of `before` had too
+        little."""
+        from slurm import queue
+        from slurm.script import resources
+
+        last = {job.run: job for job in before}
+        found: dict[str, queue.Asked] = {}
+        for one in runs:
+            profile = queue.enough(resources(self.profile, one.cfg), last.get(one.run))
+            devices, nodes = one.cfg.trainer.devices, one.cfg.trainer.nodes
+            key = f"{OmegaConf.to_yaml(profile)} {devices} {nodes}"
+            found.setdefault(key, queue.Asked(profile, devices, nodes, {})).runs[one.run] = one.words
+        return list(found.values())
+
+
+def _returned(job_overrides: Sequence[Sequence[str]], asked: Sequence[One], losses: list) -> list[JobReturn]:
+    return [
+        JobReturn(overrides=overrides, cfg=one.cfg, status=JobStatus.COMPLETED, _return_value=loss)
+        for overrides, one, loss in zip(job_overrides, asked, losses, strict=True)
+    ]
+
+
+def _starts_over(one: One) -> bool:
+    from pipeline.runs.code import starts_over
+    from pipeline.runs.directory import RunDirectory
+
+    return starts_over(one.cfg.fresh, RunDirectory(one.run).legible_facts)
 
 
 def _wait(jobs: dict[Path, "Job"]) -> list["Job"]:
     """Waits until no job is in the queue any more, saying what changes; returns those whose run has not ended."""
-    from slurm.queue import outcome, queued
+    from slurm.queue import Unanswered, outcome, queued
 
     waiting, failed, said, pause = dict(jobs), [], None, 1.0
     while waiting:
         time.sleep(pause)
         pause = min(15.0, 1.2 * pause)
-        places = queued()
-        if places is None:  # the controller is away for a while
+        try:
+            places = queued()
+        except Unanswered:  # the controller is away for a while
             continue
         for run, job in list(waiting.items()):
             if job.id in places:
@@ -142,9 +175,13 @@ def _wait(jobs: dict[Path, "Job"]) -> list["Job"]:
             del waiting[run]
             if outcome(run) is None:
                 failed.append(job)
-        states = Counter("wait" if places[job.id].state == "PENDING" else "run" for job in waiting.values())
+        there = [places[job.id] for job in waiting.values()]
+        pending = [place for place in there if place.state == "PENDING"]
+        reasons = ", ".join(name for name, _ in Counter(place.reason for place in pending).most_common(2))
+        suspended = sum(place.state == "SUSPENDED" for place in there)
         finished = len(jobs) - len(waiting) - len(failed)
-        line = f"{states['wait']} wait, {states['run']} run, {finished} finished, {len(failed)} failed"
+        line = f"{len(pending)} wait{f' ({reasons})' * bool(reasons)}, {len(there) - len(pending) - suspended} run, "
+        line += f"{suspended} suspended, " * bool(suspended) + f"{finished} finished, {len(failed)} failed"
         if line != said:
             print(line, flush=True)
             said, pause = line, 1.0

@@ -6,7 +6,7 @@ In this shell, or in every new one by a line of ~/.bashrc or ~/.zshrc:
 """
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
@@ -20,6 +20,7 @@ VERBS = {  # verb -> the package that it lies in, and what it does
     "sample": ("pipeline", "lets a trained run write"),
     "status": ("slurm", "says where runs are"),
     "submit": ("slurm", "puts a run into SLURM's queue"),
+    "logs": ("slurm", "prints the log of a run's job"),
     "cancel": ("slurm", "ends a study's jobs in SLURM's queue"),
     "completion": ("pipeline", "prints what lets a shell complete these words"),
 }
@@ -56,7 +57,13 @@ def candidates(line: str) -> list[str]:
     if verb == "completion":
         return _beginning(SCRIPTS, word)
     if verb == "sample":
-        return _of_sample(word)
+        from pipeline.sample import DEFAULTS
+
+        return _of_run(DEFAULTS, word)
+    if verb == "logs":
+        from slurm.logs import DEFAULTS
+
+        return _of_run(DEFAULTS, word)
     return _of_settings(others, word) if verb in VERBS else []
 
 
@@ -64,11 +71,10 @@ def _beginning(known: Iterable[str], word: str) -> list[str]:
     return sorted(one for one in known if one.startswith(word))
 
 
-def _of_sample(word: str) -> list[str]:
-    from pipeline.sample import DEFAULTS
-
-    runs = [f"run={file.parent}" for file in Path(DEFAULTS["runs"]).glob("*/[!.]*/run.json")]
-    return _beginning(runs if word.startswith("run=") else [f"{key}=" for key in DEFAULTS], word)
+def _of_run(settings: Mapping[str, object], word: str) -> list[str]:
+    """Of what is about one run that there is."""
+    runs = [f"run={file.parent}" for file in Path(settings["runs"]).glob("*/[!.]*/run.json")]
+    return _beginning(runs if word.startswith("run=") else [f"{key}=" for key in settings], word)
 
 
 def _of_settings(others: list[str], word: str) -> list[str]:

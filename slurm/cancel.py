@@ -1,38 +1,47 @@
-"""Ends the jobs of a study's runs in SLURM, or of some of them.
+"""Ends jobs in SLURM: all that was submitted for a study, or those of some of its runs.
 
-Running ones save first; the command that submitted them takes them up again.
+Running ones save first; the command that submitted them takes them up again. Without study= it is about runs by
+themselves and sweeps without a name.
 
 Examples:
   lab cancel study=zoo
   lab cancel study=zoo model=gru
+  lab cancel study=single
+  lab cancel -m model=rnn,gru seed=0,1
   lab cancel model=gru data=linux
 """
 
-import subprocess
-
 from omegaconf import DictConfig
 
-from pipeline.command.verb import verb
+from pipeline.command.verb import SWEPT, verb
+
+PLACES = ("study=", "study.name=", "paths.")  # words that say where to look, and not for which runs
 
 
 def cancel(cfg: DictConfig) -> None:
-    """Cancels what is in the queue of the composed study's runs; of a single run when the study is none."""
-    from pipeline.command.refusal import Refusal
+    """Cancels what is in the queue of the folder that status lists; of the runs that words beside study= name, if
+    any."""
+    from hydra.core.hydra_config import HydraConfig
+
     from pipeline.runs.settling import directory_of
     from slurm import queue
     from slurm.status import runs_of_study
 
-    asked = runs_of_study(cfg) or [directory_of(cfg)]
-    places = queue.queued() or {}
-    ids = [job.id for job in queue.submitted(queue.folder(cfg)) if job.run in asked and job.id in places]
-    if ids:
-        done = subprocess.run(["scancel", *ids], capture_output=True, text=True)
-        if done.returncode:
-            raise Refusal(f"scancel: {done.stderr.strip().splitlines()[-1]}")
-    print(f"cancelled {len(ids)} jobs of {len(asked)} runs of {cfg.study.name}" + (f": {' '.join(ids)}" if ids else ""))
+    there = queue.queued()
+    jobs = [job for job in queue.submitted(queue.folder(cfg)) if job.id in there]
+    words = SWEPT or list(HydraConfig.get().overrides.task)
+    meant, others = jobs, 0
+    if any(not word.startswith(PLACES) for word in words):
+        asked = {run.absolute() for run in runs_of_study(cfg) or [directory_of(cfg)]}
+        meant = [job for job in jobs if job.run in asked]
+        others = len({job.run for job in jobs} - asked)
+    ids = list(dict.fromkeys(job.id for job in meant))
+    queue.cancel(ids)
+    said = f"cancelled {len(ids)} jobs of {len({job.run for job in meant})} runs of {cfg.study.name}"
+    print(said + f": {' '.join(ids)}" * bool(ids) + f"; {others} other runs stay in the queue" * bool(others))
 
 
-main = verb(cancel, ("study", "model", "data", "optimizer", "scale", "seed", "paths.runs"))
+main = verb(cancel, ("study", "model", "data", "optimizer", "scale", "seed", "paths.runs"), whole=True)
 
 if __name__ == "__main__":
     main()

@@ -1,26 +1,36 @@
 """Runs as jobs: putting them into SLURM's queue, and knowing which job is which run.
 
-What was submitted is kept in <runs>/.slurm/<study>/: a file a submission with the run of each of its jobs,
-and their logs.
+What was submitted is kept in <runs>/.slurm/<study>/: for each submission its script and a file with the runs of each of
+its jobs, and their logs. The code that they run is in <runs>/.slurm/code/.
 """
 
-import contextlib
-import io
 import os
+import re
 import shutil
 import subprocess
-import sys
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
 from pipeline.command.refusal import Refusal
-from pipeline.files.whole import read_json, write_json
+from pipeline.command.setting import SLURM_TIME
+from pipeline.files.whole import read_json, write_atomically, write_json
 from pipeline.runs.directory import RunDirectory
+from slurm.copies import copy_code
+from slurm.script import script
+from slurm.times import minutes
 
-# Lines of a log that say nothing of the run.
-NOISE = ("submitit INFO", "srun: launch/slurm", "Error executing job with overrides")
+TRIES, PAUSE = 3, 1.0  # to reach SLURM, and seconds between them
+SLURMS = re.compile(r"srun: error: (\S+): tasks? ([\d,-]+): (.+)")
+NOISE = ("srun: ", "slurmstepd: ", "Error executing job with overrides", "== job ")
+TEMPORARY = ("down", "drain", "drng", "boot", "fail", "maint", "resv", "unk", "comp")  # states of nodes
+
+
+class Unanswered(Refusal):
+    """SLURM does not say what is in its queue, which is not to say that nothing is."""
 
 
 @dataclass(frozen=True)
@@ -31,29 +41,92 @@ class Job:
     run: Path
     folder: Path
 
-    def tail(self, lines: int = 8) -> list[str]:
-        """The last lines of its log, of a task that says what went wrong if one does."""
-        texts = [file.read_text(errors="replace") for file in sorted(self.folder.glob(f"{self.id}_*_log.out"))]
-        told = [text for text in texts if "Traceback" in text or "error: " in text] or texts
-        return [line for line in told[0].splitlines() if not line.startswith(NOISE)][-lines:] if told else []
-
     @property
     def log(self) -> Path:
         """Of its first task."""
         return self.folder / f"{self.id}_0_log.out"
 
+    @property
+    def script(self) -> Path:
+        return self.folder / f"{self.id.split('_')[0]}.sh"
 
-@dataclass(frozen=True)
-class Training:
-    """What a job does: `python -m pipeline.train ARGUMENTS`."""
+    def why(self) -> list[str]:
+        """Why it failed: what SLURM or the run says of it, in a line where that is enough; the end of its log
+        otherwise. Of its last attempt."""
+        texts = [_last_attempt(file) for file in self._logs()]
+        if not texts:
+            return []
+        first = texts[0]
+        for ended in (out_of_memory, out_of_time):
+            if ended(first):
+                return [ended(first)]
+        refused = [line for text in texts for line in text.splitlines() if line.startswith("error: ")]
+        if refused:
+            return refused[:1]
+        traceback = next((text for text in texts if "Traceback" in text), None)
+        said = SLURMS.search(first)
+        if said is not None and not said[3].startswith("Exited") and (traceback is None or len(texts) > 1):
+            given = [line for line in first.splitlines() if line.startswith("killed (exit code")]
+            return [f"rank {said[2]} was killed on {said[1]} ({said[3]})", *given[-1:]]
+        told = traceback or first
+        return [line for line in told.splitlines() if not line.startswith(NOISE)][-8:]
 
-    arguments: tuple[str, ...]
+    def lacked(self) -> tuple[int | None, int | None]:
+        """Memory in MB for each device, and minutes, of which it had too little; None for what was enough."""
+        logs = self._logs()
+        if not logs or not self.script.exists():
+            return None, None
+        log, text = _last_attempt(logs[0]), self.script.read_text()
+        asked = dict(re.findall(r"^#SBATCH --(mem|time|ntasks-per-node)=(\d+)", text, re.MULTILINE))
+        memory = int(asked["mem"]) // int(asked["ntasks-per-node"]) if out_of_memory(log) else None
+        return memory, int(asked["time"]) if out_of_time(log) else None
 
-    def __call__(self) -> None:
-        from pipeline.train import main
+    def _logs(self) -> list[Path]:
+        """Of its tasks, the first one's first."""
+        logs = self.folder.glob(f"{self.id}_*_log.out")
+        ranks = {int(file.name.removeprefix(f"{self.id}_").split("_")[0]): file for file in logs if _is_log(file, self)}
+        return [ranks[rank] for rank in sorted(ranks)]
 
-        sys.argv = ["pipeline.train", *self.arguments]
-        main()
+
+def _is_log(file: Path, job: Job) -> bool:
+    return re.fullmatch(rf"{job.id}_\d+_log\.out", file.name) is not None
+
+
+def _last_attempt(log: Path) -> str:
+    text = log.read_text(errors="replace")
+    return text[max(text.rfind("\n== job "), 0) :]
+
+
+def out_of_memory(log: str) -> str | None:
+    """What happened, where the log of a job's last attempt says so."""
+    found = re.search(r"oom-kill|[Oo]ut [Oo]f [Mm]emory|OutOfMemoryError|OUT_OF_MEMORY|exceeded memory limit", log)
+    return "out of memory: the same command asks for twice as much, or set hydra.launcher.memory" if found else None
+
+
+def out_of_time(log: str) -> str | None:
+    """What happened, where the log of a job's last attempt says so."""
+    if "DUE TO TIME LIMIT" not in log:
+        return None
+    return (
+        "the time limit came before it could save: the same command asks for twice as much, or set hydra.launcher.time "
+        "and hydra.launcher.notice"
+    )
+
+
+def enough(profile: DictConfig, job: Job | None) -> DictConfig:
+    """Twice the memory or time of a run's last job, where that is what it lacked."""
+    if job is None:
+        return profile
+    memory, time = job.lacked()
+    if memory is not None:
+        gb = 2 * memory / 1024
+        more = gb - profile.gpus * profile.gpu_memory
+        print(f"{job.run.name}: out of memory in job {job.id}: this time {gb:g} GB for each device", flush=True)
+        return OmegaConf.merge(profile, {"memory": max(profile.memory, more)})
+    if time is not None:
+        print(f"{job.run.name}: out of time in job {job.id}: this time {2 * time} minutes", flush=True)
+        return OmegaConf.merge(profile, {"time": max(minutes(profile.time), 2 * time)})
+    return profile
 
 
 def trainable(cfg: DictConfig) -> Path:
@@ -67,7 +140,7 @@ def trainable(cfg: DictConfig) -> Path:
     data = load_data(cfg.data)
     settled = settle(cfg, data)
     build(settled.model, data)
-    return identify(settled, data).directory
+    return identify(settled, data).directory.absolute()
 
 
 def folder(cfg: DictConfig) -> Path:
@@ -75,94 +148,164 @@ def folder(cfg: DictConfig) -> Path:
     return (Path(cfg.paths.runs) / ".slurm" / cfg.study.name).absolute()
 
 
-def submit(
-    profile: DictConfig, folder: Path, runs: dict[Path, Training], devices: int = 1, nodes: int = 1
-) -> list[Job]:
-    """One job for each run, in one array, with the resources of the `profile`
-    (conf/hydra/launcher/slurm.yaml) for each device.
+@dataclass(frozen=True)
+class Asked:
+    """What one submission is to hold: runs that want the same resources, and the words that `python -m pipeline.train`
+    trains each with."""
 
-    Refusal: they make no sense, or SLURM does not want the job.
+    profile: DictConfig
+    devices: int
+    nodes: int
+    runs: Mapping[Path, Sequence[str]]
+
+    def jobs(self) -> list[list[Path]]:
+        """The runs of each job."""
+        runs, size = list(self.runs), self.profile.group
+        return [runs[at : at + size] for at in range(0, len(runs), size)]
+
+    def script(self, folder: Path, code: Path, jobs: Sequence[Sequence[Path]], at_once: int) -> str:
+        words = [[self.runs[run] for run in runs] for runs in jobs]
+        return script(self.profile, folder, code, words, self.devices, self.nodes, at_once)
+
+
+def submit(asked: Asked, folder: Path, waiting: Sequence[Job] = ()) -> list[Job]:
+    """One job for each run, or each group of them, in arrays as large as SLURM takes them, of which at_once run at a
+    time, together with what is `waiting` of the same study.
+
+    Refusal: they make no sense, can never run, or SLURM does not want them.
     """
-    import submitit
+    code, found = copy_code(folder.parent / "code"), []
+    jobs, most = asked.jobs(), array_size() if len(asked.jobs()) > 1 else 1
+    before = list(dict.fromkeys(job.id for job in waiting))
+    for at in range(0, len(jobs), most):
+        part = jobs[at : at + most]
+        left = asked.profile.at_once - len(before)
+        options = []
+        if left <= 0:
+            arrays = dict.fromkeys(id.split("_")[0] for id in before)
+            options, left = [f"--dependency=afterany:{':'.join(arrays)}"], asked.profile.at_once
+        text = asked.script(folder, code, part, left)
+        refuse_impossible(asked.profile, text)
+        id = _sbatch(text, *options, "--parsable")
+        write_atomically(folder / f"{id}.sh", text)
+        ids = [id] if len(part) == 1 else [f"{id}_{number}" for number in range(len(part))]
+        write_json(folder / f"{id}.json", {one: [str(run) for run in runs] for one, runs in zip(ids, part)})
+        found += [Job(one, run, folder) for one, runs in zip(ids, part) for run in runs]
+        before += ids
+    return found
 
-    if profile.notice >= 60 * profile.time:
+
+def would_submit(asked: Asked, folder: Path) -> str:
+    """What `submit` would give to sbatch, and what SLURM says of it."""
+    text = asked.script(folder, folder.parent / "code" / "copy", asked.jobs(), asked.profile.at_once)
+    return f"{text}\nSLURM: {refuse_impossible(asked.profile, text)}"
+
+
+def array_size() -> int:
+    """The most jobs that SLURM takes as one array."""
+    found = re.search(r"MaxArraySize\s*=\s*(\d+)", _answer("scontrol", "show", "config"))
+    return int(found[1]) if found else 1001
+
+
+def refuse_impossible(profile: DictConfig, text: str) -> str:
+    """What SLURM says of when the script would run. Refusal: never, on the nodes and with the limits that there are."""
+    limits = _answer("sinfo", "--noheader", "--format=%P|%l")
+    wanted = minutes(profile.time)
+    allowed = [
+        (name, limit)
+        for name, _, limit in (line.strip().partition("|") for line in limits.splitlines())
+        if (name.rstrip("*") in profile.partition.split(",") if profile.partition else name.endswith("*"))
+    ]
+    most = [minutes(limit) for _, limit in allowed if re.fullmatch(rf"\d+|{SLURM_TIME}", limit)]
+    if allowed and len(most) == len(allowed) and wanted > max(most):
         raise Refusal(
-            f"hydra.launcher.notice={profile.notice} seconds before the limit of "
-            f"hydra.launcher.time={profile.time} minutes leave no time to train"
+            f"hydra.launcher.time={profile.time}: partition {allowed[0][0].rstrip('*')} allows "
+            f"{allowed[0][1]}: the job would wait for ever; a run that needs longer goes on by itself"
         )
-    cpus = profile.cpus + profile.gpus * profile.gpu_cpus
-    executor = submitit.SlurmExecutor(folder)
-    executor.update_parameters(
-        job_name=folder.name,
-        time=profile.time,
-        nodes=nodes,
-        ntasks_per_node=devices,
-        cpus_per_task=cpus,
-        mem=f"{round(1024 * (profile.memory + profile.gpus * profile.gpu_memory) * devices)}M",
-        gpus_per_node=profile.gpus * devices or None,
-        partition=profile.partition,
-        account=profile.account,
-        qos=profile.qos,
-        constraint=profile.constraint,
-        array_parallelism=profile.at_once,
-        stderr_to_stdout=True,
-        setup=[f"export RESTARTS={profile.restarts}", *profile.setup, f". {Path(__file__).with_name('job.sh')}"],
-        srun_args=["--kill-on-bad-exit=1", f"--cpus-per-task={cpus}"],
-        additional_parameters={
-            "signal": f"USR1@{profile.notice}",
-            "requeue": True,
-            **OmegaConf.to_container(profile.more),
-        },
-    )
-    try:
-        with contextlib.redirect_stderr(io.StringIO()), executor.batch():  # sbatch's complaint is in the error as well
-            submitted = [executor.submit(training) for training in runs.values()]
-        ids = [job.job_id for job in submitted]
-    except submitit.core.utils.FailedJobError as error:
-        reason = str(error).replace("sbatch: error: ", "").strip().splitlines()
+    done = subprocess.run(["sbatch", "--test-only"], input=text, capture_output=True, text=True)
+    said = " ".join(line.strip() for line in done.stderr.replace("sbatch: ", "").splitlines() if line.strip())
+    if done.returncode == 0:
+        return said
+    states = _answer("sinfo", "--noheader", "--format=%t").split()
+    if "not available" in said and any(state.rstrip("*~#!%$@^-").startswith(TEMPORARY) for state in states):
+        print(f"warning: SLURM could not run this now, as some nodes are away: {said}", flush=True)
+        return said
+    raise Refusal(f"SLURM refuses the job: {said[-300:]}: see conf/hydra/launcher/slurm.yaml")
+
+
+def _sbatch(text: str, *words: str) -> str:
+    done = subprocess.run(["sbatch", *words], input=text, capture_output=True, text=True)
+    said = " ".join(done.stderr.replace("sbatch: error: ", "").split())
+    id = re.search(r"\d+", done.stdout)
+    if done.returncode or id is None:
         raise Refusal(
-            f"SLURM refuses the job: {' '.join(line.strip() for line in reason)[-300:]}: see "
-            "conf/hydra/launcher/slurm.yaml"
-        ) from error
-    jobs = [Job(id, run, folder) for id, run in zip(ids, runs, strict=True)]
-    write_json(folder / f"{ids[0].split('_')[0]}.json", {job.id: str(job.run) for job in jobs})
-    return jobs
+            f"SLURM refuses the job: {(said or done.stdout.strip())[-300:]}: see conf/hydra/launcher/slurm.yaml"
+        )
+    return id[0]
 
 
 def submitted(folder: Path) -> list[Job]:
     """All jobs that the folder knows of, the newest last. Refusal: a file of the folder is damaged."""
     files = sorted((file for file in folder.glob("*.json") if file.stem.isdecimal()), key=lambda file: int(file.stem))
     mend = "move it away, and look for its jobs with squeue"
-    kept = [read_json(file, mend, dict[str, str]) for file in files]
-    return [Job(id, Path(run), folder) for jobs in kept for id, run in jobs.items()]
+    kept = [read_json(file, mend, dict[str, str | list[str]]) for file in files]
+    return [
+        Job(id, Path(run).absolute(), folder)
+        for jobs in kept
+        for id, runs in jobs.items()
+        for run in ([runs] if isinstance(runs, str) else runs)
+    ]
 
 
 @dataclass(frozen=True)
 class Place:
-    """Of a job in the queue: SLURM's words for its state, why it waits, where it runs and for how long."""
+    """Of a job in the queue: SLURM's words for its state, why it waits, where it runs, for how long, and since when or,
+    as far as SLURM knows, from when on."""
 
     state: str
     reason: str
     nodes: str
     time: str
+    start: str
 
 
-def queued() -> dict[str, Place] | None:
-    """The user's jobs in the queue by their ids; None when SLURM does not answer. Refusal: there is no SLURM here."""
+def queued() -> dict[str, Place]:
+    """The user's jobs in the queue by their ids. Refusal: there is no SLURM here; Unanswered: it does not answer."""
     if shutil.which("squeue") is None:
         raise Refusal(
             "there is no SLURM on this machine (no squeue): "
             "submit where there is one, or take hydra/launcher=local_pool"
         )
-    done = subprocess.run(
-        ["squeue", "--user", str(os.getuid()), "--array", "--noheader", "--format=%i|%T|%r|%N|%M"],
-        capture_output=True,
-        text=True,
-    )
-    if done.returncode:
-        return None
-    rows = [line.split("|") for line in done.stdout.splitlines()]
+    said = _answer("squeue", "--user", str(os.getuid()), "--array", "--noheader", "--format=%i|%T|%r|%N|%M|%S")
+    rows = [line.split("|") for line in said.splitlines()]
+    if any(len(row) != 6 for row in rows):
+        raise Unanswered(f"squeue says {rows[0][0][:100]!r}, which is no queue: see `type squeue`")
     return {id: Place(*place) for id, *place in rows}
+
+
+def _answer(*words: str) -> str:
+    """What a command of SLURM prints. Unanswered: it fails, also when asked again."""
+    for number in range(TRIES):
+        if number:
+            time.sleep(PAUSE)
+        try:
+            done = subprocess.run(words, capture_output=True, text=True, timeout=60)
+        except (OSError, subprocess.TimeoutExpired) as error:
+            why = str(error)
+            continue
+        if done.returncode == 0:
+            return done.stdout
+        why = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+    raise Unanswered(f"SLURM does not answer ({words[0]}: {why}): ask again in a while")
+
+
+def cancel(jobs: Sequence[str]) -> None:
+    """Ends the jobs of these ids. Refusal: SLURM does not."""
+    for at in range(0, len(jobs), 500):
+        done = subprocess.run(["scancel", *jobs[at : at + 500]], capture_output=True, text=True)
+        if done.returncode:
+            why = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
+            raise Refusal(f"scancel: {why[-1]}")
 
 
 def outcome(run: Path) -> float | None:

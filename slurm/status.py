@@ -1,58 +1,75 @@
 """Says where runs are: finished, running, stopped, waiting in SLURM's queue where there is one, or missing.
 
-Of a study with the options that it is trained with; without one, of the runs by themselves.
+Of a study with the options that it is trained with; without one, of the runs by themselves. --watch says it again every
+few seconds.
 
 Examples:
   lab status
-  lab status study=zoo
+  lab status --watch
   lab status study=zoo scale=smoke
   lab status study=zoo model=gru
+  lab status -m model=rnn,gru seed=0,1
 """
 
+import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
 from pipeline.command.terminal import meanwhile
-from pipeline.command.verb import verb
+from pipeline.command.verb import SWEPT, verb
 
 if TYPE_CHECKING:
-    from slurm.queue import Job
+    from slurm.queue import Job, Place
+
+EVERY = 5  # seconds
+WATCHING: list[bool] = []  # set by --watch
+STATES = {"PENDING": "waiting", "RUNNING": "running", "COMPLETING": "ending", "CONFIGURING": "starting"}
 
 
 def status(cfg: DictConfig) -> None:
-    """Prints a line a run, those of the study first and then what else was submitted,
-    and the ends of the failed ones' logs."""
-    from pipeline.command.refusal import Refusal
+    """Prints a line a run, those of the study first and then what else was submitted, why failed ones failed, and what
+    ended ones used of what they had asked for, where SLURM accounts for it."""
+    composed = runs_of_study(cfg)
+    while True:
+        text = table(cfg, composed or there(cfg))
+        if not WATCHING:
+            print(text)
+            return
+        print(f"\x1b[H\x1b[2J{time.strftime('%H:%M:%S')}\n{text}", flush=True)
+        time.sleep(EVERY)
+
+
+def table(cfg: DictConfig, runs: list[Path]) -> str:
+    """What there is to say of the runs, and of what else was submitted."""
     from slurm import queue
+    from slurm.accounting import used
 
     jobs = {job.run: job for job in queue.submitted(queue.folder(cfg))}
     places = queue.queued() if jobs else {}
-    if places is None:
-        raise Refusal("SLURM does not answer (squeue): ask again in a while")
-    runs = runs_of_study(cfg) or there(cfg)
-    rows = [row(run, jobs.get(run), places) for run in dict.fromkeys([*runs, *jobs])]
+    runs = [run.absolute() for run in runs]
+    rows = [row(run, jobs.get(run), places) for run in dict.fromkeys([*runs, *([] if SWEPT else jobs)])]
     if not rows:
-        print(f"there are no runs in {cfg.paths.runs}/{cfg.study.name}: train one, e.g. lab train model=lstm")
-        return
-    width = max(len(name) for name, *_ in rows)
-    for name, state, what, _ in rows:
-        print(f"{name:{width}}  {state:9}  {what}")
+        return f"there are no runs in {cfg.paths.runs}/{cfg.study.name}: train one, e.g. lab train model=lstm"
+    width, words = (max(len(row[column]) for row in rows) for column in (0, 1))
+    lines = [f"{name:{width}}  {state:{max(words, 9)}}  {what}" for name, state, what, _ in rows]
     counts = {state: sum(row[1] == state for row in rows) for state in dict.fromkeys(row[1] for row in rows)}
-    print(", ".join(f"{count} {state}" for state, count in counts.items()))
+    lines.append(", ".join(f"{count} {state}" for state, count in counts.items()))
+    lines += used([job.id for *_, job in rows if job is not None and job.id not in places])
     for name, state, _, job in rows:
         if state == "failed" and job is not None:
-            print(f"\n{name}, the end of {job.log}:")
-            print("\n".join(f"    {line}" for line in job.tail()))
+            lines += ["", f"{name}, {job.log}:", *(f"    {line}" for line in job.why())]
+    return "\n".join(lines)
 
 
 def runs_of_study(cfg: DictConfig) -> list[Path]:
-    """The directories of the study's runs; none for runs by themselves."""
+    """The directories of the study's runs, or of those of a sweep by -m; none for runs by themselves."""
     from pipeline.runs.settling import directory_of
     from pipeline.runs.study import runs_of
 
-    if "question" not in cfg.study:
+    if "question" not in cfg.study and not SWEPT:
         return []
     with meanwhile("loading ..."):
         return [directory_of(run) for run in runs_of(cfg)]
@@ -64,7 +81,7 @@ def there(cfg: DictConfig) -> list[Path]:
     return [file.parent for file in sorted(facts, key=lambda file: file.stat().st_mtime)]
 
 
-def row(run: Path, job: "Job | None", places: dict) -> tuple[str, str, str, "Job | None"]:
+def row(run: Path, job: "Job | None", places: "dict[str, Place]") -> tuple[str, str, str, "Job | None"]:
     """A run's name, its state in a word, what there is to say of it, and its last job."""
     from pipeline.runs.directory import RunDirectory
 
@@ -74,13 +91,14 @@ def row(run: Path, job: "Job | None", places: dict) -> tuple[str, str, str, "Job
     known = facts.get("status")
     reached = f"step {records[-1]['step']:,}" if records else "no step yet"
     place = places.get(job.id) if job else None
-    if place is not None:
-        since = f", {reached} so far" if records else ""
-        state, what = (
-            ("waiting", f"job {job.id}: {place.reason}{since}")
-            if place.state == "PENDING"
-            else ("running", f"job {job.id} on {place.nodes} for {place.time}, {reached}")
-        )
+    ended = known in ("finished", "diverged")
+    if place is not None and not (ended and place.state != "PENDING"):  # a job that holds a group goes on with others
+        state = STATES.get(place.state, place.state.lower())
+        if place.state == "PENDING":
+            start = "" if place.start == "N/A" else f", expected to start {place.start.replace('T', ' ')}"
+            what = f"job {job.id}: {place.reason}{start}" + (f", {reached} so far" if records else "")
+        else:
+            what = f"job {job.id} on {place.nodes} for {place.time}, {reached}"
     elif known == "finished":
         state, what = known, f"validation {facts['validation']:{facts['units']['digits']}}"
     elif known == "diverged":
@@ -98,7 +116,12 @@ def row(run: Path, job: "Job | None", places: dict) -> tuple[str, str, str, "Job
     return run.name, state, what, job
 
 
-main = verb(status, ("study", "scale", "model", "data", "optimizer", "seed", "paths.runs"))
+def main() -> None:
+    if "--watch" in sys.argv:
+        sys.argv.remove("--watch")
+        WATCHING.append(True)
+    verb(status, ("study", "scale", "model", "data", "optimizer", "seed", "paths.runs"), whole=True)()
+
 
 if __name__ == "__main__":
     main()

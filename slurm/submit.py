@@ -1,5 +1,7 @@
 """Submits one run to SLURM, on as many nodes and devices as it wants. (A sweep: lab train -m ... hydra/launcher=slurm.)
 
+dry_run=true prints the job's script and what SLURM says of it, and submits nothing.
+
 The resources of each device are those of conf/hydra/launcher/slurm.yaml, or of hydra/launcher=<your cluster's file>.
 
 Examples:
@@ -7,12 +9,15 @@ Examples:
   lab submit model=lstm data=linux scale=paper trainer.nodes=2 trainer.devices=4
   lab submit model=gru trainer.devices=2 hydra.launcher.time=120
   lab submit model=gru fresh=true
+  lab submit model=gru dry_run=true
 """
 
 import sys
+from dataclasses import replace
 
 from omegaconf import DictConfig
 
+from pipeline.command.otherwise import places
 from pipeline.command.verb import verb
 from pipeline.train import ASKED as TRAIN
 
@@ -29,20 +34,29 @@ def submit(cfg: DictConfig) -> None:
     from pipeline.runs.code import starts_over
     from pipeline.runs.directory import RunDirectory
     from slurm import queue
+    from slurm.script import resources
 
     run = queue.trainable(cfg)
-    kept, places = queue.folder(cfg), queue.queued() or {}
-    there = [job for job in queue.submitted(kept) if job.run == run and job.id in places]
-    if there:
-        raise Refusal(f"{run} is in SLURM's queue already: job {there[0].id}, {places[there[0].id].state}")
+    launcher = HydraConfig.get()
+    words = [*places(launcher), *(word for word in launcher.overrides.task if not word.startswith("dry_run="))]
+    kept, profile = queue.folder(cfg), resources(launcher.launcher, cfg)
+    asked = queue.Asked(profile, cfg.trainer.devices, cfg.trainer.nodes, {run: words})
+    if cfg.dry_run:
+        print(queue.would_submit(asked, kept))
+        return
+    there, before = queue.queued(), queue.submitted(kept)
+    waiting = [job for job in before if job.id in there]
+    for job in waiting:
+        if job.run == run:
+            raise Refusal(f"{run} is in SLURM's queue already: job {job.id}, {there[job.id].state}")
     if not starts_over(cfg.fresh, RunDirectory(run).legible_facts) and queue.ended(run):
         raise Refusal(f"{run} has ended already: fresh=true starts it over")
     warning = scheduler.refuse_shared_sqlite(cfg.tracking.uri)
     if warning:
         print(warning)
-    training = queue.Training(tuple(HydraConfig.get().overrides.task))
-    [job] = queue.submit(HydraConfig.get().launcher, kept, {run: training}, cfg.trainer.devices, cfg.trainer.nodes)
-    print(f"{run}: job {job.id}, log {job.log}")
+    last = next((job for job in reversed(before) if job.run == run), None)
+    [job] = queue.submit(replace(asked, profile=queue.enough(profile, last)), kept, waiting)
+    print(f"{run}: job {job.id}, log {job.log}, code {queue.copy_code(kept.parent / 'code')}")
 
 
 def main() -> None:

@@ -36,6 +36,15 @@ Split = Annotated[
     StringConstraints(pattern=r"^[1-9]\d?-[1-9]\d?(-[1-9]\d?)?$"),
     Called("per cent of training, validation and test part, such as 80-10-10, or of the first two, such as 90-10"),
 ]
+SLURM_TIME = r"(\d+-\d+(:\d\d?){0,2}|\d+:\d\d?(:\d\d?)?)"
+Minutes = (
+    Count
+    | Annotated[
+        str,
+        StringConstraints(pattern=f"^{SLURM_TIME}$"),
+        Called("a time in SLURM's notation, as 4:00:00 or 1-00:00:00"),
+    ]
+)
 
 STRICT = ConfigDict(strict=True, allow_inf_nan=False)  # no words for numbers, no numbers for truth values
 

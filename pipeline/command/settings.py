@@ -5,10 +5,12 @@ declared here.
 """
 
 import difflib
+import re
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, get_type_hints
 
+import yaml
 from annotated_types import Ge, Gt, Le, Lt
 from omegaconf import DictConfig, OmegaConf
 
@@ -37,6 +39,14 @@ GIVEN = {
     "readout": {"seen", "answers", "embedding"},
     "initialization": {"network"},
     "schedule": {"step", "steps", "epoch"},
+}
+
+
+# YAML 1.1, which PyYAML reads, takes 4:00:00 for the number 14400; for YAML 1.2, and for people, it is text.
+TIME = ("tag:yaml.org,2002:str", re.compile(r"\d+(:\d\d?)+$"))
+yaml.SafeLoader.yaml_implicit_resolvers = {
+    first: [TIME, *those] if str(first).isdigit() else those
+    for first, those in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
 
 

@@ -2,6 +2,7 @@
 
 import ast
 import hashlib
+import json
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -11,22 +12,28 @@ from pathlib import Path
 ROOMS = ("cells", "recurrence", "models", "learning", "datasets")  # whose code decides what comes out of training
 COMPILED = {"recurrence.steps.cpp": "recurrence.native"}  # source -> the module that calls it
 PACKAGE = "pipeline"
+COPIED = "copied.json"  # beside a copy of the package, which a job runs: what it is a copy of
 
 
 def code_version() -> dict:
-    """{"commit", "dirty", "sources"}: the commit of the checkout that this code lies in, None outside one, and of each
-    loaded module of ROOMS what `digest` says of it."""
+    """{"commit", "dirty", "sources"}: the commit of the checkout that this code lies in, or was copied from for a job,
+    None outside one, and of each loaded module of ROOMS what `digest` says of it; and, of such a copy, "copy": where it
+    is."""
+    return {**_checkout(Path(__file__).parents[2]), "sources": {name: digest(name) for name in loaded()}}
+
+
+def _checkout(root: Path) -> dict:
+    if (root / COPIED).exists():
+        return json.loads((root / COPIED).read_text())
 
     def git(*words: str) -> str:
-        return subprocess.run(
-            ["git", *words], cwd=Path(__file__).parent, capture_output=True, text=True, check=True
-        ).stdout.strip()
+        return subprocess.run(["git", *words], cwd=root, capture_output=True, text=True, check=True).stdout.strip()
 
     try:
         commit, dirty = git("rev-parse", "HEAD"), bool(git("status", "--porcelain", "--untracked-files=no"))
     except (OSError, subprocess.CalledProcessError):
         commit, dirty = None, None
-    return {"commit": commit, "dirty": dirty, "sources": {name: digest(name) for name in loaded()}}
+    return {"commit": commit, "dirty": dirty}
 
 
 def loaded() -> list[str]:

@@ -8,6 +8,7 @@ from typing_extensions import TypedDict
 class Code(TypedDict):
     commit: str | None
     dirty: bool | None
+    copy: NotRequired[str]  # which a job ran: slurm/copies.py
     sources: NotRequired[dict[str, str | None]]  # of each module that it was trained by, pipeline.runs.code.digest
 
 

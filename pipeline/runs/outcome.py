@@ -12,7 +12,11 @@ class Outcome(Callback):
         from pipeline.command.refusal import Refusal
         from pipeline.command.sweep import without_hydra
         from pipeline.command.terminal import meanwhile
+        from pipeline.runs.scheduler import STEP
 
+        # One of the runs, as a job of a sweep that is elsewhere; or a sweep whose jobs are not waited for.
+        if STEP is not None or config.hydra.launcher.get("wait") is False:
+            return
         plain = without_hydra(config)
         if plain.dry_run:
             from pipeline.runs.session import EXPECTED, minutes
@@ -30,7 +34,7 @@ class Outcome(Callback):
 
 def table(cfg: DictConfig, hydra: DictConfig) -> str:
     """A line for each configuration of the sweep, in sections of the same data."""
-    from pipeline.command.composition import compose_job
+    from pipeline.command.composition import compose_jobs
     from pipeline.command.sweep import jobs_of
     from pipeline.command.terminal import in_columns
     from pipeline.exhibits.groups import over_seeds
@@ -39,7 +43,7 @@ def table(cfg: DictConfig, hydra: DictConfig) -> str:
     from pipeline.runs.settling import directory_of
     from pipeline.runs.study import labels
 
-    runs = [compose_job(job) for job in jobs_of(cfg, hydra)]
+    runs = list(compose_jobs(jobs_of(cfg, hydra)))
     groups: dict[tuple[str, str], list[dict]] = {}
     for (label, data), run in zip(labels(runs), runs, strict=True):
         groups.setdefault((data, label), []).append(RunDirectory(directory_of(run)).facts)

@@ -13,7 +13,7 @@ from pipeline.command.manual import COLUMNS
 from pipeline.completion import VERBS
 from tests.conftest import composed
 
-OWN = {"sample", "completion"}  # which compose nothing
+OWN = {"sample", "logs", "completion"}  # which compose nothing
 
 
 @pytest.fixture

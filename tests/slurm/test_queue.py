@@ -1,33 +1,329 @@
-"""What is asked of SLURM for a job, without one."""
+"""What is asked of SLURM and what its answers are taken for, by programs that stand for SLURM's."""
+
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+from datetime import timedelta
+from pathlib import Path
 
 import pytest
-import submitit
 from omegaconf import OmegaConf
 
-from pipeline.command.settings import CONF
-from slurm import queue
+from pipeline.command.refusal import Refusal
+from pipeline.command.settings import CONF, check_choice
+from pipeline.files.whole import write_json
+from slurm import accounting, copies, queue, several, status
+from slurm.logs import log_of
+from slurm.queue import Asked, Job
+from slurm.script import options, resources
+from slurm.times import minutes
+from tests.conftest import ROOT, composed
+
+PROGRAMS = {
+    "sbatch": """
+[ "$1" = --test-only ] && { cat >/dev/null; cat refuses >&2 2>/dev/null; [ ! -e refuses ]; exit; }
+echo x >>count; n=$(wc -l <count); echo "$*" >$n.args; cat >$n.sh; echo $n""",
+    "squeue": """
+[ -s away ] && { sed -i 1d away; echo 'slurm_load_jobs error: Unable to contact slurm controller' >&2; exit 1; }
+cat queue""",
+    "scancel": 'echo "$@" >>cancelled',
+    "scontrol": "echo 'MaxArraySize            = 4'",
+    "sinfo": 'case "$*" in *%P*) echo "main*|1-00:00:00"; echo "long|infinite" ;; *) cat states ;; esac',
+    "sacct": "cat accounts",
+}
+
+
+@pytest.fixture
+def slurm(tmp_path, monkeypatch):
+    """The folder of a SLURM whose programs these are: its files are what they answer and what they were asked."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    for name, text in PROGRAMS.items():
+        (folder / name).write_text(f"#!/bin/bash\ncd {folder}\n{text}\n")
+        (folder / name).chmod(0o755)
+    (folder / "queue").touch()
+    (folder / "states").write_text("idle\nmix\n")
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+    monkeypatch.setattr(queue, "PAUSE", 0)
+    return folder
+
+
+def profile(**settings):
+    return OmegaConf.merge(OmegaConf.load(CONF / "hydra/launcher/slurm.yaml"), settings)
+
+
+def asked(count: int, first: int = 0, **settings) -> Asked:
+    return Asked(profile(**settings), 1, 1, {Path(f"/r/{n}"): ["a=b c", f"n={n}"] for n in range(first, first + count)})
+
+
+def python(module: str, *words: str, code: int = 0) -> str:
+    done = subprocess.run([sys.executable, "-m", module, *words], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == code, done.stdout + done.stderr
+    return done.stdout + done.stderr
 
 
 @pytest.mark.parametrize(
     "gpus, devices, cpus, memory", [(0, 1, 1, "4096M"), (0, 2, 1, "8192M"), (1, 4, 4, "65536M"), (2, 1, 7, "28672M")]
 )
-def test_a_gpu_asks_for_memory_and_cores_of_its_own(monkeypatch, tmp_path, gpus, devices, cpus, memory):
-    asked = {}
+def test_a_gpu_asks_for_memory_and_cores_of_its_own(gpus, devices, cpus, memory):
+    found = options(profile(gpus=gpus), "study", devices, 1)
+    assert found["mem"] == memory and found["cpus-per-task"] == cpus
+    assert found.get("gpus-per-node") == (gpus * devices or None)
 
-    class Stop(Exception):
-        pass
 
-    class Executor:
-        def __init__(self, folder):
-            pass
+def test_what_is_not_in_the_file_is_handed_to_sbatch(tmp_path):
+    text = asked(1, more={"exclude": "n7", "mail_type": "FAIL", "exclusive": True, "requeue": False}).script(
+        tmp_path, tmp_path, [[Path("/r/0")]], 1
+    )
+    assert "#SBATCH --exclude=n7\n#SBATCH --mail-type=FAIL\n#SBATCH --exclusive\n" in text and "--requeue" not in text
 
-        def update_parameters(self, **parameters):
-            asked.update(parameters)
-            raise Stop
 
-    monkeypatch.setattr(submitit, "SlurmExecutor", Executor)
-    profile = OmegaConf.merge(OmegaConf.load(CONF / "hydra/launcher/slurm.yaml"), {"gpus": gpus})
-    with pytest.raises(Stop):
-        queue.submit(profile, tmp_path, {}, devices)
-    assert asked["mem"] == memory and asked["cpus_per_task"] == cpus and f"--cpus-per-task={cpus}" in asked["srun_args"]
-    assert asked["gpus_per_node"] == (gpus * devices or None)
+@pytest.mark.parametrize(
+    "written, of",
+    [
+        (90, timedelta(minutes=90)),
+        ("4:00:00", timedelta(hours=4)),
+        ("1-00:00:00", timedelta(days=1)),
+        ("2-12", timedelta(days=2, hours=12)),
+        ("1-2:30", timedelta(days=1, hours=2, minutes=30)),
+        ("30:00", timedelta(minutes=30)),
+        ("00:00:30", timedelta(minutes=1)),  # up
+    ],
+)
+def test_times_are_read_as_slurm_reads_them(written, of):
+    check_choice("hydra.launcher", OmegaConf.to_container(profile(time=written)))
+    assert timedelta(minutes=minutes(written)) == of
+    assert options(profile(time=written, notice=1), "study", 1, 1)["time"] == of.total_seconds() / 60
+
+
+@pytest.mark.parametrize("written", ["1d", "4h", "", "1:2:3:4", 0, -1, 1.5])
+def test_other_times_are_refused(written):
+    with pytest.raises(Refusal, match=r"^hydra\.launcher\.time=.*: take a whole number from 1, or a time in SLURM's"):
+        check_choice("hydra.launcher", OmegaConf.to_container(profile(time=written)))
+
+
+def test_a_time_in_yaml_is_no_number_to_the_base_of_60(tmp_path):
+    (tmp_path / "ours.yaml").write_text("time: 4:00:00\nshort: 30:00\nports: 8080\n")
+    assert OmegaConf.load(tmp_path / "ours.yaml") == {"time": "4:00:00", "short": "30:00", "ports": 8080}
+
+
+def test_an_array_is_no_larger_than_slurm_takes_and_a_study_runs_no_more_at_once_than_it_may(slurm, tmp_path):
+    folder = tmp_path / ".slurm" / "zoo"
+    first = queue.submit(asked(10, at_once=5), folder)
+    ids = ["1_0", "1_1", "1_2", "1_3", "2_0", "2_1", "2_2", "2_3", "3_0", "3_1"]
+    assert [job.id for job in first] == ids and queue.submitted(folder) == first
+    arrays = [re.search(r"--array=(\S+)", (slurm / f"{n}.sh").read_text())[1] for n in (1, 2, 3)]
+    assert arrays == ["0-3%5", "0-3%1", "0-1%5"]
+    given = [(slurm / f"{n}.args").read_text() for n in (1, 2, 3)]
+    assert ["afterany" in one for one in given] == [False, False, True] and "--dependency=afterany:1:2 " in given[2]
+    [more] = queue.submit(asked(1, 10, at_once=5), folder, first)
+    assert more.id == "4" and "--dependency=afterany:1:2:3 " in (slurm / "4.args").read_text()
+    [other] = queue.submit(asked(1, 11, at_once=5), folder, first[-2:])
+    assert "afterany" not in (slurm / "5.args").read_text() and "--array" not in other.script.read_text()
+
+
+def test_a_job_gets_the_words_of_its_runs(slurm, tmp_path):
+    folder = tmp_path / ".slurm" / "zoo"
+    jobs = queue.submit(asked(3, group=2), folder)
+    assert [(job.id, job.run.name) for job in jobs] == [("1_0", "0"), ("1_0", "1"), ("1_1", "2")]
+    run = f'srun() {{ printf "%s|" "${{@: 3}}"; }}; SLURM_ARRAY_TASK_ID=0; {jobs[0].script.read_text()}'
+    run = run.replace(f". {folder.parent}/code", f": {folder.parent}/code")
+    said = subprocess.run(["bash", "-c", run], capture_output=True, text=True, check=True).stdout
+    *_, module, one, two, _ = said.split("|")
+    assert module == "slurm.several" and [shlex.split(one), shlex.split(two)] == [["a=b c", "n=0"], ["a=b c", "n=1"]]
+
+
+def test_what_can_never_run_is_refused(slurm, tmp_path):
+    folder = tmp_path / ".slurm" / "zoo"
+    with pytest.raises(Refusal, match=r"time=1-00:01:00: partition main allows 1-00:00:00: the job would wait for ev"):
+        queue.submit(asked(1, time="1-00:01:00"), folder)
+    (slurm / "refuses").write_text("allocation failure: Requested node configuration is not available\n")
+    with pytest.raises(Refusal, match="^SLURM refuses the job: allocation failure: Requested node configuration is"):
+        queue.submit(asked(1), folder)
+    assert not (slurm / "count").exists()
+    (slurm / "states").write_text("idle\ndrained*\n")  # it may be back in time
+    assert len(queue.submit(asked(1), folder)) == 1
+    (slurm / "refuses").unlink()
+    assert len(queue.submit(asked(1, time=100000, partition="long"), folder)) == 1
+
+
+def test_a_queue_that_does_not_answer_is_not_empty(slurm):
+    (slurm / "queue").write_text("12_3|PENDING|Resources||0:00|2026-01-02T03:04:05\n")
+    (slurm / "away").write_text("1\n2\n")
+    assert queue.queued() == {"12_3": queue.Place("PENDING", "Resources", "", "0:00", "2026-01-02T03:04:05")}
+    (slurm / "away").write_text("1\n2\n3\n")
+    with pytest.raises(queue.Unanswered, match=r"^SLURM does not answer \(squeue: .*Unable to contact slurm contr"):
+        queue.queued()
+    (slurm / "queue").write_text("strange\n")
+    with pytest.raises(queue.Unanswered, match="^squeue says 'strange', which is no queue"):
+        queue.queued()
+
+
+def test_nothing_is_submitted_or_cancelled_without_knowing_what_is_in_the_queue(slurm, small, tmp_path):
+    small.append("trainer.accelerator=cpu")
+    for module, more in {
+        "slurm.submit": [],
+        "slurm.cancel": [],
+        "pipeline.train": ["-m", "seed=0,1", "hydra/launcher=slurm"],
+    }.items():
+        (slurm / "away").write_text("1\n" * 3)
+        write_json(tmp_path / "runs" / ".slurm" / "single" / "1.json", {"1": "/r/0"})
+        said = python(module, *small, *more, code=1)
+        assert said.startswith("error: SLURM does not answer (squeue: ") and said.count("\n") == 1
+    assert not (slurm / "count").exists() and not (slurm / "cancelled").exists()
+
+
+def test_cancel_ends_what_status_lists_or_a_part_of_it(slurm, small, tmp_path):
+    from pipeline.runs.settling import directory_of
+
+    runs = [directory_of(composed(*small, f"model={model}")).absolute() for model in ("rnn", "gru", "lstm")]
+    write_json(tmp_path / "runs/.slurm/single/7.json", {f"7_{n}": [str(run)] for n, run in enumerate(runs)})
+    (slurm / "queue").write_text("".join(f"7_{n}|RUNNING|None|n1|1:00|x\n" for n in range(3)) + "8|RUNNING|a|b|c|d\n")
+    where = f"paths.runs={tmp_path}/runs"
+    assert python("slurm.cancel", "study=single", where) == "cancelled 3 jobs of 3 runs of single: 7_0 7_1 7_2\n"
+    said = python("slurm.cancel", "-m", *small, "model=rnn,lstm")
+    assert said == "cancelled 2 jobs of 2 runs of single: 7_0 7_2; 1 other runs stay in the queue\n"
+    assert (slurm / "cancelled").read_text() == "7_0 7_1 7_2\n7_0 7_2\n"
+
+
+def test_a_dry_run_prints_the_script_and_submits_nothing(slurm, small):
+    said = python("slurm.submit", *small, "dry_run=true", "+hydra.launcher.where.model.lstm.memory=3")
+    assert "#SBATCH --mem=3072M\n" in said and not (slurm / "count").exists()
+    assert said.startswith("#!/bin/bash\n#SBATCH --job-name=single\n") and "dry_run=" not in said
+
+
+def test_resources_may_depend_on_the_run():
+    def of(*overrides: str, **where) -> tuple:
+        found = resources(profile(where=where), composed(*overrides))
+        return found.memory, found.gpus
+
+    where = {"model": {"gru": {"memory": 9}, "lstm": {"memory": 5}}, "seed": {3: {"gpus": 1}}}
+    assert of("model=rnn", **where) == (4, 0) and of("model=gru", **where) == (9, 0)
+    assert of("model=lstm", "seed=3", **where) == (5, 1)
+    with pytest.raises(Refusal, match=r"hydra\.launcher\.memory=-1: take"):
+        of("model=gru", model={"gru": {"memory": -1}})
+    with pytest.raises(Refusal, match=r"hydra\.launcher\.where\.model: 3: take a mapping from values of model"):
+        of(model=3)
+
+
+BEFORE = "== job 7, attempt 1, on n1, 2026-01-01 00:00:00\nerror: of before\n\n"
+ATTEMPT = "== job 7, attempt 2, on n[1-2], 2026-01-01 00:00:00\nruns  goes on: 20 steps\n"
+TRACEBACK = 'Traceback (most recent call last):\n  File "a.py", line 1\nRuntimeError: Connection closed by peer\n'
+KILLED = "srun: error: n2: task 1: Killed\nsrun: Terminating StepId=7.0\nkilled (exit code 137), 1 in a row\n"
+
+
+@pytest.mark.parametrize(
+    "logs, why",
+    [
+        ([TRACEBACK + KILLED, ""], "rank 1 was killed on n2 (Killed)\nkilled (exit code 137), 1 in a row"),
+        (["srun: error: n1: task 0: Exited with exit code 1\n", "error: model=x: no\n"], "error: model=x: no"),
+        (["srun: error: n1: task 0: Exited with exit code 1\n" + TRACEBACK], "RuntimeError: Connection closed by peer"),
+        (["slurmstepd: error: Detected 1 oom-kill event(s) in StepId=7.0\n" + KILLED], "out of memory: the same"),
+        (
+            ["slurmstepd: error: *** JOB 7 ON n1 CANCELLED AT x DUE TO TIME LIMIT ***\n"],
+            "the time limit came before it",
+        ),
+    ],
+)
+def test_why_a_job_failed_is_said_in_a_line(tmp_path, logs, why):
+    for rank, log in enumerate(logs):
+        (tmp_path / f"7_{rank}_log.out").write_text((BEFORE + ATTEMPT if rank == 0 else "") + log)
+    (tmp_path / "7_1_0_log.out").write_text("error: of another job, 7_1\n")
+    found = "\n".join(Job("7", Path("/r/0"), tmp_path).why())
+    assert why in found and "of before" not in found and "of another" not in found
+    assert found.count("\n") <= 8
+
+
+def test_what_was_too_little_is_doubled(tmp_path, capsys):
+    job = Job("7", Path("/r/0"), tmp_path)
+    (tmp_path / "7.sh").write_text("#SBATCH --time=30\n#SBATCH --ntasks-per-node=2\n#SBATCH --mem=8192M\n")
+    (tmp_path / "7_0_log.out").write_text("torch.OutOfMemoryError: CUDA out of memory\n")
+    assert queue.enough(profile(), job).memory == 8
+    (tmp_path / "7_0_log.out").write_text("error: *** JOB 7 CANCELLED DUE TO TIME LIMIT ***\n")
+    assert queue.enough(profile(time=30), job).time == 60
+    (tmp_path / "7_0_log.out").write_text("error: model=x: no\n")
+    assert queue.enough(profile(), job) == profile()
+    assert capsys.readouterr().out.count("this time") == 2
+
+
+@pytest.mark.parametrize(
+    "place, said",
+    [
+        (("PENDING", "Priority", "", "0:00", "2026-01-02T03:04:05"), "waiting job 7: Priority, expected to start 2026"),
+        (("PENDING", "Priority", "", "0:00", "N/A"), "waiting job 7: Priority"),
+        (("RUNNING", "None", "n1", "1:00", "x"), "running job 7 on n1 for 1:00, no step yet"),
+        (("SUSPENDED", "None", "n1", "1:00", "x"), "suspended job 7 on n1"),
+        (("COMPLETING", "None", "n1", "1:00", "x"), "ending job 7 on n1"),
+    ],
+)
+def test_the_state_of_a_job_is_slurms(tmp_path, place, said):
+    job = Job("7", tmp_path / "run", tmp_path)
+    _, state, what, _ = status.row(job.run, job, {"7": queue.Place(*place)})
+    assert f"{state} {what}".startswith(said)
+
+
+def test_what_jobs_used_is_said_where_slurm_accounts_for_it(slurm):
+    (slurm / "accounts").write_text(
+        "7_0|100|2|01:40.000||4G\n7_0.batch|100|2|00:01||\n7_0.0|100|2|01:39|1048576K|\n8|100|2|00:00:00||2048M\n"
+    )
+    [said] = accounting.used(["7_0", "8"])
+    assert said == "ended jobs kept their cores busy for 25% of their time, the largest process took 1.0 of 4.0 GB"
+    (slurm / "accounts").unlink()
+    assert accounting.used(["7_0"]) == [] == accounting.used([])
+    assert accounting.seconds("1-02:03:04") == timedelta(days=1, hours=2, minutes=3, seconds=4).total_seconds()
+
+
+def test_a_log_is_found_by_its_run(tmp_path):
+    folder = tmp_path / ".slurm" / "zoo"
+    write_json(folder / "7.json", {"7_0": "/r/gru-s0", "7_10": ["/r/gru-s1", "/r/gru-s2"]})
+    write_json(folder / "9.json", {"9": "/r/lstm-s0"})
+    for name in ("7_0_0", "7_10_0", "7_10_1", "9_0"):
+        (folder / f"{name}_log.out").touch()
+    assert log_of("gru", 0, tmp_path).name == "7_10_0_log.out" and log_of("s2", 1, tmp_path).name == "7_10_1_log.out"
+    assert log_of("", 0, tmp_path).name == "9_0_log.out"
+    with pytest.raises(Refusal, match="^run=rnn: no job"):
+        log_of("rnn", 0, tmp_path)
+
+
+def test_a_copy_of_the_code_is_run_and_named(tmp_path):
+    copy = copies.copy_code(tmp_path / "code")
+    assert copies.copy_code(tmp_path / "code") == copy and not list(copy.rglob("__pycache__"))
+    (copy / "pipeline" / "train.py").write_text("print('the copy')")
+    asks = "from pipeline.runs.code import code_version as v; print(v()['copy']); import pipeline.train"
+    said = subprocess.run(
+        [sys.executable, "-c", asks],
+        cwd=ROOT,  # the project's folder, as in a job
+        env=os.environ | {"PYTHONPATH": str(copy), "PYTHONSAFEPATH": "1"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert said.stdout == f"{copy}\nthe copy\n"
+
+
+def test_several_runs_go_on_after_an_error_and_end_with_what_is_killed(monkeypatch, tmp_path):
+    import pipeline.train
+
+    def main():
+        (tmp_path / sys.argv[1]).touch()
+        match sys.argv[1]:
+            case "refused":
+                sys.exit("error: refused")
+            case "killed":
+                os.kill(os.getpid(), signal.SIGKILL)
+            case "stopped":
+                sys.exit(130)
+
+    monkeypatch.setattr(pipeline.train, "main", main)
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGUSR1, signal.SIGTERM)}
+    try:
+        assert several.several(["one", "'two words'"]) == 0 and (tmp_path / "two words").exists()
+        assert several.several(["refused", "three"]) == 1 and (tmp_path / "three").exists()
+        assert several.several(["killed", "four"]) == 137 and several.several(["stopped", "four"]) == 130
+        assert not (tmp_path / "four").exists()
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)

@@ -1,0 +1,43 @@
+"""Copies of the code for jobs, which may begin, or begin again, long after it has been edited."""
+
+import hashlib
+import os
+import shutil
+from pathlib import Path
+
+from pipeline.command.settings import CONF
+from pipeline.files.whole import write_json
+from pipeline.runs.code import COPIED, code_version
+
+PARTS = ("pipeline", "slurm", "hydra_plugins", "conf")
+LEFT_OUT = ("__pycache__",)
+
+
+def copy_code(folder: Path) -> Path:
+    """The copy of today's code below `folder`, called by a hash of what it holds; made where there is none yet."""
+    root = CONF.parent
+    files = sorted(
+        file
+        for part in PARTS
+        for file in (root / part).rglob("*")
+        if file.is_file() and not set(LEFT_OUT) & set(file.relative_to(root).parts)
+    )
+    held = hashlib.sha256()
+    for file in files:
+        held.update(f"{file.relative_to(root)}\0".encode() + hashlib.sha256(file.read_bytes()).digest())
+    copy = folder / held.hexdigest()[:12]
+    if copy.exists():
+        return copy
+    partial = folder / f".{copy.name}.{os.getpid()}"
+    shutil.rmtree(partial, ignore_errors=True)
+    for file in files:
+        target = partial / file.relative_to(root)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(file, target)
+    version = code_version()
+    write_json(partial / COPIED, {"commit": version["commit"], "dirty": version["dirty"], "copy": str(copy)})
+    try:
+        partial.rename(copy)
+    except OSError:  # another submission was faster
+        shutil.rmtree(partial)
+    return copy

@@ -1,0 +1,64 @@
+"""Prints the log of a run's job in SLURM: of its last job, from the first attempt on.
+
+run is a run's name, or a part of it; of the run submitted last without one. rank=1 prints that of another process;
+--follow goes on as it grows, until Ctrl-C.
+
+Examples:
+  lab logs
+  lab logs run=gru-1x128
+  lab logs run=lstm rank=1
+  lab logs --follow
+"""
+
+import os
+import sys
+from pathlib import Path
+
+from pipeline.command.refusal import Refusal
+from pipeline.command.terminal import replace_what_cannot_be_shown
+
+DEFAULTS = {"run": "", "rank": "0", "runs": "runs"}
+
+
+def log_of(run: str, rank: int, runs: Path) -> Path:
+    """The log of the last job whose run has `run` in its path. Raises Refusal where there is none."""
+    from slurm.queue import submitted
+
+    jobs = [job for folder in (runs / ".slurm").glob("*") for job in submitted(folder) if run in str(job.run)]
+    if not jobs:
+        raise Refusal(f"run={run}: no job in {runs}/.slurm is of a run that is called so: lab status names them")
+    last = max(jobs, key=lambda job: tuple(map(int, job.id.split("_"))))
+    log = last.folder / f"{last.id}_{rank}_log.out"
+    if not log.exists():
+        raise Refusal(f"{log} is not there: job {last.id} has not begun, or has no rank {rank}")
+    return log
+
+
+def main() -> None:
+    replace_what_cannot_be_shown()
+    follow, words = "--follow" in sys.argv, [word for word in sys.argv[1:] if word != "--follow"]
+    if {"-h", "--help"} & set(words):
+        print(__doc__)
+        return
+    try:
+        asked = dict(DEFAULTS)
+        for word in words:
+            name, given, value = word.partition("=")
+            if not given or name not in DEFAULTS:
+                raise Refusal(
+                    f"{word}: there is no such setting: take {', '.join(f'{one}=' for one in DEFAULTS)} or --follow"
+                )
+            asked[name] = value
+        if not asked["rank"].isdecimal():
+            raise Refusal(f"rank={asked['rank']}: take a whole number from 0")
+        log = log_of(asked["run"], int(asked["rank"]), Path(asked["runs"]))
+    except Refusal as refusal:
+        sys.exit(f"error: {refusal}")
+    if follow:
+        os.execvp("tail", ["tail", "--lines=+1", "--follow=name", str(log)])
+    with log.open(errors="replace") as lines:
+        sys.stdout.writelines(lines)
+
+
+if __name__ == "__main__":
+    main()
