@@ -3,6 +3,7 @@
 import hashlib
 import os
 import shutil
+import sys
 from pathlib import Path
 
 from pipeline.command.settings import CONF
@@ -41,3 +42,7 @@ def copy_code(folder: Path) -> Path:
     except OSError:  # another submission was faster
         shutil.rmtree(partial)
     return copy
+
+
+if __name__ == "__main__":
+    print(copy_code(Path(sys.argv[1]).absolute()))

@@ -5,7 +5,7 @@
 #   eval "$(slurm/test_cluster.sh up)"     starts it, or finds it running; sets SLURM_CONF for sbatch, squeue and the others
 #   slurm/test_cluster.sh down             ends it and removes what it left
 #
-# A second word names the folder that holds it. Nodes n1, n2 of 4 made-up processors each; partition `main`, and `high`, which preempts it.
+# A second word names the folder that holds it. Nodes n1, n2 of 4 made-up processors and 2 made-up GPUs each; partition `main`, and `high`, which preempts it.
 set -euo pipefail
 export PATH=$PATH:/usr/sbin:/sbin
 folder=$(realpath -m "${2:-${TMPDIR:-/tmp}/slurm-test-cluster-$(id -un)}")
@@ -51,6 +51,8 @@ up() {
     mkdir -p "$folder"/{state,log,run,spool/n1,spool/n2}
     chmod 755 "$folder" "$folder/run"
     (umask 077 && head -c 1024 /dev/urandom >"$folder/munge.key")
+    ln -s /dev/null "$folder/gpu0" && ln -s /dev/zero "$folder/gpu1"    # SLURM wants devices; it hands out their numbers, and nothing opens them
+    echo "Name=gpu File=$folder/gpu[0-1]" >"$folder/gres.conf"
     cat >"$SLURM_CONF" <<CONF
 ClusterName=test
 SlurmctldHost=localhost(127.0.0.1)
@@ -85,7 +87,8 @@ SlurmdTimeout=6
 SlurmctldTimeout=10
 SlurmdParameters=config_overrides
 DefMemPerCPU=500
-NodeName=n[1-2] NodeHostname=localhost NodeAddr=127.0.0.1 Port=[$((base + 1))-$((base + 2))] CPUs=4 RealMemory=8000 State=UNKNOWN
+GresTypes=gpu
+NodeName=n[1-2] NodeHostname=localhost NodeAddr=127.0.0.1 Port=[$((base + 1))-$((base + 2))] CPUs=4 RealMemory=8000 Gres=gpu:2 State=UNKNOWN
 PartitionName=main Nodes=ALL Default=YES MaxTime=60 DefaultTime=10 PriorityTier=1
 PartitionName=high Nodes=ALL MaxTime=60 DefaultTime=10 PriorityTier=10 PreemptMode=OFF
 CONF

@@ -1,5 +1,7 @@
 """The files in which slurm.queue keeps what was submitted, where there is no SLURM."""
 
+from pathlib import Path
+
 import pytest
 
 from pipeline.command.refusal import Refusal
@@ -12,10 +14,10 @@ def test_jobs_are_known_by_their_submissions_the_newest_last(tmp_path):
     write_json(tmp_path / "9.json", {"9": "runs/a/b"})
     for name in ("12_0_submitted.json", "notes.json", "12_0_log.out"):  # none of ours
         (tmp_path / name).write_text("{bad")
-    assert [(job.id, str(job.run)) for job in submitted(tmp_path)] == [
-        ("9", "runs/a/b"),
-        ("12_0", "runs/a/b"),
-        ("12_1", "runs/a/c"),
+    assert [(job.id, job.run) for job in submitted(tmp_path)] == [
+        ("9", Path("runs/a/b").absolute()),
+        ("12_0", Path("runs/a/b").absolute()),
+        ("12_1", Path("runs/a/c").absolute()),
     ]
     assert submitted(tmp_path / "nowhere") == []
 
