@@ -98,8 +98,8 @@ def script(
         f"export RESTARTS={profile.restarts} JOB_LOGS={shlex.quote(str(folder))} PYTHON={shlex.quote(sys.executable)}",
         # Before what lies in the folder that it is submitted from.
         f"export PYTHONSAFEPATH=1 PYTHONPATH={shlex.quote(str(code))}${{PYTHONPATH:+:$PYTHONPATH}}",
-        *map(str, profile.setup),
         f". {shlex.quote(str(code / 'slurm' / 'job.sh'))}",
+        *map(str, profile.setup),
         "case ${SLURM_ARRAY_TASK_ID:-0} in",
     ]
     for number, runs in enumerate(jobs):

@@ -32,9 +32,16 @@ STATES = {"PENDING": "waiting", "RUNNING": "running", "COMPLETING": "ending", "C
 def status(cfg: DictConfig) -> None:
     """Prints a line a run, those of the study first and then what else was submitted, why failed ones failed, and what
     ended ones used of what they had asked for, where SLURM accounts for it."""
+    from slurm.queue import Unanswered
+
     composed = runs_of_study(cfg)
     while True:
-        text = table(cfg, composed or there(cfg))
+        try:
+            text = table(cfg, composed or there(cfg))
+        except Unanswered as reason:
+            if not WATCHING:
+                raise
+            text = str(reason)
         if not WATCHING:
             print(text)
             return
