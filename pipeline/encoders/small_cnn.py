@@ -1,6 +1,6 @@
 """A small convolutional network, to be learned with the network that is given its features."""
 
-from functools import partial
+import math
 from itertools import pairwise
 from typing import Annotated
 
@@ -11,12 +11,15 @@ from pipeline.command.setting import Count, Seed
 from pipeline.encoders.encoder import Convolutional, Encoder
 from pipeline.encoders.weights import drawn
 
+GROUPS = 8  # of channels that are normalized together, where so many divide them
+
 
 class SmallCNN(Encoder):
-    """Convolutions 3 x 3 with stride 2 and ReLU, one after the other, on pixels from -1 to 1; then the mean over g x g
-    cells: F = channels[-1] g^2.
+    """For each of `channels` two convolutions 3 x 3, the first with stride 2, each followed by group normalization
+    (Wu & He 2018, over one picture: the same while it learns and after) and ReLU, on pixels from -1 to 1; then the mean
+    over g x g cells: F = channels[-1] g^2.
 
-    channels   of each convolution
+    channels   of each pair of convolutions
     cells      g;  size  S, pixels a side;  crop  what of the shorter side is seen, above 0 and at most 1
     seed       of the weights, uniform in +-sqrt(6 / inputs of a unit) (He et al. 2015)
     fine_tune  learned; otherwise random features
@@ -47,11 +50,11 @@ class SmallCNN(Encoder):
         return Convolutional(drawn(self._body, self.seed), [127.5], [127.5], self.cells)
 
     def _body(self) -> nn.Module:
-        layer = partial(nn.Conv2d, kernel_size=3, stride=2, padding=1)
-        body = nn.Sequential(
-            *(part for widths in pairwise([3, *self.channels]) for part in (layer(*widths), nn.ReLU()))
-        )
-        for convolution in body[::2]:
-            nn.init.kaiming_uniform_(convolution.weight, nonlinearity="relu")
-            nn.init.zeros_(convolution.bias)
-        return body
+        parts = []
+        for before, channels in pairwise([3, *self.channels]):
+            for inputs, stride in ((before, 2), (channels, 1)):
+                convolution = nn.Conv2d(inputs, channels, 3, stride, padding=1)
+                nn.init.kaiming_uniform_(convolution.weight, nonlinearity="relu")
+                nn.init.zeros_(convolution.bias)
+                parts += [convolution, nn.GroupNorm(math.gcd(GROUPS, channels), channels), nn.ReLU()]
+        return nn.Sequential(*parts)
