@@ -52,9 +52,10 @@ bench: .venv/installed
 	.venv/bin/uv pip install --quiet --python .venv/bin/python --constraint constraints.txt --editable '.[bench]'
 	python -m benchmarks
 
-# Debian's SLURM, for the tests of docs/slurm.md; needs root. Nothing is started. Without it those tests are skipped.
+# Debian's SLURM and PostgreSQL, for the tests of docs/slurm.md; needs root. Nothing is left running. Without them those tests are skipped.
 slurm:
 	command -v slurmctld munged || { apt-get update -qq && apt-get install -y -qq --no-install-recommends slurm-wlm munge; }
+	ls /usr/lib/postgresql/*/bin/initdb || { apt-get update -qq && apt-get install -y -qq --no-install-recommends postgresql && service postgresql stop; }
 
 clean:
 	rm -rf .venv site results runs mlflow.db mlartifacts data/prepared pipeline/recurrence/*.so

@@ -1,7 +1,7 @@
 """MLflow's server as a job of the cluster, one for each folder MLFLOW_FOLDER: slurm/mlflow_server.sbatch runs it.
 
-It says where it is in the folder's file `address`, starts again within seconds what crashes or hangs, and keeps its
-database as slurm.mlflow_database does. Without SLURM it serves this machine alone.
+It says where it is in the folder's file `address`, and where it has been in `addresses`; starts again within seconds
+what crashes or hangs; and keeps its database as slurm.mlflow_database does. Without SLURM it serves this machine alone.
 """
 
 import contextlib
@@ -128,8 +128,11 @@ class Server:
         end = time.monotonic() + STARTS
         while asked.number is None and self.group.runs() and time.monotonic() < end:
             if _answers(where):
-                self.address = where
+                self.address, had = where, self.folder / "addresses"
                 write_atomically(self.file, f"{where}\n")
+                before = had.read_text().split() if had.exists() else []
+                if where not in before:
+                    write_atomically(had, "".join(f"{each}\n" for each in [*before, where]))
                 say(f"serves at {where}")
                 return True
             asked.sleep(LOOK)

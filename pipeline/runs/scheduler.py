@@ -91,7 +91,10 @@ def refuse_shared_sqlite(uri: str | None) -> str | None:
     """
     if uri is None or not uri.startswith("sqlite:///"):
         return None
-    mend = "start a server (sbatch slurm/mlflow_server.sbatch) and set MLFLOW_TRACKING_URI, or take tracking.uri=null"
+    mend = (
+        "start a server (sbatch slurm/mlflow_server.sbatch) and set MLFLOW_TRACKING_URI=mlflow-server/address, or take "
+        "tracking.uri=null"
+    )
     kind = _file_system(Path(uri.removeprefix("sqlite:///")).absolute())
     if kind in NETWORK:
         raise Refusal(

@@ -4,6 +4,7 @@ The server that runs as a job of a cluster (slurm/mlflow_server.py) writes such 
 node; who names the file finds it wherever it is.
 """
 
+import contextlib
 import os
 import pwd
 from pathlib import Path
@@ -16,8 +17,16 @@ class Away(OSError):
 
 
 def file_of(uri: str) -> Path | None:
-    """The file that says where the server is; None where `uri` says so itself."""
-    return Path(uri).absolute() if Path(uri).name == "address" and ":" not in uri else None
+    """The file that says where the server is; None where `uri` says so itself. An address at which the server of this
+    folder (MLFLOW_FOLDER) is or has been means that server, wherever it is now: a job may have waited long."""
+    if Path(uri).name == "address" and ":" not in uri:
+        return Path(uri).absolute()
+    if uri.startswith("http"):
+        file = Path(os.environ.get("MLFLOW_FOLDER") or "mlflow-server").absolute() / "address"
+        with contextlib.suppress(OSError):
+            if uri.rstrip("/") in file.with_name("addresses").read_text().split():
+                return file
+    return None
 
 
 def location(uri: str) -> str:

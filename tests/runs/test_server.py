@@ -29,6 +29,20 @@ def test_a_file_says_where_the_server_is_each_time_it_is_asked(tmp_path, monkeyp
         location("mlflow-server/address")
 
 
+@pytest.mark.parametrize("named", [False, True])
+def test_a_former_address_means_the_server_where_it_is_now(tmp_path, monkeypatch, named):
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / ("elsewhere" if named else "mlflow-server")
+    if named:
+        monkeypatch.setenv("MLFLOW_FOLDER", f"{folder}")
+    folder.mkdir()
+    (folder / "addresses").write_text("http://n1:5000\nhttp://n2:5000\n")
+    (folder / "address").write_text("http://n2:5000\n")
+    assert location("http://n1:5000") == location("http://n1:5000/") == location("http://n2:5000") == "http://n2:5000"
+    assert location("http://n1:50") == "http://n1:50"  # another one
+    assert _address("http://n1:5000") == _address(f"{folder}/address")
+
+
 @pytest.mark.parametrize("name", [None, "somebody"])
 def test_the_password_comes_with_the_file_unless_another_name_is_set(tmp_path, monkeypatch, name):
     monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "")

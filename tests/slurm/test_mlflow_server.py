@@ -93,7 +93,7 @@ def test_a_second_server_is_refused_and_takes_nothing_away(folder):
     assert folder.serves() and folder.address.read_text() == address
     first.terminate()
     assert first.wait() == 0 and not folder.processes()
-    assert {file.name for file in folder.address.parent.iterdir()} == {"artifacts", "log"}
+    assert {file.name for file in folder.address.parent.iterdir()} == {"addresses", "artifacts", "log"}
     assert {file.stat().st_mode & 0o077 for file in (folder.address.parent, folder.log)} == {0}
 
 
@@ -118,6 +118,7 @@ def test_a_server_that_is_killed_or_hangs_comes_back_at_its_address_without_orph
     assert folder.serves() and not {leader, serving} & folder.processes() and len(started) == 2
     os.kill(started[1], signal.SIGSTOP)
     group(3)
+    assert (folder.address.parent / "addresses").read_text() == address
     assert folder.serves() and not set(started) & folder.processes() and folder.address.read_text() == address
     assert re.findall(r"the server has (.*):", folder.log.read_text()) == [
         "ended (exit code -9)",
