@@ -50,6 +50,12 @@ class Job:
     def script(self) -> Path:
         return self.folder / f"{self.id.split('_')[0]}.sh"
 
+    @property
+    def cancelled(self) -> bool:
+        """Whether it was ended by a person."""
+        logs = self._logs()
+        return bool(logs) and re.search(r"CANCELLED AT \S+ \*\*\*", _last_attempt(logs[0])) is not None
+
     def why(self) -> list[str]:
         """Why it failed: what SLURM or the run says of it, in a line where that is enough; the end of its log
         otherwise. Of its last attempt."""

@@ -114,6 +114,8 @@ def row(run: Path, job: "Job | None", places: "dict[str, Place]") -> tuple[str, 
         state, what = known, f"saved at {reached}; the same command goes on"
     elif known == "running" and directory.locked and facts.get("job") is None:
         state, what = "running", f"process {facts['process']}, outside SLURM, {reached}"
+    elif job is not None and job.cancelled:
+        state, what = "cancelled", f"job {job.id}, {reached}; the same command goes on"
     elif known is not None or job is not None and job.log.exists():
         state, what = "failed", f"job {job.id}, {reached}" if job else f"killed at {reached}; the same command goes on"
     elif job is not None:

@@ -265,6 +265,15 @@ def test_the_state_of_a_job_is_slurms(tmp_path, place, said):
     assert f"{state} {what}".startswith(said)
 
 
+def test_what_a_person_ended_has_not_failed(tmp_path):
+    job, log = Job("7", tmp_path / "run", tmp_path), tmp_path / "7_0_log.out"
+    for end, state in {"*** JOB 7 ON n1 CANCELLED AT x ***": "cancelled", "error: no": "failed"}.items():
+        log.write_text(f"{BEFORE}{ATTEMPT}slurmstepd: {end}\n")
+        assert status.row(job.run, job, {})[1] == state
+    log.write_text(f"{ATTEMPT}*** JOB 7 ON n1 CANCELLED AT x DUE TO TIME LIMIT ***\n")
+    assert status.row(job.run, job, {})[1] == "failed"
+
+
 def test_what_jobs_used_is_said_where_slurm_accounts_for_it(slurm):
     (slurm / "accounts").write_text(
         "7_0|100|2|01:40.000||4G\n7_0.batch|100|2|00:01||\n7_0.0|100|2|01:39|1048576K|\n8|100|2|00:00:00||2048M\n"
