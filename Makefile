@@ -58,11 +58,11 @@ slurm:
 	ls /usr/lib/postgresql/*/bin/initdb || { apt-get update -qq && apt-get install -y -qq --no-install-recommends postgresql && service postgresql stop; }
 
 clean:
-	rm -rf .venv site results runs mlflow.db mlartifacts data/prepared pipeline/recurrence/*.so
+	rm -rf .venv site results runs mlflow.db mlartifacts data/prepared pipeline/recurrence/*.so pipeline/models/*.so
 
-.venv/installed: pyproject.toml constraints.txt pipeline/recurrence/steps.cpp
+.venv/installed: pyproject.toml constraints.txt pipeline/recurrence/steps.cpp pipeline/models/kalman.cpp
 	$(PYTHON) -m venv .venv
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check uv
-	rm -f pipeline/recurrence/*.so
+	rm -f pipeline/recurrence/*.so pipeline/models/*.so
 	.venv/bin/uv pip install --python .venv/bin/python --compile-bytecode --constraint constraints.txt --editable '.[test]'
 	touch $@

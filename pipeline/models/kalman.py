@@ -9,8 +9,9 @@ Covariances depend on what is missing and not on the values. So they come first,
 row of that table for each step: streams with the same values missing share one, and once a step changes it by no more
 than CONVERGED, it holds until the next missing value (the Riccati recursion converges geometrically: Anderson & Moore
 1979, Optimal Filtering, chapter 4). Means then follow linear recurrences, h_t = F h_{t-1} + g_t, which are evaluated in
-blocks where F is constant. Where values are missing again and again, every step has its own covariance, and time is
-marched through in many places at once (_march).
+blocks where F is constant. Where values are missing again and again, every step has its own covariance, and compiled
+code goes step by step (kalman_compiled). Where there is none, or a covariance is singular, time is marched through in
+many places at once (_march).
 
 Shapes: T time, B streams, D observed, U driving, N states, M rows of a table,
 b = 1 where the streams share a covariance, else B.
@@ -23,11 +24,13 @@ from typing import NamedTuple
 import numpy as np
 
 from pipeline.command.refusal import Refusal
+from pipeline.models import kalman_compiled
 
 CONVERGED = 1e-13  # of sqrt(P_ii P_jj), for the change of P_ij in a step
 BLOCK = 6  # steps of a recurrence that are one product
 LONG = 16  # steps from which constant gains are worth a block
 FEW = 8  # steps with missing values up to which it pays to converge anew after each
+SMALL = 64  # states and observed values up to which compiled steps beat products by BLAS
 PLACES, STRIDE = 512, 64  # matrices that are worth one product together; least steps that a place in time marches
 SWEEPS = 8  # marches from everywhere before going one by one
 
@@ -83,20 +86,8 @@ class Filtered(NamedTuple):
     predicted: Beliefs  # z_t given y_0 .. y_{t-1}
     updated: Beliefs  # z_t given y_0 .. y_t, in the same rows
     errors: Array  # [T, B, D], y_t less its prediction; 0 where y_t is missing
-    # [M, b, D, D], Cholesky factor of the errors' covariance, in the same rows; 1 on the diagonal where y_t is missing
-    root: Array
+    log_likelihood: Array  # [T, B], log p(y_t | y_0 .. y_{t-1}) in nats; 0 where all of y_t is missing
     missing: Array | None  # [T, B, D], or None: nothing
-
-    @property
-    def log_likelihood(self) -> Array:
-        """log p(y_t | y_0 .. y_{t-1}) in nats, [T, B]; 0 where all of y_t is missing."""
-        ones = np.ones(self.errors.shape[-1])
-        seen = len(ones) if self.missing is None else (~self.missing).sum(-1)
-        squares = np.square(_apply(np.linalg.solve(self.root, np.diag(ones)), self.predicted.row, self.errors)) @ ones
-        return (
-            -0.5 * (squares + math.log(2 * math.pi) * seen)
-            - np.log(np.diagonal(self.root, axis1=-2, axis2=-1)).sum(-1)[self.predicted.row]
-        )
 
 
 class Smoothed(NamedTuple):
@@ -118,26 +109,39 @@ def kalman_filter(system: System, y: Array, u: Array, mean: Array, covariance: A
         )
     if np.isinf(y).any():
         raise Refusal("linear dynamical system: an observation is infinite: make it NaN where it is missing")
-    missing = np.isnan(y)
-    missing = missing if missing.any() else None
-    row, P, S, K, updated = _covariances(system, len(y), missing, covariance)
+    missing, patterns = np.isnan(y), None
+    if missing.any():
+        patterns = missing[:, :1] if (missing == missing[:, :1]).all() else missing
+    missing = None if patterns is None else missing
+    net = y - (system.d + times(u, system.D) if u.shape[-1] else system.d)  # C z_t and noise
+    net = net if missing is None else np.where(missing, 0.0, net)
+    drive = times(u[1:], system.B) if u.shape[-1] else None
+    if patterns is not None and patterns.any((1, 2)).sum() > FEW and _is_compiled(system):
+        steps = kalman_compiled.filter_steps(_matrices(system), patterns, net, drive, mean, covariance)
+        if steps is not None:
+            row = np.arange(len(y))
+            predicted, updated = (
+                Beliefs(steps["predicted"], steps["P"], row),
+                Beliefs(steps["updated"], steps["updated_P"], row),
+            )
+            return Filtered(predicted, updated, steps["errors"], steps["log_likelihood"], missing)
+    row, P, S, K, updated = _covariances(system, len(y), patterns, covariance)
     try:
         root = np.linalg.cholesky(S)
     except np.linalg.LinAlgError:
         raise _singular() from None
-    net = y - (system.d + times(u, system.D) if u.shape[-1] else system.d)  # C z_t and noise
-    net = net if missing is None else np.where(missing, 0.0, net)
     steered = system.A @ K
     forcing = _apply(steered, row[:-1], net[:-1])
-    if u.shape[-1]:
-        forcing += times(u[1:], system.B)
+    if drive is not None:
+        forcing += drive
     predicted = _recur(system.A - steered @ system.C, row[:-1], forcing, mean)
     errors = times(predicted, system.C)
     np.subtract(net, errors, out=errors)
     errors = errors if missing is None else np.where(missing, 0.0, errors)
     means = _apply(K, row, errors)
     means += predicted
-    return Filtered(Beliefs(predicted, P, row), Beliefs(means, updated, row), errors, root, missing)
+    log_likelihood = _log_likelihood(root, row, errors, missing)
+    return Filtered(Beliefs(predicted, P, row), Beliefs(means, updated, row), errors, log_likelihood, missing)
 
 
 def rts_smoother(system: System, filtered: Filtered) -> Smoothed:
@@ -148,6 +152,11 @@ def rts_smoother(system: System, filtered: Filtered) -> Smoothed:
     Joseph's form, all terms are positive semidefinite.)
     """
     means, P, row = filtered.updated
+    if len(P) == len(row) and _is_compiled(system):  # no step shares its covariance with another
+        before = filtered.predicted
+        steps = kalman_compiled.smooth_steps(_matrices(system), before.means, means, before.table, P)
+        if steps is not None:
+            return Smoothed(Beliefs(steps["means"], steps["smoothed_P"], row), steps["lagged"])
     J = _divide(P @ system.A.T, system.predict(P))
     rest = np.eye(len(system.A)) - J @ system.A
     backward = row[:-1][::-1]
@@ -168,6 +177,18 @@ def weighted_sum(table: Array, row: Array, weights: Array) -> Array:
     weights = weights.sum(1, keepdims=True) if table.shape[1] == 1 else weights
     of_rows = np.stack([np.bincount(row, of_stream, len(table)) for of_stream in weights.T], axis=1)
     return np.tensordot(of_rows, table, 2)
+
+
+# Step by step
+
+
+def _is_compiled(system: System) -> bool:
+    """Whether compiled code is there, and faster than BLAS."""
+    return len(system.A) <= SMALL and len(system.C) <= SMALL and kalman_compiled.library() is not None
+
+
+def _matrices(system: System) -> tuple[Array, ...]:
+    return system.A, system.C, system.Q, system.R
 
 
 # Covariances
@@ -203,12 +224,9 @@ def _divide(numerator: Array, P: Array) -> Array:
 
 
 def _covariances(system: System, steps: int, missing: Array | None, P: Array) -> tuple[Array, ...]:
-    """The row of each step [T], and by rows: predicted covariance, S, K, updated covariance, each [M, b, ..]. missing
-    [T, B, D] or None: nothing."""
-    gaps = []
-    if missing is not None:
-        gaps = missing.any((1, 2)).nonzero()[0].tolist()
-        missing = missing[:, :1] if (missing == missing[:, :1]).all() else missing
+    """The row of each step [T], and by rows: predicted covariance, S, K, updated covariance, each [M, b, ..]; missing
+    [T, 1 or b, D], or None: nothing."""
+    gaps = [] if missing is None else missing.any((1, 2)).nonzero()[0].tolist()
     if len(gaps) > FEW:
         P = np.broadcast_to(P, (max(len(P), missing.shape[1]), *P.shape[1:]))
         P = _march(lambda t, P: system.predict(system.update(P, missing[t])[2]), P, steps - 1, _close)
@@ -257,6 +275,15 @@ def _smoothed_covariances(J: Array, base: Array, last: Array, backward: Array) -
             held.append(left if _close(table[-1], table[-2]) else 1)
             left -= held[-1]
     return np.repeat(np.arange(len(held)), held), np.stack(table), np.array(gains)
+
+
+def _log_likelihood(root: Array, row: Array, errors: Array, missing: Array | None) -> Array:
+    """log N(errors[t]; 0, S), with S = root root^T in row[t]: root [M, b, D, D], 1 on the diagonal where y_t is
+    missing."""
+    ones = np.ones(errors.shape[-1])
+    seen = len(ones) if missing is None else (~missing).sum(-1)
+    squares = np.square(_apply(np.linalg.solve(root, np.diag(ones)), row, errors)) @ ones
+    return -0.5 * (squares + math.log(2 * math.pi) * seen) - np.log(np.diagonal(root, axis1=-2, axis2=-1)).sum(-1)[row]
 
 
 # Recurrences

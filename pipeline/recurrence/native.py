@@ -2,31 +2,26 @@
 
 import ctypes
 import functools
-from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from pipeline.recurrence import forms
 from pipeline.recurrence.columns import Unsupported
-
-SETS = {"AVX512": ("avx512", "avx2"), "AVX2": ("avx2",)}  # what a processor has -> what it can run, fastest first
 
 
 @functools.cache
 def library() -> ctypes.CDLL | None:
     """The fastest of the compiled forms that this processor can run; None where none was compiled."""
-    forms = (*SETS.get(torch.backends.cpu.get_cpu_capability(), ()), "any")
-    return next(filter(None, map(load, forms)), None)
+    return next(filter(None, map(load, forms.runnable())), None)
 
 
 def load(form: str) -> ctypes.CDLL | None:
     """A compiled form, if it is there."""
-    files = [Path(__file__).with_name(f"steps_{form}{suffix}") for suffix in EXTENSION_SUFFIXES]
-    file = next((file for file in files if file.exists()), None)
-    if file is None:
+    steps, number, address = forms.load(Path(__file__).with_name("steps"), form), ctypes.c_int64, ctypes.c_void_p
+    if steps is None:
         return None
-    steps, number, address = ctypes.CDLL(str(file)), ctypes.c_int64, ctypes.c_void_p
     steps.panel.argtypes = [number]
     steps.pack_matrix.argtypes = [number, address, number, number, number, number, address, number]
     steps.run_steps.argtypes = [number, address, number, address, number, address, *[number] * 6]

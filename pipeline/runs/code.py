@@ -10,7 +10,10 @@ from functools import cache
 from pathlib import Path
 
 ROOMS = ("cells", "recurrence", "models", "learning", "datasets")  # whose code decides what comes out of training
-COMPILED = {"recurrence.steps.cpp": "recurrence.native"}  # source -> the module that calls it
+COMPILED = {  # source -> the module that calls it
+    "recurrence.steps.cpp": "recurrence.native",
+    "models.kalman.cpp": "models.kalman_compiled",
+}
 PACKAGE = "pipeline"
 COPIED = "copied.json"  # beside a copy of the package, which a job runs: what it is a copy of
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from pipeline.recurrence import columns, engines, native
+from pipeline.recurrence import columns, engines, forms, native
 from pipeline.recurrence.columns import Columns
 from pipeline.recurrence.tables import Tables
 from pipeline.recurrence.tape import Place
@@ -15,7 +15,7 @@ from tests.cells.test_cells import make
 from tests.conftest import needs_steps
 
 pytestmark = needs_steps
-FORMS = [form for form in (*native.SETS.get(torch.backends.cpu.get_cpu_capability(), ()), "any") if native.load(form)]
+FORMS = [form for form in forms.runnable() if native.load(form)]
 
 
 @pytest.fixture(params=FORMS)
