@@ -35,11 +35,12 @@ class Unanswered(Refusal):
 
 @dataclass(frozen=True)
 class Job:
-    """A run in SLURM: `id` is 12, or 12_3 in an array."""
+    """A run in SLURM: `id` is 12, or 12_3 in an array; `place` is where it comes in a job that holds a group."""
 
     id: str
     run: Path
     folder: Path
+    place: int = 0
 
     @property
     def log(self) -> Path:
@@ -59,7 +60,7 @@ class Job:
     def why(self) -> list[str]:
         """Why it failed: what SLURM or the run says of it, in a line where that is enough; the end of its log
         otherwise. Of its last attempt."""
-        texts = [_last_attempt(file) for file in self._logs()]
+        texts = [self._own(_last_attempt(file)) for file in self._logs()]
         if not texts:
             return []
         first = texts[0]
@@ -76,6 +77,11 @@ class Job:
             return [f"rank {said[2]} was killed on {said[1]} ({said[3]})", *given[-1:]]
         told = traceback or first
         return [line for line in told.splitlines() if not line.startswith(NOISE)][-8:]
+
+    def _own(self, log: str) -> str:
+        """What is of this run in the log of a group; all where it was not begun."""
+        _, begins, rest = log.partition(f"== run {self.place + 1} of ")
+        return rest.partition("\n")[2].partition("== run ")[0] if begins else log
 
     def lacked(self) -> tuple[int | None, int | None]:
         """Memory in MB for each device, and minutes, of which it had too little; None for what was enough."""
@@ -196,7 +202,7 @@ def submit(asked: Asked, folder: Path, waiting: Sequence[Job] = ()) -> list[Job]
         write_atomically(folder / f"{id}.sh", text)
         ids = [id] if len(part) == 1 else [f"{id}_{number}" for number in range(len(part))]
         write_json(folder / f"{id}.json", {one: [str(run) for run in runs] for one, runs in zip(ids, part)})
-        found += [Job(one, run, folder) for one, runs in zip(ids, part) for run in runs]
+        found += [Job(one, run, folder, n) for one, runs in zip(ids, part) for n, run in enumerate(runs)]
         before += ids
     return found
 
@@ -256,10 +262,10 @@ def submitted(folder: Path) -> list[Job]:
     mend = "move it away, and look for its jobs with squeue"
     kept = [read_json(file, mend, dict[str, str | list[str]]) for file in files]
     return [
-        Job(id, Path(run).absolute(), folder)
+        Job(id, Path(run).absolute(), folder, place)
         for jobs in kept
         for id, runs in jobs.items()
-        for run in ([runs] if isinstance(runs, str) else runs)
+        for place, run in enumerate([runs] if isinstance(runs, str) else runs)
     ]
 
 

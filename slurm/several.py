@@ -27,7 +27,8 @@ def several(runs: list[str]) -> int:
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, pass_on)
     worst = 0
-    for words in runs:
+    for number, words in enumerate(runs, start=1):
+        print(f"== run {number} of {len(runs)}", flush=True)
         child = os.fork()
         if child == 0:
             _train(shlex.split(words))

@@ -237,6 +237,14 @@ def test_why_a_job_failed_is_said_in_a_line(tmp_path, logs, why):
     assert found.count("\n") <= 8
 
 
+def test_each_run_of_a_group_has_its_own_reason(tmp_path):
+    runs = ["error: of the first", "finished", "error: of the third\nsrun: error: n1: task 0: Exited with exit code 1"]
+    log = "".join(f"== run {number} of 4\n{text}\n" for number, text in enumerate(runs, start=1))
+    (tmp_path / "7_0_log.out").write_text(BEFORE + ATTEMPT + log)
+    why = [Job("7", Path("/r/0"), tmp_path, place).why() for place in range(3)]
+    assert why == [["error: of the first"], ["finished"], ["error: of the third"]]
+
+
 def test_what_was_too_little_is_doubled(tmp_path, capsys):
     job = Job("7", Path("/r/0"), tmp_path)
     (tmp_path / "7.sh").write_text("#SBATCH --time=30\n#SBATCH --ntasks-per-node=2\n#SBATCH --mem=8192M\n")
