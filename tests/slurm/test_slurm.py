@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -116,29 +117,33 @@ def test_two_devices_learn_what_one_process_learns_and_start_over_together(clust
             assert ours[key] == pytest.approx(theirs[key], rel=1e-12)
 
 
-def test_a_time_limit_and_a_preemption_save_and_the_run_goes_on_exactly_as_one_run_in_mlflow(
+def test_a_time_limit_and_a_preemption_save_and_the_run_goes_on_exactly_as_one_run_in_mlflow_whose_server_moves(
     cluster, project, tmp_path
 ):
     from mlflow import MlflowClient
 
-    cluster.run(
+    server = [
         "sbatch",
+        "--parsable",
         "--mem=1500",
-        "--time=10",
         "--cpus-per-task=1",
         "--nodelist=n2",
-        f"--output={tmp_path}/server.out",
         f"--export=ALL,MLFLOW_FOLDER={tmp_path}/mlflow,MLFLOW_LOCAL={tmp_path}/local",
-        "slurm/mlflow_server.sbatch",
-    )
+    ]
+    serving = cluster.run(*server, f"--output={tmp_path}/server.out", "slurm/mlflow_server.sbatch").strip()
     address = tmp_path / "mlflow" / "address"
     cluster.until("an MLflow server", address.exists)
+    cluster.run(*server, "--wait", f"--output={tmp_path}/second.out", "slurm/mlflow_server.sbatch", code=1)
+    assert re.search(rf"/mlflow has a server already, .* SLURM job {serving} ", (tmp_path / "second.out").read_text())
+    assert urllib.request.urlopen(f"{address.read_text().strip()}/health").read() == b"OK"
     run = directory(*project, *LONG)
     on = ["+hydra.launcher.more.nodelist=n1", "+hydra.launcher.more.exclusive=true"]
     cluster.python("slurm.submit", *project, *LONG, f"tracking.uri={address}", "hydra.launcher.memory=1", *on)
     cluster.until("training", reached(run, 20))
     job = run.facts["job"]
-    cluster.run("scancel", "--signal=USR1", job)  # as SLURM does before the limit
+    cluster.run("scancel", "--signal=USR1", "--batch", serving)  # as SLURM does before the limit
+    cluster.until("no MLflow server", lambda: not address.exists())
+    cluster.run("scancel", "--signal=USR1", job)
     cluster.until("saved", lambda: run.facts["status"] == "stopped")
     step = torch.load(run.last, weights_only=False)["global_step"]
     cluster.until("training again", reached(run, step + 10))
@@ -149,6 +154,7 @@ def test_a_time_limit_and_a_preemption_save_and_the_run_goes_on_exactly_as_one_r
     assert re.findall(r"^== job \d+, attempt (\d)", log(run), re.MULTILINE) == ["1", "2", "3"]
     is_as_if_never_interrupted(run, project, tmp_path, *LONG)
 
+    cluster.until("an MLflow server again", address.exists)
     client = MlflowClient(address.read_text().strip())
     [tracked] = client.search_runs([client.get_experiment_by_name("single").experiment_id])
     assert (tracked.info.run_id, tracked.info.status) == (run.facts["mlflow_run_id"], "FINISHED")
