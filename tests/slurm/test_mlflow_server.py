@@ -46,11 +46,12 @@ class Folder:
         self.address, self.log = path / "mlflow-server" / "address", path / "mlflow-server" / "log"
         (path / "serves.py").write_text(SERVES)
 
-    def start(self) -> subprocess.Popen:
+    def start(self, *command: str, **environment: str) -> subprocess.Popen:
+        environment |= {"PYTHONPATH": f"{ROOT}", "MLFLOW_LOCAL": f"{self.path}/local", "MARK": f"{self.path}"}
         return subprocess.Popen(
-            [sys.executable, "-c", MAIN],
+            command or [sys.executable, "-c", MAIN],
             cwd=self.path,
-            env=os.environ | {"PYTHONPATH": f"{ROOT}", "MLFLOW_LOCAL": f"{self.path}/local", "MARK": f"{self.path}"},
+            env=os.environ | environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -140,6 +141,29 @@ def test_what_a_killed_job_has_started_ends_and_the_next_one_begins_at_once(fold
     folder.until(lambda: not left & folder.processes() and folder.serves())
     assert folder.address.read_text() == address
     assert json.loads((folder.address.parent / "lock").read_text())["process"] == successor.pid
+
+
+def test_the_job_starts_again_what_is_killed_and_ends_when_it_is_asked(folder):
+    stub = folder.path / "bin" / "python"
+    stub.parent.mkdir()
+    stub.write_text(f'#!/bin/sh\nexec {sys.executable} -c "$MAIN"\n')
+    stub.chmod(0o755)
+    script = f"{ROOT}/slurm/mlflow_server.sbatch"
+    job = folder.start("bash", script, PATH=f"{stub.parent}:{os.environ['PATH']}", MAIN=MAIN)
+
+    def served_by() -> int:
+        try:
+            return json.loads((folder.address.parent / "lock").read_text())["process"] if folder.serves() else 0
+        except OSError:
+            return 0
+
+    folder.until(served_by)
+    first = served_by()
+    os.kill(first, signal.SIGKILL)
+    folder.until(lambda: folder.log.read_text().count("serves at ") == 2 and served_by())
+    assert served_by() != first and job.poll() is None
+    job.terminate()
+    assert job.wait() == 0 and not folder.processes() and not folder.address.exists()
 
 
 def test_a_server_that_never_comes_up_is_given_up(folder):
