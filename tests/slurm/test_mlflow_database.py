@@ -102,6 +102,20 @@ def test_what_a_crashed_server_had_not_yet_copied_is_there_again(nodes):
     assert ("metrics", "loss", 0.5, 7, "copied") in everything(a.shared) and not a.asides()
 
 
+def test_more_copies_are_not_more_runs(nodes, monkeypatch):
+    """A server that tried in vain to copy its database has counted that, and another has gone on meanwhile."""
+    a, b = nodes
+    with monkeypatch.context() as patch:
+        database = a.start()
+        patch.setattr(shutil, "copyfile", lambda *_: (_ for _ in ()).throw(OSError("No space left on device")))
+        for _ in range(3):
+            database.keep(at_once=True)
+        database.close()
+    b.serve(run("of b"))
+    a.serve()
+    assert ("runs", "of b", "RUNNING", 0) in everything(a.shared) == everything(a.local)
+
+
 @pytest.mark.parametrize(
     "lost, named",
     [(experiment(1, "of a"), "1 experiments"), (run("of a"), "1 runs"), (metric("first", 2), "1 metrics")],
@@ -173,15 +187,15 @@ def test_a_damaged_database_is_neither_used_nor_lost(nodes):
 
 
 def test_an_interrupted_write_is_undone_before_databases_are_compared(nodes):
-    """A hot journal, as a killed server leaves one."""
+    """A hot journal, as a server that is killed while it deletes leaves one."""
     a, _ = nodes
+    a.serve(*(run(f"{number}" * 100) for number in range(300)))
+    a.serve(metric("first", 2), metric("first", 3), crash=True)
     before = everything(a.local)
     writer = sqlite3.connect(a.local, isolation_level=None)
     writer.execute("PRAGMA cache_size = 1")
     writer.execute("BEGIN")
-    writer.executemany(
-        "INSERT INTO runs VALUES (?, 'RUNNING', 0)", [(f"half {number}" * 50,) for number in range(2000)]
-    )
+    writer.execute("DELETE FROM runs")
     journal = Path(f"{a.local}-journal")
     saved = a.local.read_bytes(), journal.read_bytes()
     writer.execute("ROLLBACK")
