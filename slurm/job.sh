@@ -14,7 +14,7 @@ echo "== job $SLURM_JOB_ID, attempt $((${SLURM_RESTART_COUNT:-0} + 1)), on $SLUR
 # from its last checkpoint, $RESTARTS times in a row at most without a new one. SLURM itself puts a job back whose node failed or that was
 # preempted, and a run that has saved before its time limit does: neither counts. Errors and cancelled jobs stay where they are.
 goes_on() {
-    local code=$1 state times
+    local code=$1 state times often
     case $code in 134 | 135 | 137 | 138 | 139) ;; *) return ;; esac
     for _ in 1 2 3; do      # no answer is not an answer
         state=$(scontrol show job "$SLURM_JOB_ID") && break
@@ -23,11 +23,13 @@ goes_on() {
     grep -q JobState=RUNNING <<<"$state" || return
     echo "$(date '+%F %T') exit code $code" >>"$JOB_KILLS"
     times=$(wc -l <"$JOB_KILLS")
+    often="once"
+    if [ "$times" -gt 1 ]; then often="$times times in a row"; fi
     if [ "$times" -gt "${RESTARTS:-3}" ]; then
-        echo "killed (exit code $code), $times times in a row without a new checkpoint: this job gives up; mended, submit it again"
+        echo "killed (exit code $code), $often without a new checkpoint: this job gives up; mended, submit it again"
         if [ -s "$JOB_RUN" ]; then "${PYTHON:-python}" -m slurm.give_up "$(cat "$JOB_RUN")"; fi
     else
-        echo "killed (exit code $code), $times in a row without a new checkpoint: back into the queue"
+        echo "killed (exit code $code), $often without a new checkpoint: back into the queue"
         scontrol requeue "$SLURM_JOB_ID"
     fi
 }

@@ -166,9 +166,9 @@ def attempt(tmp_path, monkeypatch):
 
 
 def test_only_kills_without_a_new_checkpoint_count(attempt, tmp_path, monkeypatch):
-    for count in (1, 2):
+    for count, often in enumerate(("once", "2 times in a row"), start=1):
         said, back = attempt("exit 137")
-        assert back == count and f"killed (exit code 137), {count} in a row without a new checkpoint: back" in said
+        assert back == count and f"killed (exit code 137), {often} without a new checkpoint: back" in said
     for _ in range(20):  # time limits, preemptions, errors
         for end in ("exit 0", "exit 1", "exit 130", "exit 143"):
             assert attempt(end)[1] == 2
