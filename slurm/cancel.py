@@ -23,7 +23,6 @@ def cancel(cfg: DictConfig) -> None:
     any."""
     from hydra.core.hydra_config import HydraConfig
 
-    from pipeline.runs.settling import directory_of
     from slurm import queue
     from slurm.status import runs_of_study
 
@@ -32,6 +31,8 @@ def cancel(cfg: DictConfig) -> None:
     words = SWEPT or list(HydraConfig.get().overrides.task)
     meant, others = jobs, 0
     if any(not word.startswith(PLACES) for word in words):
+        from pipeline.runs.settling import directory_of
+
         asked = {run.absolute() for run in runs_of_study(cfg) or [directory_of(cfg)]}
         meant = [job for job in jobs if job.run in asked]
         others = len({job.run for job in jobs} - asked)

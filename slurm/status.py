@@ -73,11 +73,11 @@ def table(cfg: DictConfig, runs: list[Path]) -> str:
 
 def runs_of_study(cfg: DictConfig) -> list[Path]:
     """The directories of the study's runs, or of those of a sweep by -m; none for runs by themselves."""
+    if "question" not in cfg.study and not SWEPT:
+        return []
     from pipeline.runs.settling import directory_of
     from pipeline.runs.study import runs_of
 
-    if "question" not in cfg.study and not SWEPT:
-        return []
     with meanwhile("loading ..."):
         return [directory_of(run) for run in runs_of(cfg)]
 
