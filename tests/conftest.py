@@ -2,6 +2,7 @@
 
 import os
 import random
+import re
 from pathlib import Path
 
 os.environ["OMP_NUM_THREADS"] = "1"
@@ -21,6 +22,7 @@ from pipeline.recurrence import native
 
 ROOT = CONF.parent
 SHARED = ROOT.parent / "shared" / "data"
+EXAMPLES = ("extending", "settings")  # pages that name what is not the project's own, or everything that there is
 needs_steps = pytest.mark.skipif(
     native.library() is None, reason="steps.cpp was not compiled: there was no C++ compiler at installation"
 )
@@ -43,6 +45,16 @@ def words(count: int, seed: int = 0) -> str:
         "\n".join(" ".join(draw.choice(vocabulary) for _ in range(8)) + draw.choice(".!?,") for _ in range(count // 8))
         + "\n"
     )
+
+
+def lacks(choice: str, what: str) -> None:
+    """Skips a check for which a choice of conf/ has yet to give something, and says what. Fails where README.md or a
+    page of docs/ names the choice: then it is one of the project's own."""
+    pages = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+    for page in [page for page in pages if page.stem not in EXAMPLES]:
+        if re.search(rf"`{choice}`|study={choice}\b", page.read_text()):
+            pytest.fail(f"{choice}, of {page.name}: {what}")
+    pytest.skip(f"{choice}: {what}")
 
 
 def composed(*overrides: str):

@@ -1,20 +1,28 @@
 """The documentation says what is true: its protocol is the code's, its examples run, its names exist."""
 
 import ast
+import functools
+import hashlib
 import importlib
 import inspect
 import json
 import re
+import shlex
 import subprocess
 import sys
 import textwrap
+import threading
 import tomllib
+from collections.abc import Callable
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
 
+from pipeline.command.refusal import Refusal
 from pipeline.command.settings import CONF
 from pipeline.datasets.data import load_data
 from pipeline.datasets.space import Reals, Symbols
@@ -22,6 +30,7 @@ from pipeline.files.whole import read_lines
 from pipeline.runs.building import load_network
 from tests.conftest import ROOT, composed, needs_steps, trained, words
 from tests.notebooks import NAMES as NOTEBOOKS
+from tests.oracles import cells as oracle
 from tests.test_rooms import ROOMS
 
 DOCS = ROOT / "docs"
@@ -141,20 +150,27 @@ def plainly(space) -> str:
     return f"{type(space).__name__}({space.width}{f', {driving} driving' * bool(driving)})"
 
 
-# ---- adding.md: each example is one Python file and one YAML file, and runs ----
+# ---- extending.md: each example is one Python file and one YAML file, and runs ----
 
 
 @pytest.fixture
 def example(tmp_path, monkeypatch):
     """example(title) writes the files of a section below `tmp_path` and puts them where the project would find them;
-    returns the overrides of a run of seconds that has the choice."""
+    returns the overrides of a run of seconds that has the choice.
 
-    def put(title: str) -> list[str]:
-        text = section("adding.md", title)
-        files = {block.split("\n", 1)[0].removeprefix("# "): block for block in blocks(text, "python", "yaml")}
-        assert sorted(Path(name).suffix for name in files) == [".py", ".yaml"]
+    kinds  of files that the section has;  changed  what a test has otherwise than the page
+    """
+
+    def put(title: str, kinds: tuple = (".py", ".yaml"), changed: Callable[[str], str] = str) -> list[str]:
+        found = blocks(section("extending.md", title), "python", "yaml")
+        named = [
+            (re.match(r"(?:# @package _global_\n)?# ((?:pipeline|conf)/[^\s:]+)", block), block) for block in found
+        ]
+        files = {name[1]: changed(block) for name, block in named if name}
+        assert sorted(Path(name).suffix for name in files) == [*kinds]
         for name, block in files.items():
-            assert not (ROOT / name).exists() and name.startswith(("pipeline/", "conf/"))
+            if (ROOT / name).exists():
+                pytest.skip(f"{name} is there already")
             (tmp_path / name).parent.mkdir(parents=True)
             (tmp_path / name).write_text(block)
             if name.endswith(".py"):
@@ -203,14 +219,67 @@ def test_a_cell(example, tmp_path, capsys):
     assert run.facts["parameters"] == 2 * 16 * (24 + 16 + 1) + 2 * 16 * (16 + 16 + 1) + 24 * 17
 
 
-def test_a_corpus(example, tmp_path):
-    overrides = [*example("A corpus"), "data=alice", "trainer.steps=2"]
-    (tmp_path / "mirror").mkdir()
-    (tmp_path / "mirror" / "alice.txt").write_text(words(4000))
+def test_what_a_cells_checks_need_is_as_the_page_has_it(example):
+    example("A cell")
+    [*_, step] = blocks(section("extending.md", "A cell"), "python")
+    assert step.startswith("# in tests/oracles/cells.py\n")
+    names = {"np": np, "s": oracle.s, "STEPS": {}}
+    exec(step, names)
+    count = eval(re.search(r'"mgu": (lambda D, H: .*?)`', section("extending.md", "A cell"))[1])
+    kind = importlib.import_module("pipeline.cells.mgu").MGU
+    cell, x, h = kind(3, 4).double(), torch.randn(3).double(), torch.randn(4).double()
+    numbers = {name: parameter.detach().numpy() for name, parameter in cell.named_parameters()}
+    (expected,) = names["STEPS"]["mgu"](numbers, x.numpy(), (h.numpy(),))
+    np.testing.assert_allclose(cell(x[None], (h[None],))[0][0].detach(), expected, rtol=1e-12)
+    assert count(3, 4) == sum(parameter.numel() for parameter in cell.parameters())
+
+
+def test_a_text_of_ones_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("book.txt").write_text(words(2000))
+    for name in ("notes/a.md", "notes/more/b.md", "notes/c.txt"):
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).write_text(words(1000, seed=ord(name[-4])))
+    lines = [shlex.split(line) for line in blocks(section("extending.md", "A corpus"), "")[0].splitlines()]
+    for _, _, module, *overrides in lines:
+        verb = getattr(importlib.import_module(module), module.removeprefix("pipeline."))
+        verb(composed(*overrides, "scale=smoke", "trainer.steps=2", "tracking.uri=null"))
+    assert {module for _, _, module, *_ in lines} == {"pipeline.fetch", "pipeline.prepare", "pipeline.train"}
+    assert sorted(path.name[:5] for path in Path("runs/single").glob("*-lstm-*")) == ["book-", "notes"]
+    files = Path("data/raw/notes/files")
+    assert sorted(path.relative_to(files).as_posix() for path in files.rglob("*.*")) == ["a.md", "more/b.md"]
+
+
+@pytest.fixture
+def served(tmp_path):
+    """A folder, and the address on loopback by which a server gives its files."""
+    (tmp_path / "site").mkdir()
+    quiet = type("Quiet", (SimpleHTTPRequestHandler,), {"log_message": lambda *_: None})
+    handler = functools.partial(quiet, directory=tmp_path / "site")
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as http:
+        threading.Thread(target=http.serve_forever, args=(0.01,), daemon=True).start()
+        yield tmp_path / "site", f"http://127.0.0.1:{http.server_port}"
+        http.shutdown()
+
+
+def test_a_corpus(example, tmp_path, served):
+    folder, address = served
+    text = words(4000).encode()
+    (folder / "alice29.txt").write_bytes(text[::-1])
+
+    def here(block: str) -> str:
+        block = re.sub(r"https://\S+/", f"{address}/", block)
+        return re.sub(r"\w{64}", hashlib.sha256(text).hexdigest(), block).replace("152_089", str(len(text)))
+
+    overrides = [*example("A corpus", changed=here), "data=alice", "trainer.steps=2"]
+    with pytest.raises(Refusal, match="no source has alice: .*; official .*/alice29.txt: .*sha256"):
+        prepared(tmp_path, overrides)
+    (folder / "alice29.txt").write_bytes(text)
     prepared(tmp_path, overrides)
     run = trained(*overrides)
     assert run.path.name.startswith("alice-lstm-") and read_lines(run.metrics)[-1]["step"] == 2
-    assert json.loads((tmp_path / "raw" / "alice" / "card.json").read_text())["version"] == "Project Gutenberg 11"
+    card = json.loads((tmp_path / "raw" / "alice" / "card.json").read_text())
+    assert card["version"] == "Canterbury corpus" and card["source"]["where"] == f"{address}/alice29.txt"
 
 
 def test_a_problem(example, tmp_path):
@@ -229,7 +298,7 @@ def test_a_probe(example, tmp_path):
     searched, *overrides = example("A probe")
     overrides += [*text_of(tmp_path), "model=rnn", "trainer.steps=2", "evaluation.length=10"]
     prepared(tmp_path, [searched, *overrides])
-    lines = [line.split() for line in blocks(section("adding.md", "A probe"), "")[0].splitlines()]
+    lines = [line.split() for line in blocks(section("extending.md", "A probe"), "")[0].splitlines()]
     for _, _, module, *more in lines:
         more = [one for one in more if not one.startswith("hydra/launcher")]
         more += overrides if module != "pipeline.report" else [f"paths.results={tmp_path}/results"]
@@ -252,7 +321,7 @@ def test_a_probe(example, tmp_path):
 
 def test_data_and_studies_list_probes_as_the_page_says(example, tmp_path):
     searched, *_ = example("A probe")
-    of_data, of_study = re.findall(r"`(?:- |defaults: )(.*?)`", section("adding.md", "A probe"))
+    of_data, of_study = re.findall(r"`(?:- |defaults: )(.*?)`", section("extending.md", "A probe"))
     for file, text in {
         "data/mine.yaml": f"defaults:\n  - {of_data}\nname: mine\n",
         "study/mine.yaml": f"# @package _global_\ndefaults: {of_study}\nstudy: {{name: mine, question: 'Why?'}}\n",
@@ -264,12 +333,28 @@ def test_data_and_studies_list_probes_as_the_page_says(example, tmp_path):
     assert list(cfg.study.probes) == ["repetition"] and cfg.study.question == "Why?"
 
 
+def test_a_study(example, tmp_path):
+    _, *overrides = example("A study with claims", kinds=(".yaml",))
+    lines = [line.split() for line in blocks(section("extending.md", "A study with claims"), "")[0].splitlines()]
+    for _, _, module, *words_ in lines[:2]:  # the third is tried with a probe
+        words_ = [word for word in words_ if not word.startswith("hydra/launcher")]
+        command = [sys.executable, "-m", module, f"--config-dir={tmp_path}/conf", *words_, *overrides]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr[-3000:]
+    study = json.loads((tmp_path / "results" / "studies" / "gates.json").read_text())
+    assert [claim["claim"] for claim in study["claims"]] == ["gates help", "fewer gates do as well"]
+    assert all(claim["verdict"] in ("holds", "contradicted", "undecided") for claim in study["claims"])
+    found = {group["label"]: group["seeds"] for group in study["groups"]}
+    assert found == dict.fromkeys(("rnn 1x32", "gru 1x32", "lstm 1x32"), [0, 1])
+    scales = yaml.safe_load((tmp_path / "conf" / "study" / "gates.yaml").read_text())["study"]["at"]
+    assert set(scales) == {file.stem for file in (CONF / "scale").glob("*.yaml")}
+
+
 def test_an_optimizer(example, tmp_path):
     overrides = [
         *example("An optimizer"),
         *text_of(tmp_path),
         "optimizer=lion",
-        "optimizer.lr=0.003",
         "schedule=cosine",
     ]
     prepared(tmp_path, overrides)
@@ -342,7 +427,7 @@ def test_it_says_how_it_is_cited_and_licensed():
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_choices_exist(page):
-    text = page.read_text() if page.name != "adding.md" else ""  # what it adds does not exist
+    text = page.read_text() if page.name != "extending.md" else ""  # what it adds does not exist
     groups = [folder.relative_to(CONF).as_posix() for folder in CONF.rglob("*") if folder.is_dir()]
     for group, choices in re.findall(rf"(?<![\w.])({'|'.join(groups)})=([\w|,]+)", text):
         for choice in filter(None, re.split(r"[|,]", choices)):

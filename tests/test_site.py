@@ -36,7 +36,7 @@ def test_docstrings_become_markdown():
         ("index.md", "CONTRIBUTING.md", "files/CONTRIBUTING.md"),
         ("runs.md", "models.md#probes", "models.md#probes"),
         ("runs.md", "../params.yaml", "files/params.yaml.md"),
-        ("files/CONTRIBUTING.md", "docs/adding.md", "../adding.md"),
+        ("files/CONTRIBUTING.md", "docs/extending.md", "../extending.md"),
         ("files/benchmarks/RESULTS.md", "../README.md", "../../index.md"),
         ("runs.md", "https://a.example/b", "https://a.example/b"),
     ],

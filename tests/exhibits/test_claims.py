@@ -392,9 +392,9 @@ def test_what_the_studies_claim_may_be_claimed(file):
     assert claims or file.stem != "zoo"
 
 
-def test_the_claims_of_the_page_on_adding_may_be_claimed():
-    text = (ROOT / "docs" / "adding.md").read_text().split("## A claim")[1]
-    study = yaml.safe_load(text.split("```yaml")[1].split("```")[0])
+def test_the_claims_of_the_page_on_extending_may_be_claimed():
+    text = (ROOT / "docs" / "extending.md").read_text().split("## A study with claims")[1]
+    study = yaml.safe_load(text.split("```yaml")[1].split("```")[0])["study"]
     claims = claims_of("gates", study["claims"], MEASURES)
     assert [claim["relation"] for claim in claims] == ["better", "no_worse"]
     widths = [stats.t.ppf(0.975, seeds - 1) for seeds in (2, 3, 5)]

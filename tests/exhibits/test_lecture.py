@@ -6,6 +6,7 @@ from pipeline.command.refusal import Refusal
 from pipeline.command.settings import CONF
 from pipeline.exhibits.exhibit import Measure
 from pipeline.exhibits.lecture import deciding, document, names, opened
+from tests.conftest import lacks
 
 MEASURES = {"nats": Measure()}
 
@@ -23,9 +24,13 @@ def test_the_document_is_made_from_the_same_source():
     assert (CONF.parent / "docs" / "lecture.md").read_text(encoding="utf-8") == document()
 
 
-def test_every_study_names_a_point_and_no_point_twice():
-    named = {study for studies in deciding().values() for study in studies}
-    assert named == {path.stem for path in (CONF / "study").glob("*.yaml")} - {"single"}
+@pytest.mark.parametrize("study", sorted({path.stem for path in (CONF / "study").glob("*.yaml")} - {"single"}))
+def test_every_study_names_a_point(study):
+    if study not in {one for studies in deciding().values() for one in studies}:
+        lacks(study, "name the points of the lecture that it decides, if it does: `lecture: [cells]` below `study:`")
+
+
+def test_no_point_is_named_twice():
     assert len(set(names())) == len(names())
 
 

@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 import torch
-from hydra.utils import instantiate
+import yaml
+from hydra.utils import get_class, instantiate
 
-from tests.conftest import composed
+from pipeline.command.settings import CONF
+from tests.conftest import composed, lacks
 
 START = np.array([1.0, -2.0, 0.5])
 # Entries so small that what is added under or beside a root shows too, and signs that change.
@@ -70,10 +72,23 @@ def adamw(w, gradients):
     return adam(w, gradients, decay=0.01)
 
 
-@pytest.mark.parametrize("equation", [sgd, momentum, nesterov, adagrad, rmsprop, adam, adamw])
+EQUATIONS = (sgd, momentum, nesterov, adagrad, rmsprop, adam, adamw)
+
+
+def by_step(name: str) -> bool:
+    """Whether a choice of `optimizer` is one of PyTorch's kind, which moves the parameters it is given by their
+    gradients."""
+    target = yaml.safe_load((CONF / "optimizer" / f"{name}.yaml").read_text()).get("_target_")
+    return target is not None and issubclass(get_class(target), torch.optim.Optimizer)
+
+
+@pytest.mark.parametrize("name", filter(by_step, sorted(file.stem for file in (CONF / "optimizer").glob("*.yaml"))))
 @pytest.mark.parametrize("steps", [1, 2, 4])
-def test_steps_are_those_of_the_equation(equation, steps):
-    choice = composed(f"optimizer={equation.__name__}").optimizer
+def test_steps_are_those_of_the_equation(name, steps):
+    equation = {one.__name__: one for one in EQUATIONS}.get(name)
+    if equation is None:
+        lacks(name, "write its equation in NumPy into EQUATIONS of tests/learning/test_optimizers.py")
+    choice = composed(f"optimizer={name}").optimizer
     parameter = torch.nn.Parameter(torch.tensor(START))
     settings = {key: value for key, value in choice.items() if key not in ("name", "rule")}
     optimizer = instantiate(settings)([parameter])
