@@ -22,7 +22,7 @@ from pipeline.corpora.pictures import Pictures
 from pipeline.datasets.episodes import Sequence
 from pipeline.datasets.ragged import Bucketed, Ragged
 from pipeline.datasets.space import Pixels, Reals, Symbols
-from pipeline.decoding.beam import beam_search
+from pipeline.decoding.beam import Sentence, beam_search
 from pipeline.decoding.network import Network
 from pipeline.decoding.sampling import draw_symbols
 from pipeline.encoders.encoder import Encoder
@@ -45,6 +45,7 @@ class Captions(Ragged):
     """
 
     foretells = True
+    asked_with = "picture"
 
     def __init__(self, pictures: Pictures, encoder: Encoder, root: Path, longest: Count, seed: Seed):
         self.pictures, self.encoder, self.root = pictures, encoder, root
@@ -69,6 +70,13 @@ class Captions(Ragged):
             encoder=encoder.label,
             synthetic=pictures.card.get("synthetic", False),
         )
+
+    def without_parts(self) -> "Captions":
+        copied = super().without_parts()
+        copied.pictures = None
+        for made in ("features", "_network"):
+            vars(copied).pop(made, None)
+        return copied
 
     @cached_property
     def features(self) -> np.ndarray:
@@ -133,7 +141,7 @@ class Captions(Ragged):
     def _written(
         self, network: Network, given: tuple[Tensor], temperature: float, length: int, generator: Generator
     ) -> Iterator[str]:
-        given = tuple(part.to(network.device, network.dtype if part.is_floating_point() else None) for part in given)
+        given = _on(network, given)
         longest, symbols = min(length, self.longest), []
         for symbol in draw_symbols(network, [self.end], temperature, longest, generator, given):
             if symbol == self.end:
@@ -141,8 +149,21 @@ class Captions(Ragged):
             symbols.append(symbol)
         yield f"{'drawn':>10}  {self.sentence(symbols)}\n"
         if longest:
-            [found] = beam_search(network, self.end, self.end, BEST, longest, given)
+            found = self.found(network, given, longest)
             yield from (f"{one.score:10.2f}  {self.sentence(one.symbols)}\n" for one in found)
+
+    def found(self, network: Network, given: tuple[Tensor], longest: int) -> list[Sentence]:
+        """The best sentences of a picture that a beam search finds, of `longest` words at most, best first.
+
+        given  what a network is given of it, [1, F]
+        """
+        [found] = beam_search(network, self.end, self.end, BEST, longest, _on(network, given))
+        return found
+
+
+def _on(network: Network, given: tuple[Tensor]) -> tuple[Tensor]:
+    """What a network is given, where it is and as it computes."""
+    return tuple(part.to(network.device, network.dtype if part.is_floating_point() else None) for part in given)
 
 
 def open_picture(prompt: str) -> Image.Image:

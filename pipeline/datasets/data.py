@@ -1,5 +1,6 @@
 """What every kind of data offers, so that all are read, judged and shown in one way."""
 
+import copy
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
@@ -38,6 +39,7 @@ class Data(ABC):
     context     elements that are then read before what is asked of a held-out part
     criterion   of success, where the problem's paper states one
     prompts     beginnings that finished models are asked to complete, of text
+    asked_with  what a finished model can be asked something new with: a "text", a "picture", a "series" or a "sequence"
     """
 
     reads: Space
@@ -49,6 +51,7 @@ class Data(ABC):
     context = 0
     criterion: Criterion | None = None
     prompts: tuple[str, ...] = ()
+    asked_with = "sequence"
 
     def measured(self, loss: float, part: str) -> dict[str, float]:
         """What a mean loss over a part is worth in the units that people compare; the first one ranks models."""
@@ -60,6 +63,10 @@ class Data(ABC):
         local  a folder of this machine to keep a copy in, for data that lie on a disk
         """
         return self
+
+    def without_parts(self) -> "Data":
+        """A copy without their sequences: what a finished model needs of them to be asked something new."""
+        return copy.copy(self)
 
     @property
     def judged_on(self) -> str:

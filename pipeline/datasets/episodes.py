@@ -144,6 +144,11 @@ class BlockEpisodes(Episodes):
         super().__init__(seed, episodes, held)
         self._blocks: dict[tuple[str, int], Block] = {}  # by part and number, the last one used at the end
 
+    def without_parts(self) -> "BlockEpisodes":
+        copied = super().without_parts()
+        copied._blocks = {}
+        return copied
+
     @abstractmethod
     def draw_many(self, rng: np.random.Generator, count: int) -> tuple:
         """B = count episodes of T = longest steps: inputs [T, B] or [T, B, D], targets [T, B] or [T, B, O], blank where
@@ -351,24 +356,30 @@ def answered(data, network: Network, sequences: Iterable[Sequence], length: int)
 
     data  Episodes or Sequences
     """
+    for sequence in sequences if length else ():
+        asked = data.answers.asked(torch.from_numpy(sequence.targets)[:, None])[:, 0].tolist()
+        guesses = data.spell(data.answers, answers_to(data, network, sequence).cpu().numpy())
+        rows = {
+            "read": data.spell(data.reads, sequence.inputs),
+            "answer": [word if one else "·" for word, one in zip(guesses, asked)],
+            "right": data.spell(data.answers, sequence.targets),
+        }
+        last = max((t for t, one in enumerate(asked) if one), default=len(asked) - 1)
+        shown = slice(max(0, last + 1 - length), last + 1)
+        for space, part in zip(data.given, sequence.given):
+            words = data.spell(space, part if part.ndim > dimensions(space) else part[None])
+            line = f"{'given':8}{' '.join(words)}"
+            yield f"{line if len(line) <= LINE else line[: LINE - 1] + '…'}\n"
+        yield "\n".join(_under_one_another({name: row[shown] for name, row in rows.items()})) + "\n\n"
+
+
+@torch.no_grad()
+def answers_to(data: Data, network: Network, sequence: Sequence) -> Tensor:
+    """What the model answers at every step of a sequence, the likeliest: [T] or [T, O]."""
+    batch = side_by_side(data, [sequence]).to(network.device, network.dtype)
     with evaluating(network):
-        for sequence in sequences if length else ():
-            batch = side_by_side(data, [sequence]).to(network.device, network.dtype)
-            z, _ = network(batch.inputs, network.start(1, *batch.given))
-            asked = data.answers.asked(batch.targets)[:, 0].tolist()
-            guesses = data.spell(data.answers, guessed(data.answers, z[:, 0]).cpu().numpy())
-            rows = {
-                "read": data.spell(data.reads, sequence.inputs),
-                "answer": [word if one else "·" for word, one in zip(guesses, asked)],
-                "right": data.spell(data.answers, sequence.targets),
-            }
-            last = max((t for t, one in enumerate(asked) if one), default=len(asked) - 1)
-            shown = slice(max(0, last + 1 - length), last + 1)
-            for space, part in zip(data.given, sequence.given):
-                words = data.spell(space, part if part.ndim > dimensions(space) else part[None])
-                line = f"{'given':8}{' '.join(words)}"
-                yield f"{line if len(line) <= LINE else line[: LINE - 1] + '…'}\n"
-            yield "\n".join(_under_one_another({name: row[shown] for name, row in rows.items()})) + "\n\n"
+        z, _ = network(batch.inputs, network.start(1, *batch.given))
+    return guessed(data.answers, z[:, 0])
 
 
 def _under_one_another(rows: dict[str, list[str]]) -> Iterator[str]:

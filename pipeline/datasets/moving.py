@@ -52,6 +52,11 @@ class Moving(BlockEpisodes):
         self.reads, self.answers = Image(shape=(1, side, side)), Symbols(len(classes), element)
         self.classes = classes
 
+    def without_parts(self) -> "Moving":
+        copied = super().without_parts()
+        copied._pools = {}
+        return copied
+
     def draw_many(self, rng: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray]:
         return self.draw_of("train", rng, count)
 

@@ -79,6 +79,13 @@ class Pairs(Sequences):
         }
         super().__init__(name, space, space, sequences, seed, given=(Symbols(len(source), called[0]),))
 
+    asked_with = "text"
+
+    def without_parts(self) -> "Pairs":
+        copied = super().without_parts()
+        copied.pairs = {}
+        return copied
+
     def answered(self, network: Network, sources: Sequence[np.ndarray], beam: int = 1) -> Iterator[np.ndarray]:
         """What the network makes of each source, up to twice as many symbols as the longest source has, and SPARE.
 

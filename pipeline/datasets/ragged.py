@@ -66,6 +66,11 @@ class Ragged(Data):
     seed: int
     at_once = AT_ONCE  # held-out sequences that are read side by side
 
+    def without_parts(self) -> "Ragged":
+        copied = super().without_parts()
+        copied.parts = {}
+        return copied
+
     def shape(self, batch: int | None, length: int | None) -> tuple[int, None]:
         return min(PASS_SEQUENCES, len(self.parts["train"])) if batch is None else batch, None
 

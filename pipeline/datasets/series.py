@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
+from pipeline.command.refusal import Refusal
 from pipeline.corpora.parts import make_card, split_borders
 from pipeline.datasets.batch import THROUGHOUT, Batch, Reading
 from pipeline.datasets.contiguous import Windows
@@ -38,6 +39,7 @@ class Series(Data):
 
     foretells = contiguous = True
     context = BEFORE
+    asked_with = "series"
 
     def __init__(self, name: str, values: np.ndarray, inputs: np.ndarray, split: str, standardize: bool):
         if (values.dtype, inputs.dtype) != (np.float64, np.float64) or len(values) != len(inputs):
@@ -47,11 +49,11 @@ class Series(Data):
         observed, driving = values.shape[1], inputs.shape[1]
         self.reads, self.answers = Reals(observed + driving, driving), Reals(observed)
 
-    @property
+    @cached_property
     def mean(self) -> np.ndarray:
         return np.nanmean(self.values[self.borders["train"]], axis=0)
 
-    @property
+    @cached_property
     def std(self) -> np.ndarray:
         train = self.values[self.borders["train"]]
         spread = np.nanstd(train, axis=0)
@@ -61,6 +63,13 @@ class Series(Data):
     def whole(self) -> tuple[np.ndarray, np.ndarray]:
         """The values as models read them, and the inputs, of all parts."""
         return (self.values - self.mean) / self.std if self.standardize else self.values, self.inputs
+
+    def without_parts(self) -> "Series":
+        _ = self.mean, self.std, self.card  # which are made of all values
+        copied = super().without_parts()
+        copied.values, copied.inputs = self.values[:0], self.inputs[:0]
+        vars(copied).pop("whole", None)
+        return copied
 
     def part(self, name: str) -> tuple[np.ndarray, np.ndarray]:
         """Those of "train", "validation" or "test"."""
@@ -101,25 +110,31 @@ class Series(Data):
         x = torch.cat([values[first : end - 1], inputs[first + 1 : end]], dim=-1)
         return Batch(x[:, None], targets[:, None], int((~targets.isnan()).sum()))
 
-    @torch.no_grad()
     def forecast(self, network: Network, steps: int) -> tuple[Tensor, Tensor]:
         """What was observed, and the means of y_{t+1}, y_{t+2}, .. from the beginning of the part that models
         are judged on, each read in
         place of what was observed; what drives the series is known. [S, D] each, as models read values, S = `steps` at
         most."""
-        values, inputs = (torch.from_numpy(array) for array in self.whole)
+        values, inputs = self.whole
         start = self.borders[self.judged_on].start
         stop = min(start + steps, self.borders[self.judged_on].stop)
-        values, inputs = (part.to(network.device, network.dtype) for part in (values, inputs))
         first = max(0, start - BEFORE)
-        x = torch.cat([values[first:start], inputs[first + 1 : start + 1]], dim=-1)[:, None]
-        with evaluating(network):
-            predicted, state = network(x, network.start(1))
-            found = [predicted[-1, 0]]
-            for t in range(start + 1, stop):
-                predicted, state = network(torch.cat([found[-1], inputs[t]])[None, None], state)
-                found.append(predicted[0, 0])
-        return values[start:stop].cpu(), torch.stack(found).cpu()
+        return torch.from_numpy(values[start:stop]).to(network.dtype), _continued(
+            network, values[first:start], inputs[first:stop]
+        )
+
+    def foretell(self, network: Network, values: np.ndarray, inputs: np.ndarray) -> np.ndarray:
+        """The means of the values that follow others, in the unit of the data, [S, D].
+
+        values  [N, D], N >= 1;  inputs  [N + S, U], what drives the series, from the first of the values on
+        Raises Refusal where there is no value to begin with, or nothing to foretell.
+        """
+        if not len(values):
+            raise Refusal("values: a forecast begins after one value or more")
+        if len(inputs) <= len(values):
+            raise Refusal(f"{len(values)} values, {len(inputs)} steps in all: nothing is left to be foretold")
+        mean, std = (self.mean, self.std) if self.standardize else (0.0, 1.0)
+        return _continued(network, (values - mean) / std, inputs).double().numpy() * std + mean
 
     def write(
         self, network: Network, prompt: str, temperature: float, length: int, generator: Generator
@@ -140,6 +155,24 @@ class Series(Data):
         for first in range(0, len(observed), LINE):
             yield f"observed {bars(observed[first : first + LINE])}\n"
             yield f"forecast {bars(foretold[first : first + LINE])}\n"
+
+
+@torch.no_grad()
+def _continued(network: Network, values: np.ndarray, inputs: np.ndarray) -> Tensor:
+    """The means of y_{N+1} .. y_{N+S}, each read in place of what was observed, [S, D], as models read values.
+
+    values  [N, D];  inputs  [N + S, U]
+    """
+    N = len(values)
+    values, inputs = (torch.from_numpy(array).to(network.device, network.dtype) for array in (values, inputs))
+    x = torch.cat([values, inputs[1 : N + 1]], dim=-1)[:, None]
+    with evaluating(network):
+        predicted, state = network(x, network.start(1))
+        found = [predicted[-1, 0]]
+        for t in range(N + 1, len(inputs)):
+            predicted, state = network(torch.cat([found[-1], inputs[t]])[None, None], state)
+            found.append(predicted[0, 0])
+    return torch.stack(found).cpu()
 
 
 class SeriesWindows(Windows):

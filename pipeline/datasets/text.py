@@ -30,11 +30,17 @@ class Text(Data):
 
     foretells = contiguous = True
     context = 500
+    asked_with = "text"
 
     def __init__(self, prepared: Prepared):
         self.parts, self.vocabulary, self.card = prepared.parts, prepared.vocabulary, prepared.card
         self.prompts = prepared.prompts
         self.reads = self.answers = Symbols(len(self.vocabulary), ELEMENTS[self.vocabulary.symbols])
+
+    def without_parts(self) -> "Text":
+        copied = super().without_parts()
+        copied.parts = {}
+        return copied
 
     def shape(self, batch: int | None, length: int | None) -> tuple[int, int]:
         elements = len(self.parts["train"])

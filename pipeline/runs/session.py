@@ -13,7 +13,7 @@ from pipeline.datasets.data import Data, load_data
 from pipeline.learning.learning import Learning
 from pipeline.recurrence.precision import set_matmul_precision
 from pipeline.runs import scheduler
-from pipeline.runs.building import expected_seconds, initial_learning, load_network, on_gpu, refuse_too_large
+from pipeline.runs.building import expected_seconds, initial_learning, on_gpu, refuse_too_large
 from pipeline.runs.code import changed, starts_over
 from pipeline.runs.directory import RunDirectory
 from pipeline.runs.identity import Identity, identify, machine
@@ -21,6 +21,7 @@ from pipeline.runs.mirror import Mirror
 from pipeline.runs.pages import pages
 from pipeline.runs.progress import Progress
 from pipeline.runs.recorder import Diverged, Recorder
+from pipeline.runs.run import Run
 from pipeline.runs.settling import settle
 from pipeline.runs.tracking import kept, reaching, refuse_unusable
 from pipeline.runs.training import fit, quiet
@@ -167,9 +168,9 @@ def _first_rank(
     waits = {}
     if mirror is not None:
         with meanwhile("recording it in MLflow ..."):
-            network = load_network(run, data)
-            shown = pages(cfg, network, data)
-            waits["mlflow_waits"] = not mirror.finish(lambda record: record.finish(run, network, pages=shown))
+            trained = Run(run, cfg, data)
+            shown = pages(cfg, trained.network, data)
+            waits["mlflow_waits"] = not mirror.finish(lambda record: record.finish(run, trained, pages=shown))
     run.note(
         status="finished",
         validation=recorder.best,
@@ -213,10 +214,10 @@ def send_record(cfg: DictConfig, data: Data, run: RunDirectory) -> None:
             sent = mirror.tracking.ended(run)
         if not sent:
             mirror.begin()
-            network = load_network(run, data) if run.finished else None
-            shown = {} if network is None else pages(cfg, network, data)
-            status = "FAILED" if network is None else "FINISHED"
-            sent = mirror.finish(lambda record: record.finish(run, network, status, shown))
+            trained = Run(run, cfg, data) if run.finished else None
+            shown = {} if trained is None else pages(cfg, trained.network, data)
+            status = "FAILED" if trained is None else "FINISHED"
+            sent = mirror.finish(lambda record: record.finish(run, trained, status, shown))
         if run.facts.get("mlflow_waits"):
             run.note(mlflow_waits=not sent)
     finally:

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Experiment, Run
 
+    from pipeline.runs.run import Run as TrainedRun
+
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # its own 7 take minutes
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "60")  # seconds; the other ranks wait meanwhile
@@ -339,10 +341,14 @@ class Tracking:
             self.client.log_batch(self.run_id, metrics=batch)
 
     def finish(
-        self, run: RunDirectory, network, status: str = "FINISHED", pages: Mapping[str, str] = MappingProxyType({})
+        self,
+        run: RunDirectory,
+        trained: "TrainedRun | None",
+        status: str = "FINISHED",
+        pages: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         """The rest of the record, the loss curve as a figure, `pages` by name, as HTML, and, where the run has ended
-        well, the model."""
+        well, the model: `trained`."""
         from pipeline.exhibits.figures import loss_curves
 
         self.push(run)
@@ -353,10 +359,11 @@ class Tracking:
         )
         for name, page in pages.items():
             self.client.log_text(self.run_id, page, f"{name}.html")
-        if network is not None:
-            if network.count_parameters() != run.facts["parameters"]:  # a model that has grown
-                self.client.log_metric(self.run_id, "parameters", network.count_parameters())
-            self._log_model(network)
+        if trained is not None:
+            parameters = trained.network.count_parameters()
+            if parameters != run.facts["parameters"]:  # a model that has grown
+                self.client.log_metric(self.run_id, "parameters", parameters)
+            self._log_model(trained)
         self.client.set_terminated(self.run_id, status)
 
     def measured(self, run: RunDirectory, name: str, numbers: Mapping[str, float]) -> None:
@@ -374,28 +381,25 @@ class Tracking:
         if info.run_name != name:
             self.client.update_run(info.run_id, name=name)
 
-    def _log_model(self, network) -> None:
-        """As an MLflow model: `mlflow.pytorch.load_model("runs:/<id>/model")` gives the network back."""
-        import mlflow
+    def _log_model(self, trained: "TrainedRun") -> None:
+        """As an MLflow model, once: `mlflow.pyfunc.load_model("runs:/<id>/model")` loads it."""
+        from mlflow.entities import LoggedModelOutput
+        from mlflow.models import Model
 
-        logging.getLogger("mlflow.pytorch").setLevel(logging.ERROR)  # it warns of pickle at every model
-        with _told(self.client.tracking_uri), mlflow.start_run(run_id=self.run_id, log_system_metrics=False):
-            mlflow.pytorch.log_model(network, name="model", pip_requirements=["torch"], serialization_format="pickle")
+        from pipeline.runs.packaged import package
 
-
-@contextmanager
-def _told(uri: str) -> Iterator[None]:
-    """MLflow knows where it is, but not what this process composes next, which asks the environment."""
-    import mlflow
-
-    before = os.environ.get("MLFLOW_TRACKING_URI")
-    mlflow.set_tracking_uri(uri)
-    try:
-        yield
-    finally:
-        os.environ.pop("MLFLOW_TRACKING_URI", None)
-        if before is not None:
-            os.environ["MLFLOW_TRACKING_URI"] = before
+        client, experiment = self.client, self.experiment.experiment_id
+        [model] = client.search_logged_models([experiment], f"source_run_id = '{self.run_id}'") or [
+            client.create_logged_model(experiment, "model", self.run_id)
+        ]
+        if model.status == "READY":
+            return
+        with tempfile.TemporaryDirectory() as folder:
+            about = Model(model.artifact_location, self.run_id, model_id=model.model_id, model_uuid=model.model_id)
+            package(trained, Path(folder), about)
+            client.log_model_artifacts(model.model_id, folder)
+        client.log_outputs(self.run_id, [LoggedModelOutput(model.model_id, step=0)])
+        client.finalize_logged_model(model.model_id, "READY")
 
 
 def _forget_places() -> None:

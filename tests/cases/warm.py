@@ -26,7 +26,7 @@ PRELOADED = (
     "jinja2",
     "matplotlib.backends.backend_agg",
     "matplotlib.pyplot",
-    "mlflow.pytorch",
+    "mlflow.pyfunc",
     "numpy",
     "psutil",
     "pytorch_lightning",

@@ -11,7 +11,7 @@ from pipeline.files.whole import read_lines
 from tests.conftest import prepared_text, trained, words
 
 FORKED = multiprocessing.get_context("forkserver")
-FORKED.set_forkserver_preload(["pipeline.runs.session", "mlflow.pytorch"])
+FORKED.set_forkserver_preload(["pipeline.runs.session", "mlflow.pyfunc"])
 RUN = [
     "scale=smoke",
     "trainer.steps=40",

@@ -7,7 +7,7 @@ import signal
 import sqlite3
 import subprocess
 import threading
-from contextlib import closing
+from contextlib import closing, suppress
 
 import pytest
 import torch
@@ -26,7 +26,7 @@ from pipeline.runs.tracking import NOTE, Tracking, _note, _story, database, kept
 from tests.conftest import ROOT, composed, trained
 
 FORKED = multiprocessing.get_context("forkserver")
-FORKED.set_forkserver_preload(["pipeline.runs.session", "mlflow.pytorch"])
+FORKED.set_forkserver_preload(["pipeline.runs.session", "mlflow.pyfunc"])
 
 
 @pytest.fixture(scope="module")
@@ -146,16 +146,29 @@ def test_what_is_measured_is_written_back_to_the_record(small, store, monkeypatc
     assert capsys.readouterr().out.startswith("MLflow lacks what was measured: tracking.uri=sqlite:///")
 
 
-def test_the_model_loads_back_from_mlflow(small, store, monkeypatch):
+def test_the_model_is_logged_once_and_loads_back(small, store, monkeypatch):
+    """Also where MLflow went away while it was being logged."""
     import mlflow
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+
+    def away(*arguments, **named):
+        raise MlflowException("")
 
     tracking, folder = store
     overrides = [*small[:-1], *tracking, "seed=101"]
+    for lost in ("log_model_artifacts", "finalize_logged_model", "set_terminated"):
+        with monkeypatch.context() as patch, suppress(Refusal):
+            patch.setattr(MlflowClient, lost, away)
+            trained(*overrides)
     directory = trained(*overrides)
+    run = client(folder).get_run(directory.facts["mlflow_run_id"])
+    [model] = client(folder).search_logged_models([run.info.experiment_id], f"source_run_id = '{run.info.run_id}'")
+    assert model.status == "READY" and {each.model_id for each in run.outputs.model_outputs} == {model.model_id}
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
     mlflow.set_tracking_uri(f"sqlite:///{folder}/mlflow.db")
-    network = mlflow.pytorch.load_model(f"runs:/{directory.facts['mlflow_run_id']}/model")
-    expected = load_network(directory, load_data(composed(*overrides).data))
+    loaded = mlflow.pyfunc.load_model(f"runs:/{run.info.run_id}/model", suppress_warnings=True)
+    network, expected = loaded.get_raw_model(), load_network(directory, load_data(composed(*overrides).data))
     symbols = torch.tensor([[1], [2], [3]])
     assert torch.equal(network(symbols, network.start(1))[0], expected(symbols, expected.start(1))[0])
 
