@@ -8,6 +8,8 @@ from contextlib import closing
 from pathlib import Path
 from urllib.parse import quote
 
+from pipeline.runs.relocation import relocate
+
 LOCAL = "http://127.0.0.1:5000"  # where `make ui` shows an sqlite database
 KIND = "workflowType=machine_learning"  # the other kind of page is for traces of language models, and shows no runs
 
@@ -35,6 +37,8 @@ def link(facts: Mapping) -> str | None:
 
 def main() -> None:
     database, address = sys.argv[1:]
+    if Path(database).exists():
+        relocate(Path(database).absolute())  # or the pages would have no artifacts where the folder has been renamed
     found = links(Path(database).absolute(), address)
     width = max((len(name) for name, _ in found), default=0)
     for name, link in found:

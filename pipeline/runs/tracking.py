@@ -30,6 +30,7 @@ from omegaconf import DictConfig, OmegaConf
 from pipeline.command.refusal import Refusal
 from pipeline.runs.directory import RunDirectory
 from pipeline.runs.identity import flat, size
+from pipeline.runs.relocation import relocate
 from pipeline.runs.server import ASKED, Away, file_of, location, require_answer
 
 if TYPE_CHECKING:
@@ -168,7 +169,7 @@ def reaching(tracking: DictConfig, mend: str = "") -> Iterator[None]:
 
     try:
         yield
-    except (MlflowException, SQLAlchemyError, OSError, ImportError) as error:
+    except (MlflowException, SQLAlchemyError, sqlite3.Error, OSError, ImportError) as error:
         line = reason(error)
         if not mend:
             mend = "move it away or name another file" if _sqlite(tracking.uri) else "start it"
@@ -203,6 +204,10 @@ class Tracking:
         require_answer(where)
         _forget_places()
         client = MlflowClient(database(where))
+        file = _sqlite(where)
+        if file is not None:
+            for before, now in relocate(file, Path(cfg.tracking.artifacts)).items():
+                print(f"{address}: artifacts that were in {before} are in {now}", flush=True)
         experiment = client.get_experiment_by_name(study)
         if experiment is None:
             kept_in = None
@@ -389,16 +394,16 @@ class Tracking:
         from pipeline.runs.packaged import package
 
         client, experiment = self.client, self.experiment.experiment_id
-        [model] = client.search_logged_models([experiment], f"source_run_id = '{self.run_id}'") or [
-            client.create_logged_model(experiment, "model", self.run_id)
-        ]
+        begun = client.search_logged_models([experiment], f"source_run_id = '{self.run_id}'")
+        model = begun[0] if begun else client.create_logged_model(experiment, "model", self.run_id)
         if model.status == "READY":
             return
         with tempfile.TemporaryDirectory() as folder:
             about = Model(model.artifact_location, self.run_id, model_id=model.model_id, model_uuid=model.model_id)
             package(trained, Path(folder), about)
             client.log_model_artifacts(model.model_id, folder)
-        client.log_outputs(self.run_id, [LoggedModelOutput(model.model_id, step=0)])
+        if not (begun and client.get_run(self.run_id).outputs.model_outputs):
+            client.log_outputs(self.run_id, [LoggedModelOutput(model.model_id, step=0)])
         client.finalize_logged_model(model.model_id, "READY")
 
 

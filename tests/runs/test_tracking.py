@@ -20,6 +20,7 @@ from pipeline.runs import tracking as tracking_module
 from pipeline.runs.building import load_network
 from pipeline.runs.directory import RunDirectory
 from pipeline.runs.measured import write_back
+from pipeline.runs.relocation import relocate
 from pipeline.runs.session import train_run
 from pipeline.runs.settling import directory_of
 from pipeline.runs.tracking import NOTE, Tracking, _note, _story, database, kept, refuse_unusable
@@ -538,3 +539,46 @@ def test_the_server_takes_no_folder_that_could_be_somebody_elses(tmp_path):
     done = subprocess.run(words, env=os.environ | folders, capture_output=True, text=True)
     assert done.returncode == 1 and done.stderr.startswith(f"error: {tmp_path}/local is not a folder of ")
     assert (tmp_path / "server").stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize("how", ["renamed", "copied"])
+def test_a_folder_that_is_moved_keeps_its_records_artifacts_and_models(small, own, tmp_path, monkeypatch, capsys, how):
+    """With another program's artifacts beside, which stay noted as they are."""
+    import mlflow
+
+    old, new = tmp_path / "old folder", tmp_path / "new folder"
+    old.mkdir()
+    shutil.copy(tmp_path / "mlflow.db", old)
+    overrides = [*small[:-1], "tracking.uri=sqlite:///mlflow.db", "paths.runs=runs"]
+    client(old).create_experiment("other", artifact_location="s3://bucket/old folder")
+    monkeypatch.chdir(old)
+    run = trained(*overrides)
+    run_id = run.facts["mlflow_run_id"]
+    files = {file.path for file in client(old).list_artifacts(run_id)}
+    assert files >= {"config.yaml", "loss.png", "samples"}
+    monkeypatch.chdir(tmp_path)
+    if how == "renamed":
+        old.rename(new)
+    else:
+        shutil.copytree(old, new)
+    monkeypatch.chdir(new)
+    capsys.readouterr()
+    trained(*overrides)
+    said = capsys.readouterr().out
+    assert f"are in {(new / 'mlartifacts').as_uri()}" in said and " has no record " not in said
+    info = client(new).get_run(run_id).info
+    assert run.facts["mlflow_run_id"] == run_id and info.artifact_uri.startswith((new / "mlartifacts").as_uri())
+    assert {file.path for file in client(new).list_artifacts(run_id)} == files
+    locations = {each.name: each.artifact_location for each in client(new).search_experiments()}
+    assert locations["single"] == (new / "mlartifacts").as_uri() and locations["other"] == "s3://bucket/old folder"
+    uri = f"sqlite:///{new}/mlflow.db"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    mlflow.set_tracking_uri(uri)
+    model = mlflow.pyfunc.load_model(f"runs:/{run_id}/model", suppress_warnings=True)
+    assert (new / "mlartifacts").as_uri() in client(new).get_logged_model(model.model_id).artifact_location
+    before = (new / "mlflow.db").read_bytes()
+    assert relocate(new / "mlflow.db") == {} and (new / "mlflow.db").read_bytes() == before
+    (new / "mlartifacts").rename(new / "elsewhere")
+    assert relocate(new / "mlflow.db") == {}  # nobody knows where
+    assert list(relocate(new / "mlflow.db", new / "elsewhere").values()) == [(new / "elsewhere").as_uri()]
+    assert {file.path for file in client(new).list_artifacts(run_id)} == files
