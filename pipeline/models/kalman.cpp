@@ -24,6 +24,7 @@ constexpr int LANES = 4, ROWS = 4;
 constexpr int LANES = 2, ROWS = 4;
 #endif
 constexpr int VECTORS = 3;                  // side by side in a tile
+constexpr int AHEAD = 3;                    // steps for which memory is asked for
 
 using Vector __attribute__((vector_size(LANES * sizeof(double)), aligned(sizeof(double)), may_alias)) = double;
 
@@ -145,6 +146,12 @@ bool solve(Int n, Int width, Matrix both, double* inverses, double* factors) {
 }
 
 // ---- Between arrays and matrices ---------------------------------------------------------------------------------------------------
+
+// Asks for numbers of which the processor does not foresee that they are next: time runs backward, rows do not.
+template <int WRITTEN>
+inline void prefetch(const double* from, Int count) {
+    for (Int at = 0; at < count; at += 8) __builtin_prefetch(from + at, WRITTEN);
+}
 
 void read(Int rows, Int width, const double* from, Matrix to) {
     for (Int r = 0; r < rows; r++) {
@@ -314,6 +321,13 @@ bool smooth(const System& system, const Backward& of, Int group) {
             read(N, N, of.updated_P + matrix, smoothed_P);
             read(streams, N, of.updated + row * N, m);
         } else {
+            if (t >= AHEAD) {
+                const Int later = matrix - AHEAD * of.b * N * N;
+                prefetch<0>(of.updated_P + later, N * N);
+                prefetch<0>(of.P + later, N * N);
+                prefetch<1>(of.smoothed_P + later, N * N);
+                prefetch<1>(of.lagged + later, N * N);
+            }
             read(N, N, of.updated_P + matrix, before);
             read(N, N, of.P + matrix + of.b * N * N, both);
             product(N, N, N, A, before, J_t);
