@@ -30,7 +30,7 @@ CONVERGED = 1e-13  # of sqrt(P_ii P_jj), for the change of P_ij in a step
 BLOCK = 6  # steps of a recurrence that are one product
 LONG = 16  # steps from which constant gains are worth a block
 FEW = 8  # steps with missing values up to which it pays to converge anew after each
-SMALL = 64  # states and observed values up to which compiled steps beat products by BLAS
+SMALL = 256  # states and observed values up to which compiled steps beat products by BLAS
 PLACES, STRIDE = 512, 64  # matrices that are worth one product together; least steps that a place in time marches
 SWEEPS = 8  # marches from everywhere before going one by one
 

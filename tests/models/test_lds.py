@@ -12,7 +12,7 @@ from pipeline.command.refusal import Refusal
 from pipeline.datasets.data import load_data
 from pipeline.datasets.series import Series
 from pipeline.datasets.space import Reals
-from pipeline.models import kalman
+from pipeline.models import kalman, kalman_compiled
 from pipeline.models.lds import LinearDynamicalSystem
 from pipeline.runs.settling import build, refuse_misfits
 from tests.conftest import composed
@@ -87,9 +87,18 @@ def close(ours, theirs, rtol=1e-9, atol=1e-10):
     np.testing.assert_allclose(np.asarray(ours), np.asarray(theirs), rtol=rtol, atol=atol)
 
 
+@pytest.fixture(params=["compiled", "numpy"])
+def way(request, monkeypatch):
+    """The steps in compiled code, or as NumPy does them where there is none."""
+    if request.param == "numpy":
+        monkeypatch.setattr(kalman_compiled, "library", lambda: None)
+    elif kalman_compiled.library() is None:
+        pytest.skip("kalman.cpp was not compiled: there was no C++ compiler at installation")
+
+
 @pytest.mark.parametrize("states, observed, driving", SIZES)
 @pytest.mark.parametrize("steps, missing", [(1, 0.0), (2, 0.0), (7, 0.0), (12, 0.3)])
-def test_filter_smoother_and_likelihood_are_those_of_the_joint_gaussian(states, observed, driving, steps, missing):
+def test_filter_smoother_and_likelihood_are_those_of_the_joint_gaussian(way, states, observed, driving, steps, missing):
     model = system_of(states, observed, driving)
     y, u = data(model, steps, 3, missing)
     filtered = model.filter(y, u)
@@ -198,7 +207,7 @@ GAPS = {
 
 @pytest.mark.parametrize("gaps", GAPS)
 @pytest.mark.parametrize("same_prior", [True, False])
-def test_constant_gains_blocks_and_marches_equal_single_steps(gaps, same_prior):
+def test_constant_gains_blocks_and_marches_equal_single_steps(way, gaps, same_prior):
     model = system_of(4, 2, 1)
     y, u = data(model, 900, 2)
     for where in GAPS[gaps]:
@@ -223,7 +232,7 @@ def test_constant_gains_blocks_and_marches_equal_single_steps(gaps, same_prior):
     assert (len(filtered.predicted.table) < 300) == (gaps not in ("everywhere", "in_both_streams_alike"))
 
 
-def test_a_march_that_forgets_nothing_is_still_exact():
+def test_a_march_that_forgets_nothing_is_still_exact(way):
     """A state that keeps its value for ever and is seen now and then through a gap-ridden y:
     many places in time cannot settle early."""
     model = system_of(2, 1)
@@ -289,7 +298,7 @@ def test_numbers_of_dynamax():
     )
 
 
-def test_numbers_of_statsmodels():
+def test_numbers_of_statsmodels(way):
     model, y, u = published()
     beliefs, _ = model.smooth(y, u)
     close(model.log_likelihood(y, u), [-153.13413169887139], rtol=1e-13)
@@ -669,7 +678,7 @@ def test_states_without_noise():
 
 
 @pytest.mark.parametrize("missing", [0.0, 0.3])
-def test_an_autoregression_without_noise_in_what_is_observed(missing):
+def test_an_autoregression_without_noise_in_what_is_observed(way, missing):
     """z_t = [y_t, y_{t-1}], y_t = 1.6 y_{t-1} - 0.8 y_{t-2} + e_t:
     Q has rank 1 and R = 0, so what was observed is known for certain."""
     model = system_of(2, 1)
