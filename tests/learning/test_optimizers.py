@@ -82,7 +82,10 @@ def by_step(name: str) -> bool:
     return target is not None and issubclass(get_class(target), torch.optim.Optimizer)
 
 
-@pytest.mark.parametrize("name", filter(by_step, sorted(file.stem for file in (CONF / "optimizer").glob("*.yaml"))))
+NAMES = sorted(file.stem for file in (CONF / "optimizer").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if by_step(name)])
 @pytest.mark.parametrize("steps", [1, 2, 4])
 def test_steps_are_those_of_the_equation(name, steps):
     equation = {one.__name__: one for one in EQUATIONS}.get(name)
