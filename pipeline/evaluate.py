@@ -8,6 +8,7 @@ Examples:
   lab evaluate study=architectures scale=smoke
   lab evaluate -m model=rnn,lstm,gru optimizer=sgd,adam seed=0,1,2
   lab evaluate -m study.name=mine model=lstm,gru optimizer.lr=0.001,0.002
+  lab evaluate hydra/sweeper=optuna study=architectures
 """
 
 import csv
@@ -42,7 +43,7 @@ def evaluate(cfg: DictConfig) -> dict:
     from pipeline.files.whole import write_atomically, write_json
     from pipeline.probes.probe import make_probe, measures_of
     from pipeline.runs.measured import write_back
-    from pipeline.runs.study import given, labels, runs_of, study_of
+    from pipeline.runs.study import given, labels, runs_of, search_of, study_of
     from pipeline.runs.tracking import refuse_unusable
 
     with meanwhile("loading ..."):
@@ -51,7 +52,7 @@ def evaluate(cfg: DictConfig) -> dict:
     for run in found:
         chosen |= {name: choice for name, choice in probes_of(run.config).items() if name not in chosen}
     measures = measures_of((name, make_probe(name, choice)) for name, choice in chosen.items())
-    study = study_of(cfg)
+    study, search = study_of(cfg), search_of(cfg)
     claims = claims_of(study.name, plain(cfg.study.get("claims")), measures)
     named = list(zip(found, labels([run.config for run in found]), strict=True))
     results = Path(cfg.paths.results)
@@ -67,10 +68,11 @@ def evaluate(cfg: DictConfig) -> dict:
     result = {
         "study": study.name,
         "scale": cfg.scale.name,
-        "given": None if "question" in cfg.study else given(cfg),
+        "given": None if "question" in cfg.study and search is None else given(cfg),
         "question": study.question,
         "description": study.description,
-        "versus": study.get("versus"),
+        "versus": study.get("versus") if search is None else None,
+        "search": search,
         "lecture": plain(study.get("lecture")),
         "probes": chosen,
         "measures": {name: measure._asdict() for name, measure in measures.items()},

@@ -23,6 +23,7 @@ from pipeline.exhibits.exhibit import Exhibit, Measure
 from pipeline.exhibits.lecture import deciding, opened
 from pipeline.exhibits.published import document
 from pipeline.exhibits.results import Study
+from pipeline.exhibits.search import searched
 from pipeline.exhibits.tables import scrolled
 from pipeline.exhibits.verdict import sentences
 from pipeline.exhibits.versus import VERSUS
@@ -101,6 +102,9 @@ def read_study(path: Path) -> dict:
 def contradiction(study: dict) -> str | None:
     """What one part of a study says of another and does not hold."""
     evaluated = {run["hash"] for run in study["runs"] if run["status"] != "failed"}
+    for search in study.get("search") or []:
+        if search["best"] not in [trial["number"] for trial in search["trials"]]:
+            return f"the search of {search['name']} has no trial {search['best']}"
     for group in study["groups"]:
         measures = {*group["measured"], *{group["ranked_by"]} - {None}}
         for name in measures - set(study["measures"]):
@@ -176,7 +180,12 @@ def present(study: dict, page: Path) -> dict:
         "outdated": outdated(study),
         "doubts": doubts((row for section in sections for row in section["rows"]), heads),
         "curves": curves(study["study"], sections),
-        "exhibits": [*left_out(study["runs"]), *versus(study, sections, measures), *shown(study, sections)],
+        "exhibits": [
+            *left_out(study["runs"]),
+            *searched(study),
+            *versus(study, sections, measures),
+            *shown(study, sections),
+        ],
         "published": published,
         "pairs": published_pairs(study, measures, heads) if published else [],
         "published_in": published and heads.get(published["measure"], published["measure"]),

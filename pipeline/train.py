@@ -8,6 +8,7 @@ Examples:
   lab train data=adding model=rnn model.hidden=64 optimizer=adam trainer.steps=3000
   lab train -m model=rnn,lstm,gru optimizer=sgd,adam seed=0,1,2 hydra/launcher=local_pool
   lab train -m study=architectures scale=smoke
+  lab train -m hydra/sweeper=optuna 'optimizer.lr=tag(log,interval(1e-4,1e-1))' study.name=mine
 """
 
 import math

@@ -9,6 +9,7 @@ import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import IntervalSweep
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -32,6 +33,8 @@ def first_value(word: str) -> str:
     """An override with the first of the values that it is swept over; a word that sweeps nothing stays as it is."""
     try:
         override = OverridesParser.create().parse_override(word)
+        if isinstance(override.value(), IntervalSweep):
+            return f"{override.get_key_element()}={override.value().start:g}"
         return f"{override.get_key_element()}={next(override.sweep_string_iterator())}"
     except (HydraException, ValueError):
         return word
@@ -60,6 +63,8 @@ def in_a_line(error: Exception, conf: Path, words: Sequence[str]) -> str:
         return _no_such_setting(found[1].split("@")[0], conf, words)
     if found := re.search(r"Ambiguous value for argument '(.+)'", text):
         return f"{found[1]}: several values: add -m to run each, or write key=[a,b] for a list; {QUOTES}"
+    if found := re.search(r"Sweep parameters '(.+)' requires", text):
+        return f"{found[1]}: values to choose from: add -m, and hydra/sweeper=optuna to search them"
     if isinstance(error, (yaml.YAMLError, UnicodeDecodeError)):
         return next(_unread(conf), text.splitlines()[0])
     for word in words:

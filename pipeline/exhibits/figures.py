@@ -214,6 +214,47 @@ def against_settings(points: Sequence[tuple[str, dict[str, str], float]], axis: 
     return figure
 
 
+def against_values(
+    panels: Sequence[tuple[str, Sequence[tuple[str, Sequence[tuple[float | str, float, bool]]]], bool]],
+    axis: str,
+    logarithmic: bool,
+):
+    """A measure against the values of settings, a panel a setting: triples (its name, [(label, [(value, number,
+    whether it has a ring), ...]), ...], whether its axis is logarithmic). Values that are texts stand side by side.
+
+    axis  what stands on the measure's axis;  logarithmic  whether that is logarithmic too
+    """
+    with drawing(3.6, len(panels)) as (figure, row):
+        for place, ((name, lines, log), axes) in enumerate(zip(panels, row)):
+            texts = sorted(
+                {value for _, found in lines for value, *_ in found if isinstance(value, str)}, key=numbers_in
+            )
+            for index, (label, found) in enumerate(lines):
+                style = look(index) if len(lines) > 1 else {"color": look(0)["color"], "marker": "o"}
+                at = [(texts.index(x) if isinstance(x, str) else x, y, ring) for x, y, ring in found]
+                axes.plot(
+                    *([one[part] for one in sorted(at)] for part in (0, 1)),
+                    markersize=4.5,
+                    linestyle="none",
+                    alpha=0.75,
+                    label=label if len(lines) > 1 and not place else None,
+                    **style,
+                )
+                ringed = [(x, y) for x, y, ring in at if ring]
+                axes.plot(
+                    *zip(*ringed) if ringed else ([], []), "o", markersize=10, fillstyle="none", color=style["color"]
+                )
+            axes.set(xlabel=name, ylabel="" if place else axis, xscale="log" if log else "linear")
+            if texts:
+                axes.set(xlim=(-0.4, len(texts) - 0.6))
+                axes.set_xticks(range(len(texts)), texts)
+            if logarithmic:
+                axes.set_yscale("log")
+        if len(panels[0][1]) > 1:
+            legend(figure, 3)
+    return figure
+
+
 def svg(figure, title: str) -> str:
     """The SVG element of a figure, to stand inline in a page: text as text, no width or height of its own, transparent;
     and its key as a list, for screens on which a part of it is out of sight.

@@ -97,6 +97,44 @@ class Published(TypedDict):
     rows: list[Number]
 
 
+class Parameter(TypedDict):
+    """A setting that was searched: numbers from low to high, or choices."""
+
+    key: str
+    low: float | None
+    high: float | None
+    whole: bool
+    log: bool
+    step: float | None
+    choices: list[str] | None
+
+
+class Trial(TypedDict):
+    """A configuration that a search has tried; its value is the mean validation loss over seeds, None: it diverged."""
+
+    number: int
+    settings: dict[str, float | str]
+    value: float | None
+
+
+class Search(TypedDict):
+    """
+    name         what was compared with others
+    best         number of the trial with the least value
+    at_its_end   parameters whose best value is near an end of what was searched
+    importances  parameter -> its part of what explains the differences; None: not enough is known
+    """
+
+    name: str
+    units: Units
+    seeds: list[int]
+    parameters: list[Parameter]
+    trials: list[Trial]
+    best: int
+    at_its_end: list[str]
+    importances: dict[str, float] | None
+
+
 class Study(TypedDict):
     study: str
     scale: str
@@ -104,6 +142,7 @@ class Study(TypedDict):
     question: str
     description: str | None
     versus: str | None
+    search: NotRequired[list[Search] | None]
     lecture: NotRequired[list[str] | None]  # points of the lecture that it decides or shows
     probes: dict[str, dict]
     measures: dict[str, Read]

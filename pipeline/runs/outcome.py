@@ -1,5 +1,7 @@
 """What came of a sweep (-m): its configurations beside each other, at its end."""
 
+import shlex
+
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
@@ -33,16 +35,22 @@ class Outcome(Callback):
 
 
 def table(cfg: DictConfig, hydra: DictConfig) -> str:
-    """A line for each configuration of the sweep, in sections of the same data."""
+    """A line for each configuration of the sweep, in sections of the same data; of a search its best trials."""
     from pipeline.command.composition import compose_jobs
-    from pipeline.command.sweep import jobs_of
+    from pipeline.command.space import is_search
+    from pipeline.command.sweep import jobs_of, searched
     from pipeline.command.terminal import in_columns
     from pipeline.exhibits.groups import over_seeds
     from pipeline.exhibits.numbers import spread, written
     from pipeline.runs.directory import RunDirectory
     from pipeline.runs.settling import directory_of
-    from pipeline.runs.study import labels
+    from pipeline.runs.study import SEARCH, labels
 
+    sweep, words = "question" not in cfg.study, shlex.join(hydra.overrides.task)
+    if is_search(hydra):
+        from pipeline.runs import search
+
+        return search.table(cfg, searched(cfg, hydra), f"{'-m ' * sweep}{SEARCH} {words}")
     runs = list(compose_jobs(jobs_of(cfg, hydra)))
     groups: dict[tuple[str, str], list[dict]] = {}
     for (label, data), run in zip(labels(runs), runs, strict=True):
@@ -73,6 +81,4 @@ def table(cfg: DictConfig, hydra: DictConfig) -> str:
         )
     rows.sort(key=lambda row: row[:2])
     lines = [["", "parameters", f"validation, {some['units']['loss']}", "seeds"], *(cells for *_, cells in rows)]
-    sweep = "question" not in cfg.study
-    words = " ".join(hydra.overrides.task)
-    return "\n".join(["", *in_columns(lines), f"on held-out data: lab evaluate {'-m ' if sweep else ''}{words}"])
+    return "\n".join(["", *in_columns(lines), f"on held-out data: lab evaluate {'-m ' * sweep}{words}"])

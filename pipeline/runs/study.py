@@ -1,38 +1,64 @@
 """The runs that a study consists of."""
 
 import hashlib
+import shlex
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from pipeline.command.composition import compose_jobs
 from pipeline.command.refusal import Refusal
-from pipeline.command.sweep import jobs_of
+from pipeline.command.space import is_search
+from pipeline.command.sweep import jobs_of, searched
 from pipeline.command.verb import SWEPT
 from pipeline.runs.identity import SIZES, flat, size
 
+SEARCH = "hydra/sweeper=optuna"
+
 
 def runs_of(cfg: DictConfig) -> list[DictConfig]:
-    """The configurations that `python -m pipeline.train -m` with the same overrides trains, in its order."""
+    """The configurations that `python -m pipeline.train -m` with the same overrides trains, in its order; of a search
+    those of the best trial of each of what it compares."""
     if "question" not in cfg.study and not SWEPT:
         raise Refusal(
             f"study={cfg.study.name} is no study: choose one of conf/study, e.g. study=architectures, or repeat the "
             "overrides of a sweep with -m"
         )
-    return list(compose_jobs(jobs_of(cfg, HydraConfig.get())))
+    hydra = HydraConfig.get()
+    if not is_search(hydra):
+        return list(compose_jobs(jobs_of(cfg, hydra)))
+    from pipeline.runs.search import best_runs
+
+    return best_runs(cfg, searched(cfg, hydra))
+
+
+def search_of(cfg: DictConfig) -> list[dict] | None:
+    """What came of each search that the same overrides name, pipeline.exhibits.results.Search; None: they name none."""
+    hydra = HydraConfig.get()
+    if not is_search(hydra):
+        return None
+    from pipeline.runs.search import results
+
+    return results(cfg, searched(cfg, hydra))
 
 
 def study_of(cfg: DictConfig) -> DictConfig:
-    """The study that is chosen; of a sweep by -m, one with its overrides as question, called by study.name, or by a
-    hash of them where that is not given."""
+    """The study that is chosen, where it was searched with "-search" to its name; of a sweep by -m, one with its
+    overrides as question, called by study.name, or by a hash of them where that is not given."""
+    search = is_search(HydraConfig.get())
     if "question" in cfg.study:
-        return cfg.study
+        if not search:
+            return cfg.study
+        question = f"{cfg.study.question.rstrip('?')}, each with its best settings?"
+        return OmegaConf.merge(cfg.study, {"name": f"{cfg.study.name}-search", "question": question})
     compared = [word for word in SWEPT if not word.startswith(("seed=", "study.", "paths.", "tracking."))]
     key = hashlib.sha256(" ".join(sorted(compared)).encode()).hexdigest()[:8]
     return OmegaConf.create(
         {
-            "name": cfg.study.name if cfg.study.name != "single" else f"sweep-{key}",
-            "question": f"How do the runs of {' '.join(compared) or 'several seeds'} compare?",
+            "name": cfg.study.name if cfg.study.name != "single" else f"{'search' if search else 'sweep'}-{key}",
+            "question": f"Which settings are best in {' '.join(compared)}?"
+            if search
+            else f"How do the runs of {' '.join(compared) or 'several seeds'} compare?",
             "description": None,
         }
     )
@@ -40,9 +66,10 @@ def study_of(cfg: DictConfig) -> DictConfig:
 
 def given(cfg: DictConfig) -> str:
     """The words that name the runs of a study, or of a sweep, to train and evaluate."""
+    search = f"{SEARCH} " * is_search(HydraConfig.get())
     if "question" in cfg.study:
-        return f"study={cfg.study.name} scale={cfg.scale.name}"
-    return " ".join(SWEPT)
+        return f"{search}study={cfg.study.name} scale={cfg.scale.name}"
+    return search + shlex.join(SWEPT)
 
 
 def labels(runs: list[DictConfig]) -> list[tuple[str, str]]:

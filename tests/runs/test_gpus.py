@@ -55,6 +55,7 @@ def test_a_pool_runs_as_many_at_once_as_there_are_gpus(monkeypatch, count, overr
     launcher["n_jobs"] = 5 if "n_jobs" in override else -1
     monkeypatch.setattr(sweep, "compose_job", lambda job: composed(*job))
     monkeypatch.setattr(sweep, "jobs_of", lambda plain, hydra: [jobs])
-    config = OmegaConf.create({"hydra": {"launcher": launcher}})
+    sweeper = {"_target_": "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"}
+    config = OmegaConf.create({"hydra": {"launcher": launcher, "sweeper": sweeper}})
     sweep.CheckedSweep().on_multirun_start(config)
     assert config.hydra.launcher.n_jobs == at_once
