@@ -28,6 +28,11 @@ needs_steps = pytest.mark.skipif(
 )
 
 
+def pytest_make_parametrize_id(val, argname):
+    """Bytes are called by their argument: some hold the time, and would make another test in each process."""
+    return argname if isinstance(val, bytes) else None
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config, items):
     """Where pytest-xdist does not keep groups together, what a group shares would be made again in each process."""
