@@ -358,7 +358,8 @@ def answered(data, network: Network, sequences: Iterable[Sequence], length: int)
     """
     for sequence in sequences if length else ():
         asked = data.answers.asked(torch.from_numpy(sequence.targets)[:, None])[:, 0].tolist()
-        guesses = data.spell(data.answers, answers_to(data, network, sequence).cpu().numpy())
+        answers = answers_to(data, network, sequence)
+        guesses = data.spell(data.answers, answers.cpu().numpy())
         rows = {
             "read": data.spell(data.reads, sequence.inputs),
             "answer": [word if one else "·" for word, one in zip(guesses, asked)],
