@@ -140,9 +140,10 @@ def test_a_time_limit_and_a_preemption_save_and_the_run_goes_on_exactly_as_one_r
     cluster.run(*server, "--wait", f"--output={tmp_path}/second.out", "slurm/mlflow_server.sbatch", code=1)
     assert re.search(rf"/mlflow has a server already, .* SLURM job {serving} ", (tmp_path / "second.out").read_text())
     assert urllib.request.urlopen(f"{address.read_text().strip()}/health").read() == b"OK"
-    run = directory(*project, *LONG)
+    overrides = [*LONG, "trainer.steps=12000", "trainer.validate_every=4000"]
+    run = directory(*project, *overrides)
     on = ["+hydra.launcher.more.nodelist=n1", "+hydra.launcher.more.exclusive=true"]
-    cluster.python("slurm.submit", *project, *LONG, f"tracking.uri={address}", "hydra.launcher.memory=1", *on)
+    cluster.python("slurm.submit", *project, *overrides, f"tracking.uri={address}", "hydra.launcher.memory=1", *on)
     cluster.until("training", reached(run, 20))
     job = run.facts["job"]
     cluster.run("scancel", "--signal=USR1", "--batch", serving)  # as SLURM does before the limit
@@ -156,7 +157,7 @@ def test_a_time_limit_and_a_preemption_save_and_the_run_goes_on_exactly_as_one_r
     cluster.until("finished", lambda: run.finished)
     assert run.facts["job"] == job and log(run).count("SLURM goes on with it") == 2
     assert re.findall(r"^== job \d+, attempt (\d)", log(run), re.MULTILINE) == ["1", "2", "3"]
-    is_as_if_never_interrupted(run, project, tmp_path, *LONG)
+    is_as_if_never_interrupted(run, project, tmp_path, *overrides)
 
     cluster.until("an MLflow server again", address.exists)
     client = MlflowClient(address.read_text().strip())
@@ -240,7 +241,9 @@ def test_a_run_is_told_of_while_it_runs_is_suspended_and_cancelled(cluster, proj
     assert re.match(rf"{run.path.name}  running    job {job} on n\d for \d+:\d\d, step [\d,]+\n1 running\n$", running)
     cluster.run("scontrol", "suspend", job)
     assert "1 suspended" in cluster.python("slurm.status", *project)
+    step = read_lines(run.metrics)[-1]["step"]
     cluster.run("scontrol", "resume", job)
+    cluster.until("training again", reached(run, step + 5000))  # what it has just resumed SLURM kills without a warning
     where = [one for one in project if one.startswith("paths.runs=")]
     assert cluster.python("slurm.cancel", "study=single", *where) == f"cancelled 1 jobs of 1 runs of single: {job}\n"
     cluster.until_empty()
