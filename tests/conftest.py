@@ -3,6 +3,7 @@
 import os
 import random
 import re
+import signal
 from pathlib import Path
 
 os.environ["OMP_NUM_THREADS"] = "1"
@@ -18,6 +19,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
 from pipeline.command.settings import CONF, check
+from pipeline.command.verb import INTERRUPTS
 from pipeline.recurrence import native
 
 ROOT = CONF.parent
@@ -26,6 +28,15 @@ EXAMPLES = ("extending", "settings")  # pages that name what is not the project'
 needs_steps = pytest.mark.skipif(
     native.library() is None, reason="steps.cpp was not compiled: there was no C++ compiler at installation"
 )
+
+
+@pytest.fixture(autouse=True)
+def no_interrupts():
+    """What a verb's `main` that a test calls does with Ctrl-C ends with the test."""
+    before = signal.getsignal(signal.SIGINT)
+    yield
+    signal.signal(signal.SIGINT, before)
+    INTERRUPTS.clear()
 
 
 def pytest_make_parametrize_id(val, argname):
