@@ -186,8 +186,8 @@ def submit(asked: Asked, folder: Path, waiting: Sequence[Job] = ()) -> list[Job]
 
     Refusal: they make no sense, can never run, or SLURM does not want them.
     """
-    code, found = copy_code(folder.parent / "code"), []
-    jobs, most = asked.jobs(), array_size() if len(asked.jobs()) > 1 else 1
+    code, found, jobs = copy_code(folder.parent / "code"), [], asked.jobs()
+    most = array_size() if len(jobs) > 1 else 1
     before = list(dict.fromkeys(job.id for job in waiting))
     for at in range(0, len(jobs), most):
         part = jobs[at : at + most]
@@ -242,7 +242,7 @@ def refuse_impossible(profile: DictConfig, text: str) -> str:
     if "not available" in said and any(state.rstrip("*~#!%$@^-").startswith(TEMPORARY) for state in states):
         print(f"warning: SLURM could not run this now, as some nodes are away: {said}", flush=True)
         return said
-    raise Refusal(f"SLURM refuses the job: {said[-300:]}: see conf/hydra/launcher/slurm.yaml")
+    raise _refused(said)
 
 
 def _sbatch(text: str, *words: str) -> str:
@@ -250,10 +250,12 @@ def _sbatch(text: str, *words: str) -> str:
     said = " ".join(done.stderr.replace("sbatch: error: ", "").split())
     id = re.search(r"\d+", done.stdout)
     if done.returncode or id is None:
-        raise Refusal(
-            f"SLURM refuses the job: {(said or done.stdout.strip())[-300:]}: see conf/hydra/launcher/slurm.yaml"
-        )
+        raise _refused(said or done.stdout.strip())
     return id[0]
+
+
+def _refused(said: str) -> Refusal:
+    return Refusal(f"SLURM refuses the job: {said[-300:]}: see conf/hydra/launcher/slurm.yaml")
 
 
 def submitted(folder: Path) -> list[Job]:

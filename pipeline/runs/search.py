@@ -33,9 +33,7 @@ if TYPE_CHECKING:
     import optuna
 
 SEARCHES = "searches.journal"  # in runs/<study>
-SPREAD = (
-    5  # trials that are spread over what is searched, after the first and before the Gaussian process learns from them
-)
+SPREAD = 5  # trials that are spread over what is searched, after the first and before the Gaussian process learns
 SHOWN = 5  # trials of a search in the table at its end
 EDGE = 0.05  # of a parameter's range: a best value so near its end may lie beyond it
 MOST_REFUSED = 3  # rounds one after another, of which every run was refused: what is asked next would be too
@@ -123,15 +121,18 @@ class Search:
 
     def best(self) -> "optuna.trial.FrozenTrial | None":
         """The trial with the least value; None where none has a finite one."""
-        finite = [one for one in self.trials("COMPLETE") if math.isfinite(one.value)]
-        return min(finite, key=lambda one: one.value, default=None)
+        return min(self._finite(), key=lambda one: one.value, default=None)
+
+    def _finite(self) -> list["optuna.trial.FrozenTrial"]:
+        """Trials that have ended and have not diverged."""
+        return [one for one in self.trials("COMPLETE") if math.isfinite(one.value)]
 
     def importances(self) -> dict[str, float] | None:
         """Parameter -> the part of the values' variance that it explains (fANOVA, Hutter et al. 2014); None of one
         alone, or of too few trials."""
         import optuna
 
-        finite = [one for one in self.trials("COMPLETE") if math.isfinite(one.value)]
+        finite = self._finite()
         values = {one.value for one in finite}
         if len(self.searched.parameters) < 2 or len(finite) < FEWEST or len(values) < 2:
             return None
