@@ -28,7 +28,7 @@ def log_of(run: str, rank: int, runs: Path) -> Path:
     if not jobs:
         raise Refusal(f"run={run}: no job in {runs}/.slurm is of a run that is called so: lab status names them")
     last = max(jobs, key=lambda job: tuple(map(int, job.id.split("_"))))
-    log = last.folder / f"{last.id}_{rank}_log.out"
+    log = last.log_of(rank)
     if not log.exists():
         raise Refusal(f"{log} is not there: job {last.id} has not begun, or has no rank {rank}")
     return log

@@ -45,7 +45,10 @@ class Job:
     @property
     def log(self) -> Path:
         """Of its first task."""
-        return self.folder / f"{self.id}_0_log.out"
+        return self.log_of(0)
+
+    def log_of(self, rank: int) -> Path:
+        return self.folder / f"{self.id}_{rank}_log.out"
 
     @property
     def script(self) -> Path:
