@@ -6,6 +6,7 @@ import time
 
 T, B, H = 100, 100, 100
 ROUNDS = 9
+WARM_UP = 10  # rounds, in which the process comes to keep its memory
 MODELS = ("rnn", "lstm", "gru", "mrnn")
 
 
@@ -49,13 +50,13 @@ def measure() -> str:
 def _ratios(gradient, *products) -> tuple[float, ...]:
     """Seconds of a gradient, and how many of it each product takes: the medians of the rounds' ratios."""
     seconds = []
-    for round in range(ROUNDS + 1):
+    for round in range(WARM_UP + ROUNDS):
         taken = []
         for work in (gradient, *products):
             started = time.process_time()
             work()
             taken.append(time.process_time() - started)
-        if round:  # the first one warms up
+        if round >= WARM_UP:
             seconds.append(taken)
     ratios = [statistics.median(row[k] / row[0] for row in seconds) for k in range(1, len(products) + 1)]
     return statistics.median(row[0] for row in seconds), *ratios
