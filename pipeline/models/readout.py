@@ -9,11 +9,14 @@ from typing import Annotated
 import torch
 from annotated_types import Gt
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
-from pipeline.cells.products import linear
+from pipeline.cells.products import linear, product
 from pipeline.command.refusal import Refusal
 from pipeline.command.setting import Count
 from pipeline.datasets.space import Space, Symbols
+
+BLOCK = 2**22  # logits that are in memory at once while a loss is found: 16 MiB of float32
 
 
 class Readout(nn.Module):
@@ -35,7 +38,23 @@ class Readout(nn.Module):
         return self.answers.loss(self(h), y)
 
 
-class LinearReadout(Readout):
+class MatrixReadout(Readout):
+    """z = W h + b, W = `weight` [O, H] and b = `bias` [O]. Where symbols' logits would be more than BLOCK numbers, the
+    loss and its gradients are found block by block."""
+
+    weight: nn.Parameter
+    bias: nn.Parameter
+
+    def forward(self, h: Tensor) -> Tensor:
+        return linear(h, self.weight, self.bias)
+
+    def loss(self, h: Tensor, y: Tensor) -> Tensor:
+        if not isinstance(self.answers, Symbols) or y.numel() * self.answers.count <= BLOCK:
+            return super().loss(h, y)
+        return cross_entropy(h.flatten(0, -2), self.weight, self.bias, y.flatten())
+
+
+class LinearReadout(MatrixReadout):
     """z = W h + b. O (H + 1) parameters, uniform in +-1/sqrt(H) at first."""
 
     def __init__(self, seen: int, answers: Space, embedding: nn.Parameter | None = None):
@@ -43,11 +62,8 @@ class LinearReadout(Readout):
         drawn = nn.Linear(seen, answers.width)
         self.weight, self.bias = drawn.weight, drawn.bias
 
-    def forward(self, h: Tensor) -> Tensor:
-        return linear(h, self.weight, self.bias)
 
-
-class TiedReadout(Readout):
+class TiedReadout(MatrixReadout):
     """z = E h + b, E the embedding of the symbols that are read: one matrix for both (Press & Wolf 2017; Inan, Khosravi
     & Socher 2017). V parameters beside the embedding's.
 
@@ -67,9 +83,6 @@ class TiedReadout(Readout):
             )
         self.weight = embedding
         self.bias = nn.Parameter(torch.zeros(answers.count))
-
-    def forward(self, h: Tensor) -> Tensor:
-        return linear(h, self.weight, self.bias)
 
 
 class AdaptiveReadout(Readout):
@@ -150,3 +163,48 @@ class SampledReadout(LinearReadout):
         of_drawn = linear(h, self.weight[drawn], self.bias[drawn]) - self.log_proposal(drawn) - math.log(self.samples)
         of_drawn = of_drawn.masked_fill(drawn == y[:, None], -math.inf)
         return (torch.logsumexp(torch.cat([of_target[:, None], of_drawn], dim=-1), dim=-1) - of_target).sum()
+
+
+def cross_entropy(h: Tensor, weight: Tensor, bias: Tensor, y: Tensor) -> Tensor:
+    """-sum_n log softmax(W h_n + b)[y_n], n with y_n < V: as `Symbols.loss` of all logits, to rounding.
+
+    h [N, H], weight [V, H], bias [V], y [N]. Differentiable once. Memory: two blocks of BLOCK numbers and, while
+    learning, one gradient of each operand; no N V.
+    """
+    wanted = tuple(torch.is_grad_enabled() and operand.requires_grad for operand in (h, weight, bias))
+    return _CrossEntropy.apply(h, weight, bias, y, wanted)
+
+
+class _CrossEntropy(torch.autograd.Function):
+    """The gradients are found with the loss, while a block's logits are there."""
+
+    @staticmethod
+    def forward(ctx, h: Tensor, weight: Tensor, bias: Tensor, y: Tensor, wanted: tuple[bool, ...]) -> Tensor:
+        loss = h.new_zeros(())
+        of_h, of_weight, of_bias = (
+            torch.zeros_like(operand) if one else None for operand, one in zip((h, weight, bias), wanted)
+        )
+        rows = max(1, BLOCK // len(weight))
+        for start in range(0, len(h), rows):
+            seen, targets = h[start : start + rows], y[start : start + rows, None]
+            asked, targets = targets < len(weight), targets.clamp(max=len(weight) - 1)
+            log_p = torch.log_softmax(product(seen, weight, bias), dim=-1)
+            loss -= torch.where(asked, log_p.gather(1, targets), 0.0).sum()
+            if not any(wanted):
+                continue
+            of_logits = log_p.exp_()
+            of_logits.scatter_add_(1, targets, of_logits.new_full(targets.shape, -1.0)).mul_(asked)
+            if of_h is not None:
+                of_h[start : start + rows] = product(of_logits, weight.t())
+            if of_weight is not None:
+                of_weight += product(of_logits.t(), seen.t())
+            if of_bias is not None:
+                of_bias += of_logits.sum(0)
+        ctx.save_for_backward(of_h, of_weight, of_bias)
+        return loss
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        found = (None if part is None else gradient * part for part in ctx.saved_tensors)
+        return *found, None, None

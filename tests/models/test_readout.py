@@ -6,13 +6,15 @@ from functools import partial
 import pytest
 import torch
 from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from pipeline.cells.lstm import LSTM
 from pipeline.command.refusal import Refusal
 from pipeline.datasets.batch import Batch
 from pipeline.datasets.space import Bits, Reals, Symbols
 from pipeline.files.whole import read_lines
-from pipeline.models.readout import AdaptiveReadout, LinearReadout, SampledReadout, TiedReadout
+from pipeline.models.readout import BLOCK, AdaptiveReadout, LinearReadout, SampledReadout, TiedReadout
 from pipeline.models.recurrent import RecurrentNetwork
 from tests.conftest import trained
 
@@ -65,6 +67,48 @@ def test_tied_is_the_embeddings_matrix_and_learns_from_both_its_uses():
     again = torch.nn.Module.state_dict(network)
     network.load_state_dict(again)
     assert network.readout.weight is network.embedding.weight
+
+
+@pytest.mark.parametrize("frozen", ["", "h", "weight", "bias"])
+def test_a_loss_found_block_by_block_is_that_of_all_logits_at_once(monkeypatch, frozen):
+    torch.manual_seed(0)
+    readout, h, y = LinearReadout(H, Symbols(V)).double(), seen().requires_grad_(), asked()
+    operands = {"h": h, **dict(readout.named_parameters())}
+    if frozen:
+        operands.pop(frozen).requires_grad_(False)
+    whole = readout.loss(h, y)
+    expected = torch.autograd.grad(3 * whole, list(operands.values()))
+    monkeypatch.setattr("pipeline.models.readout.BLOCK", 4 * V + 1)  # blocks of 4 rows, the last one of 3
+    in_blocks = readout.loss(h, y)
+    torch.testing.assert_close(in_blocks, whole, rtol=1e-12, atol=0)
+    found = torch.autograd.grad(3 * in_blocks, list(operands.values()))
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-14)
+    with torch.no_grad():
+        torch.testing.assert_close(readout.loss(h, y), whole, rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize("learning", [True, False])
+def test_a_large_vocabularys_logits_are_never_in_memory_all_at_once(learning):
+    many, steps, batch, width = 33_000, 35, 64, 8
+    readout = LinearReadout(width, Symbols(many, "word"))
+    h, y = torch.randn(steps, batch, width, requires_grad=True), torch.randint(many, (steps, batch))
+    with Largest() as largest, torch.set_grad_enabled(learning):
+        loss = readout.loss(h, y)
+        if learning:
+            loss.backward()
+    assert BLOCK - many < largest.numbers <= BLOCK < steps * batch * many / 17
+    assert loss.item() / (steps * batch) == pytest.approx(math.log(many), rel=0.1)
+
+
+class Largest(TorchDispatchMode):
+    """How many numbers the largest tensor has that any operation makes."""
+
+    numbers = 0
+
+    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+        made = operation(*args, **(kwargs or {}))
+        self.numbers = max([self.numbers, *(part.numel() for part in tree_leaves(made) if torch.is_tensor(part))])
+        return made
 
 
 def test_adaptive_is_pytorchs_and_its_probabilities_sum_to_one():
