@@ -208,13 +208,15 @@ class Tracking:
         if file is not None:
             for before, now in relocate(file, Path(cfg.tracking.artifacts)).items():
                 print(f"{address}: artifacts that were in {before} are in {now}", flush=True)
+        about = f"{cfg.study.get('question', '')}\n\n{cfg.study.get('description', '')}".strip()
+        described = {NOTED: about} if about else {}
         experiment = client.get_experiment_by_name(study)
         if experiment is None:
             kept_in = None
             if _sqlite(cfg.tracking.uri):
                 kept_in = Path(cfg.tracking.artifacts).absolute().as_uri()
                 _refuse_unwritable(cfg, kept_in, "name another folder")
-            tags = {"mlflow.experimentKind": "custom_model_development"}
+            tags = {"mlflow.experimentKind": "custom_model_development", **described}
             try:
                 client.create_experiment(study, artifact_location=kept_in, tags=tags)
             except MlflowException as error:
@@ -229,9 +231,12 @@ class Tracking:
                 if error.error_code != "RESOURCE_DOES_NOT_EXIST":  # another process was first
                     raise
         _refuse_unwritable(cfg, experiment.artifact_location, "make it a folder that can be written")
-        about = f"{cfg.study.get('question', '')}\n\n{cfg.study.get('description', '')}".strip()
-        if about and experiment.tags.get(NOTED) != about:
-            client.set_experiment_tag(experiment.experiment_id, NOTED, about)
+        if not described.items() <= experiment.tags.items():
+            try:
+                client.set_experiment_tag(experiment.experiment_id, NOTED, about)
+            except MlflowException:
+                if not described.items() <= client.get_experiment(experiment.experiment_id).tags.items():
+                    raise  # else another process was first
         return cls(client, address, where, experiment)
 
     def find(self, run: RunDirectory) -> "Run | None":

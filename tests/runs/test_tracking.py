@@ -5,7 +5,7 @@ import shutil
 import signal
 import sqlite3
 import threading
-from contextlib import closing, suppress
+from contextlib import closing, nullcontext, suppress
 
 import pytest
 import torch
@@ -21,7 +21,7 @@ from pipeline.runs.measured import write_back
 from pipeline.runs.relocation import relocate
 from pipeline.runs.session import train_run
 from pipeline.runs.settling import directory_of
-from pipeline.runs.tracking import NOTE, Tracking, _note, _story, database, kept, refuse_unusable
+from pipeline.runs.tracking import NOTE, NOTED, Tracking, _note, _story, database, kept, refuse_unusable
 from tests.conftest import composed, trained
 
 FORKED = multiprocessing.get_context("forkserver")
@@ -53,6 +53,29 @@ def test_eight_processes_make_one_database_and_write_at_once(small, store):
     runs = client(folder).search_runs([experiment.experiment_id])
     assert sorted(int(run.data.params["seed"]) for run in runs) == list(range(8))
     assert {run.info.status for run in runs} == {"FINISHED"}
+
+
+@pytest.mark.parametrize("written", [True, False])
+def test_another_process_may_describe_the_experiment_first(small, store, monkeypatch, written):
+    """Of two processes that insert a tag at once, the second one breaks the table's rule that it is there once."""
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+
+    said = [*small[:-1], *store[0], f"study.name=described{written}", "+study.question=Why?"]
+    described = Tracking.connect(composed(*said)).experiment
+    assert described.tags[NOTED] == "Why?" and described.tags["mlflow.experimentKind"]
+    insert = MlflowClient.set_experiment_tag
+
+    def late(client, *tag):
+        if written:
+            insert(client, *tag)
+        raise MlflowException("UNIQUE constraint failed: experiment_tags.key, experiment_tags.experiment_id")
+
+    monkeypatch.setattr(MlflowClient, "set_experiment_tag", late)
+    said[-1] = "+study.question=How?"
+    with nullcontext() if written else pytest.raises(MlflowException, match="UNIQUE"):
+        again = Tracking.connect(composed(*said))
+        assert again.client.get_experiment(described.experiment_id).tags[NOTED] == "How?"
 
 
 def test_the_runs_page_holds_everything(small, store):
