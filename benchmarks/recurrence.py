@@ -15,6 +15,7 @@ import time
 
 B, T, V = 50, 50, 65
 KERNELS = {"rnn": "RNN", "lstm": "LSTM", "gru_reset_after": "GRU"}
+GATES = {"nn.RNN": 1, "nn.LSTM": 4, "nn.GRU": 3}
 SOME = ["rnn", "lstm", "gru_reset_after", "gru", "lstm_cifg", "mut1", "mlstm"]
 # All but mrnn_full, which has a block of its own: in a second layer every input weighs a matrix, which no LSTM does
 EVERY = [
@@ -38,6 +39,8 @@ ENGINES = ("fused", "deferred", "compiled")
 KEEPING = {"MALLOC_TRIM_THRESHOLD_": "2000000000", "MALLOC_MMAP_MAX_": "0"}
 # Threads, H, cells
 BLOCKS = [(1, 128, EVERY), (1, 256, SOME), (1, 512, SOME), (2, 128, SOME), (2, 256, SOME), (2, 512, SOME)]
+EMBEDDED = ["rnn", "lstm", "gru_reset_after", "gru"]
+SQUARE = 1024  # rows and columns of the matrices whose product tells the machine's rate
 
 
 def measure() -> str:
@@ -47,7 +50,9 @@ def measure() -> str:
         "",
         f"Forward and backward, B={B}, T={T}, L=2, V={V}. `time` is relative to `nn.LSTM` in the same run; `per FLOP` "
         "is that divided by the cell's share of an LSTM's products; for the cells that torch ships, `own kernel` is "
-        "the time relative to it. `fused` is what `trainer.engine=auto` takes on a CPU; `compile s` are those of a "
+        "the time relative to it. `of GEMM` is the share of its time that a cell's products alone would take at the "
+        f"rate of a product of two matrices of {SQUARE} x {SQUARE}, by the faster of PyTorch's two libraries, in the "
+        "same process. `fused` is what `trainer.engine=auto` takes on a CPU; `compile s` are those of a "
         "first process, later ones read the compiler's cache. Freed memory stays with the process (glibc is told "
         "so): else `nn.LSTM` alone would spend a quarter of its time "
         "at H = 128 on getting its memory anew, and the ratios would flatter ours.",
@@ -55,38 +60,55 @@ def measure() -> str:
     ]
     for threads, hidden, names in BLOCKS:
         block = _child("speed", threads, hidden, *names)
+        base, gemm = block["nn.LSTM"]["ms"], 2 * SQUARE**3 / block["GEMM"]["ms"] / 1e6
         parts += [
-            f"### H = {hidden}, {threads} thread{'s' if threads > 1 else ''} (nn.LSTM {block['nn.LSTM']['ms']:.0f} ms)",
+            f"### H = {hidden}, {threads} thread{'s' if threads > 1 else ''} (nn.LSTM {base:.0f} ms, "
+            f"{_of_gemm(block['nn.LSTM'], block):.2f} of GEMM's {gemm:.0f} GFLOP/s)",
             "",
-            "| cell | fused: time | per FLOP | own kernel | "
+            "| cell | fused: time | per FLOP | own kernel | of GEMM | "
             "deferred: time | per FLOP | compiled: time | per FLOP | compile s |",
-            "|---|---:|---:|---:|---:|---:|---:|---:|---:|",
+            "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
         ]
-        base = block["nn.LSTM"]["ms"]
         for name in names:
             cells = [f"`{name}`"]
             for engine in ENGINES:
                 row = block[f"{name} {engine}"]
-                cells += [f"{row['ms'] / base:.2f}", f"{row['ms'] / base / row['share']:.2f}"]
+                share = row["products"] / block["nn.LSTM"]["products"]
+                cells += [f"{row['ms'] / base:.2f}", f"{row['ms'] / base / share:.2f}"]
                 if engine == "fused":
                     cells.append(f"{row['ms'] / block['nn.' + KERNELS[name]]['ms']:.2f}" if name in KERNELS else "")
+                    cells.append(f"{_of_gemm(row, block):.2f}")
             parts.append("| " + " | ".join([*cells, f"{block[f'{name} compiled']['first']:.0f}"]) + " |")
         parts.append("")
     parts += [
         "### The full multiplicative RNN, one layer, 1 thread",
         "",
-        "| | nn.LSTM, ms | fused: time | per FLOP | deferred: time | per FLOP |",
-        "|---|---:|---:|---:|---:|---:|",
+        "| | nn.LSTM, ms | fused: time | per FLOP | of GEMM | deferred: time | per FLOP |",
+        "|---|---:|---:|---:|---:|---:|---:|",
     ]
     for hidden in (64, 128):
         block = _child("full", 1, hidden)
         base = block["nn.LSTM"]["ms"]
+        fused, deferred = (block[engine]["ms"] / base for engine in ENGINES[:2])
         ratios = [
-            f"{ratio:.2f}"
-            for engine in ENGINES[:2]
-            for ratio in (block[engine]["ms"] / base, 4 * block[engine]["ms"] / base)
+            f"{ratio:.2f}" for ratio in (fused, 4 * fused, _of_gemm(block["fused"], block), deferred, 4 * deferred)
         ]
         parts.append(" | ".join([f"| H = {hidden}", f"{base:.1f}", *ratios]) + " |")
+    parts.append("")
+    parts += [
+        "### Symbols embedded on both sides, 1 thread",
+        "",
+        "Above, the first layer's symbols are gathered on our side and multiplied as one-hot vectors on theirs. Here "
+        "both read an embedding as wide as the hidden state. Times of `fused` relative to those of torch's kernel:",
+        "",
+        "| cell | beside | H = 128 | H = 256 | H = 512 |",
+        "|---|---|---:|---:|---:|",
+    ]
+    blocks = [_child("embedded", 1, hidden) for hidden in (128, 256, 512)]
+    for name in EMBEDDED:
+        kernel = f"nn.{KERNELS.get(name, 'GRU')}"
+        ratios = [f"{block[f'{name} fused']['ms'] / block[kernel]['ms']:.2f}" for block in blocks]
+        parts.append(f"| `{name}` | `{kernel}` | " + " | ".join(ratios) + " |")
     parts.append("")
     parts += ["### Peak memory of a training step, H = 512, MiB beyond the imports", "", "| | MiB |", "|---|---:|"]
     parts += [
@@ -136,40 +158,61 @@ def _child(what: str, threads: int, hidden: int, *names: str) -> dict:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def _passes(label: str, hidden: int, batch: int = B, length: int = T, layers: int = 2):
-    """A function that does one forward and backward pass, and the share of an LSTM's products in it."""
+def _of_gemm(row: dict, block: dict) -> float:
+    """The share of a pass's time that its products would take alone: one forward, two backward."""
+    return 3 * row["products"] * B * T / SQUARE**3 * block["GEMM"]["ms"] / row["ms"]
+
+
+def _gemm():
+    """A function that multiplies two matrices of SQUARE x SQUARE, by the faster of the two libraries."""
+    import torch
+
+    from pipeline.cells.products import product
+
+    first, second = torch.randn(2, SQUARE, SQUARE)
+    choices = {"torch.mm": lambda: torch.mm(first, second.t()), "product": lambda: product(first, second)}
+    times = _time(choices, 0.5)
+    return choices[min(choices, key=lambda name: times[name]["ms"])]
+
+
+def _passes(label: str, hidden: int, batch: int = B, length: int = T, layers: int = 2, embedded: bool = False):
+    """A function that does one forward and backward pass, and the multiplications of its products for a step of a
+    stream. The first layer reads symbols, on their side as one-hot vectors, which are not counted; or, embedded, as
+    vectors of the hidden state's width on both sides."""
     import torch
     from hydra.utils import instantiate
     from omegaconf import OmegaConf
+    from torch.nn import functional as F
 
     from pipeline.command.settings import CONF
     from pipeline.recurrence import engines
 
     torch.manual_seed(0)
-    symbols = torch.randint(0, V, (length, batch))
+    symbols, width = torch.randint(0, V, (length, batch)), hidden if embedded else V
+    embedding = torch.nn.Embedding(V, hidden)
     if label.startswith("nn."):
-        network, x = getattr(torch.nn, label[3:])(V, hidden, layers), torch.nn.functional.one_hot(symbols, V).float()
+        network = getattr(torch.nn, label[3:])(width, hidden, layers)
 
         def library():
-            network(x)[0].sum().backward()
+            network(embedding(symbols) if embedded else F.one_hot(symbols, V).float())[0].sum().backward()
             network.zero_grad()
 
-        return library, None
+        return library, GATES[label] * hidden**2 * (2 * layers - (not embedded))
     name, engine = label.split()
     make = instantiate(OmegaConf.load(CONF / "model" / f"{name}.yaml").cell)
-    cells = [make(hidden if layer else V, hidden) for layer in range(layers)]
+    cells = [make(hidden if layer else width, hidden) for layer in range(layers)]
     products = sum(rows * columns for cell in cells for rows, columns in cell.products.values())
-    products += sum(cell.input_weight.numel() for cell in cells[1:])
+    products += sum(cell.input_weight.numel() for cell in cells[not embedded :])
 
     def own():
-        x = symbols
+        x = embedding(symbols) if embedded else symbols
         for cell in cells:
             x, _ = engines.run(cell, x, tuple(torch.zeros(batch, width) for width in cell.state.values()), engine)
         x.sum().backward()
         for cell in cells:
             cell.zero_grad()
 
-    return own, products / (4 * hidden * hidden * (2 * layers - 1))
+    return own, products
 
 
 def _time(functions: dict, seconds: float = 1.5) -> dict:
@@ -191,6 +234,13 @@ def _time(functions: dict, seconds: float = 1.5) -> dict:
     return {label: {"first": one["first"], "ms": statistics.median(one["times"])} for label, one in found.items()}
 
 
+def _measured(passes: dict) -> dict:
+    times = _time({"GEMM": _gemm(), **{label: function for label, (function, _) in passes.items()}})
+    for label, (_, products) in passes.items():
+        times[label]["products"] = products
+    return times
+
+
 def main(what: str, threads: str, hidden: str, *names: str) -> dict:
     import torch
 
@@ -200,13 +250,14 @@ def main(what: str, threads: str, hidden: str, *names: str) -> dict:
         labels = [f"nn.{kernel}" for kernel in KERNELS.values()] + [
             f"{name} {engine}" for name in names for engine in ENGINES
         ]
-        passes = {label: _passes(label, hidden) for label in labels}
-        times = _time({label: function for label, (function, _) in passes.items()})
-        return {label: {**times[label], "share": share} for label, (_, share) in passes.items()}
+        return _measured({label: _passes(label, hidden) for label in labels})
+    if what == "embedded":
+        labels = [f"nn.{kernel}" for kernel in KERNELS.values()] + [f"{name} fused" for name in EMBEDDED]
+        return _measured({label: _passes(label, hidden, embedded=True) for label in labels})
     if what == "full":
-        return _time(
+        return _measured(
             {
-                label: _passes(label if label == "nn.LSTM" else f"mrnn_full {label}", hidden, layers=1)[0]
+                label: _passes(label if label == "nn.LSTM" else f"mrnn_full {label}", hidden, layers=1)
                 for label in ("nn.LSTM", *ENGINES[:2])
             }
         )
