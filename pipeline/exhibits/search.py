@@ -9,8 +9,10 @@ from pipeline.exhibits.tables import in_cells
 
 
 def searched(study: dict) -> list[Exhibit]:
-    """The exhibits of a study that a search has made, those of the same units together; none of others."""
-    alike = together(study.get("search") or [], lambda one: one["units"])
+    """The exhibits of a study that a search has made, those of the same units together, the best search first; none of
+    others."""
+    ranked = sorted(study.get("search") or [], key=lambda one: trial(one)["value"])
+    alike = together(ranked, lambda one: one["units"])
     return [exhibit for searches in alike for exhibit in shown(searches, study["study"])]
 
 
@@ -50,7 +52,7 @@ def about(searches: list[dict]) -> str:
 def best(searches: list[dict], axis: str, digits: str):
     """A table of the best trial of each search, with the range of each of its settings."""
     lines = []
-    for search in sorted(searches, key=lambda one: trial(one)["value"]):
+    for search in searches:
         found = trial(search)
         parameters = {one["key"]: one for one in search["parameters"]}
         settings = ", ".join(f"{key}={value} ({among(parameters[key])})" for key, value in found["settings"].items())

@@ -49,12 +49,12 @@ def test_the_figure_has_a_panel_a_setting_and_a_ring_around_the_best(monkeypatch
 
     drawn = []
     monkeypatch.setattr(module, "svg", lambda figure, title: drawn.append(figure) or "")
-    searched({"study": "mine", "search": [RNN, LSTM]})
+    searched({"study": "mine", "search": [RNN, LSTM]})  # the best first, as in the tables and curves
     rate, cell = drawn[0].axes
     assert (rate.get_xscale(), cell.get_xscale()) == ("log", "linear")
     assert [text.get_text() for text in cell.get_xticklabels()] == ["<b>", "a"]
     lines = [tuple(zip(*line.get_data())) for line in rate.lines]
-    assert lines == [((0.001, 2.0), (0.01, 1.75)), ((0.01, 1.75),), ((0.002, 1.5), (0.05, 1.25)), ((0.05, 1.25),)]
+    assert lines == [((0.002, 1.5), (0.05, 1.25)), ((0.05, 1.25),), ((0.001, 2.0), (0.01, 1.75)), ((0.01, 1.75),)]
     assert [line.get_markersize() > 8 for line in rate.lines] == [False, True, False, True]
 
 

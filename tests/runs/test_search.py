@@ -177,6 +177,14 @@ def test_trained_configurations_are_told_and_shown(lab, search, small, run_in, t
     again, error = search(*words)
     assert error is None and again.count("has finished already") == 9 and "starts: " not in again
 
+    other = next(path for path in (tmp_path / "runs" / "mine").glob("*/run.json"))
+    facts = json.loads(other.read_text())
+    facts["code"]["sources"]["models.recurrent"] = "00000000"
+    other.write_text(json.dumps(facts))
+    again, error = search(*words, "fresh=code")  # forgets the trials; of their runs, those of other code
+    assert error is None and again.count("starts: ") == 1 and again.count("trial 9 of 9") == 1
+    assert f"{other.parent}  starts: " in again
+
     output, error = lab(evaluate, "-m", "hydra/sweeper=optuna", *words)
     assert error is None
     study = json.loads((tmp_path / "results" / "studies" / "mine.json").read_text())
