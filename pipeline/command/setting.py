@@ -26,6 +26,7 @@ Threshold = Annotated[float, Gt(0), AllowInfNan(True)]
 Weight = Annotated[float, Ge(-1e30), Le(1e30)]
 Width = Annotated[float, Gt(0), Le(1e30)]
 Share = Annotated[float, Ge(0), Le(1)]
+Crop = Annotated[float, Gt(0), Le(1)] | None  # of a picture's shorter side; None: the whole picture
 Name = Annotated[
     str,
     StringConstraints(pattern=r"^\w[\w.-]*$"),

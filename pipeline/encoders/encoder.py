@@ -13,20 +13,23 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from pipeline.command.setting import Crop
+
 
 class Encoder(ABC):
     """f(x) in R^F of a picture x: what a choice of conf/encoder names. Making one loads no weights; `network` does.
 
     label      of its folder and of messages, such as "resnet50"
-    size       S: the middle of a picture is scaled to S x S pixels
-    crop       what of the shorter side the middle is, above 0 and at most 1
+    size       S: what is seen of a picture is scaled to S x S pixels
+    crop       the middle square, of so much of the shorter side, above 0 and at most 1; None: the whole picture, which
+               is stretched where it is no square
     fine_tune  whether it is learned with the network that is given its features, rather than kept as it is
     width      F
     """
 
     label: str
     size: int
-    crop: float
+    crop: Crop
     fine_tune: bool
     width: int
     resample: ClassVar[Image.Resampling] = Image.Resampling.BILINEAR
@@ -53,10 +56,12 @@ class Encoder(ABC):
         return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
 
     def preprocess(self, picture: Image.Image) -> np.ndarray:
-        """The middle square of an RGB picture as the network reads it: [3, S, S], uint8."""
-        width, height = picture.size
-        side = self.crop * min(width, height)
-        box = ((width - side) / 2, (height - side) / 2, (width + side) / 2, (height + side) / 2)
+        """What is seen of an RGB picture as the network reads it: [3, S, S], uint8."""
+        box = None
+        if self.crop is not None:
+            width, height = picture.size
+            side = self.crop * min(width, height)
+            box = ((width - side) / 2, (height - side) / 2, (width + side) / 2, (height + side) / 2)
         scaled = picture.resize((self.size, self.size), self.resample, box=box)
         return np.asarray(scaled).transpose(2, 0, 1)
 

@@ -4,10 +4,10 @@ import math
 from itertools import pairwise
 from typing import Annotated
 
-from annotated_types import Ge, Gt, Le
+from annotated_types import Ge, Le
 from torch import nn
 
-from pipeline.command.setting import Count, Seed
+from pipeline.command.setting import Count, Crop, Seed
 from pipeline.encoders.encoder import Convolutional, Encoder
 from pipeline.encoders.weights import drawn
 
@@ -20,7 +20,7 @@ class SmallCNN(Encoder):
     over g x g cells: F = channels[-1] g^2.
 
     channels   of each pair of convolutions
-    cells      g;  size  S, pixels a side;  crop  what of the shorter side is seen, above 0 and at most 1
+    cells      g;  size  S, pixels a side;  crop  as of every encoder
     seed       of the weights, uniform in +-sqrt(6 / inputs of a unit) (He et al. 2015)
     fine_tune  learned; otherwise random features
     """
@@ -32,7 +32,7 @@ class SmallCNN(Encoder):
         channels: list[Count],
         cells: Count,
         size: Annotated[int, Ge(8), Le(1024)],
-        crop: Annotated[float, Gt(0), Le(1)],
+        crop: Crop,
         seed: Seed,
         fine_tune: bool,
     ):

@@ -2,14 +2,13 @@
 
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
-from annotated_types import Gt, Le
 from torch import Tensor, nn
 
 from pipeline.command.refusal import Refusal
-from pipeline.command.setting import Count, Seed
+from pipeline.command.setting import Count, Crop, Seed
 from pipeline.encoders.encoder import Convolutional, Encoder
 from pipeline.encoders.weights import checksum, drawn, hash_in_name, load_weights
 
@@ -56,7 +55,7 @@ class TorchvisionCNN(Encoder):
         weights: str,
         seed: Seed,
         cells: Count,
-        crop: Annotated[float, Gt(0), Le(1)],
+        crop: Crop,
         size: Count,
         fine_tune: bool,
     ):

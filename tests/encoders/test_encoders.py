@@ -71,6 +71,18 @@ def test_the_middle_of_a_picture_is_seen():
     )
 
 
+@pytest.mark.parametrize("encoder", ["small_cnn", "efficientnet_lite0_quarters"])
+def test_what_is_at_the_edges_of_a_wide_scene_is_seen(encoder):
+    chosen = make(OmegaConf.to_container(composed("data=scenes", f"encoder={encoder}").encoder))
+    for width, height in ((96, 64), (64, 96)):
+        picture = Image.new("RGB", (width, height), "white")
+        for edge in ((0, 0), (width - 8, 0), (0, height - 8), (width - 8, height - 8)):
+            picture.paste((0, 0, 0), (*edge, edge[0] + 8, edge[1] + 8))
+        seen = chosen.preprocess(picture)
+        assert seen.shape == (3, chosen.size, chosen.size)
+        assert (seen[:, [0, 0, -1, -1], [0, -1, 0, -1]] < 10).all() and (seen[:, 20:-20, 20:-20] > 245).all()
+
+
 def test_efficientnet_lite0_knows_a_palace_and_a_daisy_by_its_own_classifier():
     """On the two photographs that scikit-learn ships; ImageNet's classes 698 and 985."""
     from sklearn.datasets import load_sample_images
