@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain, combinations
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
@@ -105,7 +106,7 @@ class Scenes(PictureSet):
         return {name: getattr(self, name) for name in of} | {"sides": list(self.sides)}
 
     def originals(self) -> list[Original]:
-        return [Original("made by this program, of which it has the licence", self.place, getter=self, version="1")]
+        return [Original("made by this program, of which it has the licence", self.place, getter=self, version="2")]
 
     def get(self, folder: Path) -> tuple[Path, None]:
         return folder, None
@@ -146,20 +147,29 @@ class Scenes(PictureSet):
             yield part, Facts(both, (LEFT, ABOVE)[rng.integers(2)]), rng
 
     def groups(self, shares: list[int]) -> dict[str, list[Group]]:
-        """Which groups each part has to itself: of all, in a random order, the first ones by their shares whose count,
-        colour and shape are in other training groups, too."""
+        """Which groups each part has to itself. Of all in a random order those are set aside, for validation and test
+        in turn up to their shares, of none of whose pairs a third is already, or one: fewer than the shares where that
+        leaves no more."""
         every = [Group(n, colour, shape) for n in range(1, self.most + 1) for colour in COLOURS for shape in SHAPES]
         rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence(self.drawing_seed, spawn_key=(0,))))
-        order = [every[k] for k in rng.permutation(len(every))]
-        found = {"train": order} | {part: [] for part in PARTS[1 : len(shares)]}
-        left = Counter(word for group in every for word in group)
-        for part, share in zip(PARTS[1:], shares[1:]):
-            for group in order:
-                if len(found[part]) < max(1, len(every) * share // 100) and min(left[word] for word in group) > 1:
-                    found[part].append(group)
-                    left.subtract(group)
-            order = [group for group in order if group not in found[part]]
-        return found | {"train": order}
+        found = {part: [] for part in PARTS[: len(shares)]}
+        most = {part: max(1, len(every) * share // 100) for part, share in zip(PARTS[1:], shares[1:])}
+        spare = {pair: max(1, n // 3) for pair, n in Counter(chain.from_iterable(map(pairs, every))).items()}
+        for k in rng.permutation(len(every)):
+            group = every[k]
+            room = [part for part in most if len(found[part]) < most[part]]
+            if room and all(spare[pair] for pair in pairs(group)):
+                found[min(room, key=lambda part: len(found[part]))].append(group)
+                for pair in pairs(group):
+                    spare[pair] -= 1
+            else:
+                found["train"].append(group)
+        return found
+
+
+def pairs(group: Group) -> list[tuple]:
+    """Count and colour, count and shape, colour and shape."""
+    return list(combinations(group, 2))
 
 
 def said(group: Group) -> str:

@@ -42,6 +42,26 @@ def test_no_held_out_group_is_trained_and_each_of_its_words_is(scenes):
     assert not set.union(*groups["validation"]) & set.union(*groups["test"]) - trained
 
 
+@pytest.mark.parametrize(
+    "most, split", [(3, "80-10-10"), (3, "34-33-33"), (4, "80-10-10"), (2, "60-20-20"), (2, "90-10")]
+)
+def test_each_pair_of_a_groups_words_is_trained_with_most_of_the_third(tmp_path, most, split):
+    shares = [int(share) for share in split.split("-")]
+    groups = made(tmp_path, most=most, split=split).groups(shares)
+    every = [group for some in groups.values() for group in some]
+    assert len(every) == len(set(every)) == most * len(COLOURS) * len(SHAPES)
+    assert all(some for some in groups.values())
+    for one, other in ((0, 1), (0, 2), (1, 2)):
+        trained = Counter((group[one], group[other]) for group in groups["train"])
+        for pair, there in Counter((group[one], group[other]) for group in every).items():
+            assert there - trained[pair] <= max(1, there / 3)
+
+
+def test_usual_scenes_set_a_tenth_of_the_groups_aside_for_each_held_out_part(tmp_path):
+    groups = made(tmp_path, most=3).groups([80, 10, 10])
+    assert {part: len(some) for part, some in groups.items()} == {"train": 102, "validation": 12, "test": 12}
+
+
 def test_two_groups_of_a_scene_are_of_two_kinds_and_all_there_is_occurs(tmp_path):
     found = [facts for _, facts, _ in made(tmp_path, number=1000, most=1).scenes()]
     both = [facts.groups for facts in found if facts.relation]
