@@ -76,13 +76,15 @@ class Scenes(PictureSet):
     number     pictures of all parts
     sides      the least and the largest width and height, in pixels
     sentences  of each picture, all of them different
+    reading_order  sentences name the left or the upper group first; otherwise the first is either
     most       shapes of a group
     drawing_seed  of all that is drawn by chance
     """
 
-    number: Annotated[int, Ge(30)] = 4000
+    number: Annotated[int, Ge(30)] = 20000
     sides: Sides = (64, 96)
     sentences: Annotated[int, Ge(1), Le(5)] = 5
+    reading_order: bool = True
     most: Annotated[int, Ge(1), Le(4)] = 3
     drawing_seed: Seed = 0
 
@@ -96,13 +98,14 @@ class Scenes(PictureSet):
         check_value("data.number", self.number, Annotated[int, Ge(30)])
         check_value("data.sides", self.sides, Sides)
         check_value("data.sentences", self.sentences, Annotated[int, Ge(1), Le(5)])
+        check_value("data.reading_order", self.reading_order, bool)
         check_value("data.most", self.most, Annotated[int, Ge(1), Le(4)])
         check_value("data.drawing_seed", self.drawing_seed, Seed)
         if self.sides[0] > self.sides[1]:
             raise Refusal(f"data.sides=[{self.sides[0]},{self.sides[1]}]: take the least first, such as [64,96]")
 
     def request(self) -> dict:
-        of = ("number", "sentences", "most", "drawing_seed", "split")
+        of = ("number", "sentences", "reading_order", "most", "drawing_seed", "split")
         return {name: getattr(self, name) for name in of} | {"sides": list(self.sides)}
 
     def originals(self) -> list[Original]:
@@ -118,7 +121,7 @@ class Scenes(PictureSet):
             name = f"{k:05}.png"
             draw(facts, self.sides, rng).save(folder / name)
             images.append({"id": k, "file_name": name, "part": part, "facts": facts._asdict()})
-            for sentence in sentences_of(facts, self.sentences, rng):
+            for sentence in sentences_of(facts, self.sentences, self.reading_order, rng):
                 annotations.append({"id": len(annotations), "image_id": k, "caption": sentence})
         content = {"info": {"description": "SYNTHETIC: made by pipeline.corpora.scenes"}}
         (folder / "captions.json").write_text(json.dumps(content | {"images": images, "annotations": annotations}))
@@ -179,13 +182,14 @@ def said(group: Group) -> str:
     return f"{NUMBERS[group.count - 1]} {group.colour} {SHAPES[group.shape]}"
 
 
-def sentences_of(facts: Facts, number: int, rng: np.random.Generator) -> list[str]:
-    """So many sentences, each in a frame of its own, that say all of the facts."""
+def sentences_of(facts: Facts, number: int, reading_order: bool, rng: np.random.Generator) -> list[str]:
+    """So many sentences, each in a frame of its own, that say all of the facts; the left or the upper group first in
+    `reading_order`."""
     found = []
     for frame in rng.permutation(len(FRAMES))[:number]:
         groups, phrase = facts.groups, "{a}"
         if facts.relation:
-            turned = int(rng.integers(2))
+            turned = 0 if reading_order else int(rng.integers(2))
             phrases = SAID[facts.relation][turned]
             phrase = phrases[rng.integers(len(phrases))]
             groups = facts.groups[::-1] if turned else facts.groups
@@ -259,7 +263,7 @@ def places(count: int, box: tuple, side: int, rng: np.random.Generator) -> list[
     while True:
         found = []
         for _ in range(40):
-            radius = scale * side * rng.uniform(0.1, 0.16)
+            radius = scale * side * rng.uniform(0.14, 0.2)
             inset = radius + GAP / 2
             if 2 * inset >= min(right - left, bottom - top):
                 continue

@@ -9,7 +9,7 @@ import pytest
 from scipy import ndimage
 
 from pipeline.corpora.preparation import prepare
-from pipeline.corpora.scenes import COLOURS, LEFT, SHAPES, Facts, Scenes, facts_of
+from pipeline.corpora.scenes import COLOURS, LEFT, SHAPES, Facts, Scenes, facts_of, sentences_of
 from pipeline.corpora.sources import fetch
 from pipeline.corpora.tokens import caption_words
 
@@ -68,6 +68,20 @@ def test_two_groups_of_a_scene_are_of_two_kinds_and_all_there_is_occurs(tmp_path
     assert all(first[1:] != second[1:] for first, second in both) and 600 < len(both) < 733
     assert {facts.relation for facts in found} == {None, "left of", "above"}
     assert len({group for facts in found for group in facts.groups}) == len(COLOURS) * len(SHAPES)
+
+
+def test_sentences_are_in_reading_order_unless_either_is_asked_for(tmp_path):
+    turned = {"right", "below", "under"}
+    for reading_order in (True, False):
+        chosen = made(tmp_path, reading_order=reading_order)
+        said = [
+            sentence
+            for _, facts, rng in chosen.scenes()
+            if facts.relation
+            for sentence in sentences_of(facts, 5, reading_order, rng)
+        ]
+        shares = Counter(bool(turned & set(sentence.split())) for sentence in said)
+        assert shares[True] == 0 if reading_order else 0.35 < shares[True] / len(said) < 0.65
 
 
 def test_each_sentence_says_what_is_in_the_picture(scenes):

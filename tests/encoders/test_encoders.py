@@ -211,12 +211,17 @@ def test_vgg16_is_of_the_whole_picture():
 
 
 def test_small_cnn_is_what_its_equations_say():
-    encoder = SmallCNN([8, 6], 2, 16, 1.0, 0, True)
-    network, picture = encoder.network(), noise(16, 16)
+    encoder = SmallCNN([8, 6], [5, 7], 2, 16, 1.0, 0, True)
+    (convolutional, *dense), picture = encoder.network(), noise(16, 16)
     x = torch.tensor((np.asarray(picture).transpose(2, 0, 1) - 127.5) / 127.5, dtype=torch.float32)[None]
-    for convolution, stride, groups in zip(network.body[::3], (2, 1, 2, 1), (8, 8, 2, 2), strict=True):
+    for convolution, stride, groups in zip(convolutional.body[::3], (2, 1, 2, 1), (8, 8, 2, 2), strict=True):
         x = F.conv2d(x, convolution.weight, convolution.bias, stride, 1)
         variance, mean = torch.var_mean(x.reshape(groups, -1), 1, correction=0, keepdim=True)
         x = ((x.reshape(groups, -1) - mean) / (variance + 1e-5).sqrt()).reshape(x.shape).relu()
     expected = x.unfold(2, 2, 2).unfold(3, 2, 2).mean((4, 5)).flatten(1)
+    cells = SmallCNN([8, 6], [], 2, 16, 1.0, 0, True)
+    np.testing.assert_allclose(features_of(cells, picture), expected.detach(), rtol=1e-5, atol=1e-5)
+    for layer in dense[::2]:
+        expected = (expected @ layer.weight.T + layer.bias).relu()
+    assert encoder.width == expected.shape[1] == 7 and cells.width == 24 and encoder.key != cells.key
     np.testing.assert_allclose(features_of(encoder, picture), expected.detach(), rtol=1e-5, atol=1e-5)

@@ -18,7 +18,8 @@ from tests.encoders.pictures import DrawnPictures
 
 def small_cnn(**changed) -> SmallCNN:
     return SmallCNN(
-        **{"channels": [4, 6], "cells": 2, "size": 16, "crop": 0.9, "seed": 0, "fine_tune": False} | changed
+        **{"channels": [4, 6], "dense": [], "cells": 2, "size": 16, "crop": 0.9, "seed": 0, "fine_tune": False}
+        | changed
     )
 
 
