@@ -45,7 +45,7 @@ def test_no_held_out_group_is_trained_and_each_of_its_words_is(scenes):
 @pytest.mark.parametrize(
     "most, split", [(3, "80-10-10"), (3, "34-33-33"), (4, "80-10-10"), (2, "60-20-20"), (2, "90-10")]
 )
-def test_each_pair_of_a_groups_words_is_trained_with_most_of_the_third(tmp_path, most, split):
+def test_two_thirds_of_the_groups_of_each_pair_of_words_are_trained(tmp_path, most, split):
     shares = [int(share) for share in split.split("-")]
     groups = made(tmp_path, most=most, split=split).groups(shares)
     every = [group for some in groups.values() for group in some]
