@@ -60,7 +60,7 @@ slurm:
 clean:
 	rm -rf .venv site results runs mlflow.db mlartifacts data/prepared pipeline/recurrence/*.so pipeline/models/*.so
 
-.venv/installed: pyproject.toml constraints.txt pipeline/recurrence/steps.cpp pipeline/models/kalman.cpp
+.venv/installed: pyproject.toml constraints.txt $(wildcard pipeline/*/*.cpp)
 	$(PYTHON) -m venv .venv
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check uv
 	rm -f pipeline/recurrence/*.so pipeline/models/*.so

@@ -18,6 +18,7 @@ from pipeline.command.refusal import Refusal
 from pipeline.command.setting import NotNegative, Positive, Whole
 from pipeline.datasets.batch import Batch, Batches
 from pipeline.datasets.space import Bits, Reals, Space, Symbols
+from pipeline.models import echo_state_compiled
 from pipeline.models.model import StatisticsModel
 from pipeline.models.reservoir import Reservoir
 
@@ -173,54 +174,39 @@ class EchoState(StatisticsModel):
     @torch.no_grad()
     def update(self, statistics: dict[str, Tensor]) -> None:
         """Solves for the readout. Refusal: the washout left nothing."""
-        lower = statistics["products"].tril()
-        products = lower + lower.tril(-1).T
-        seen = self.readout.in_features
+        products, seen = statistics["products"], self.readout.in_features  # below the diagonal
         count = products[seen, seen]
         if not count:
             raise Refusal(
                 f"model.washout={self.washout}: no step of any stream is left to learn from: "
                 "take less, or longer streams (fewer of them)"
             )
-        means = products[seen] / count
-        centred = products - count * torch.outer(means, means)
+        mean, wanted = products[seen, :seen] / count, products[seen + 1 :, seen] / count
         weight = ridge_solution(
-            centred[:seen, :seen],
-            centred[:seen, seen + 1 :],
+            products[:seen, :seen] - count * torch.outer(mean, mean),
+            products[seen + 1 :, :seen].T - count * torch.outer(mean, wanted),
             self.ridge,
             EPSILON * seen * products.diagonal()[:seen].sum(),
         )
         self.readout.weight.copy_(weight.T)
-        self.readout.bias.copy_(means[seen + 1 :] - means[:seen] @ weight)
+        self.readout.bias.copy_(wanted - mean @ weight)
 
     def _read(self, x: Tensor, state: State) -> Iterator[tuple[Tensor, State]]:
         """Chunks of steps: the rows of what the readout sees, a one, and room for targets, [C, B, P + O] float64,
         written over by the next chunk, and the state after them."""
         batch, units = x.shape[1], self.reservoir.units
         activity, age = state[0][0].T.contiguous(), state[1]
-        whole = activity.new_ones(
+        whole = activity.new_empty(
             max(1, CHUNK // batch), batch, self.readout.in_features + 1 + self.readout.out_features, dtype=torch.float64
         )
         for v in x.split(len(whole)):
-            states = self.reservoir.drive(self._project(v), activity)
-            activity, age = states[-1].clone(), age + len(states)
             rows = whole[: len(v)]
-            rows[..., :units] = states.transpose(1, 2)
+            activity = self.reservoir.drive(v, activity, rows[..., :units])
+            age = age + len(v)
             if self.direct_connection:
                 rows[..., units : self.readout.in_features] = self._inputs(v)
             rows[..., self.readout.in_features] = 1.0
             yield rows, (activity.T[None], age)
-
-    def _project(self, x: Tensor) -> Tensor:
-        """W_in v + b, [C, N, B]."""
-        weight, bias = (
-            part.to(self.readout.weight.dtype) for part in (self.reservoir.input_weight, self.reservoir.bias)
-        )
-        if isinstance(self.reads, Symbols):
-            return F.embedding(x, F.pad(weight.T, (0, 0, 0, 1)) + bias).transpose(1, 2).contiguous()
-        if x.shape[1] == 1:  # C products of one column each are slow
-            return F.linear(x, weight, bias).transpose(1, 2)
-        return torch.matmul(weight, x.transpose(1, 2)).add_(bias[:, None])
 
     def _inputs(self, x: Tensor) -> Tensor:
         """v, [C, B, I]."""
@@ -256,9 +242,11 @@ class EchoState(StatisticsModel):
 
 
 def add_products(sums: Tensor, rows: Tensor) -> None:
-    """sums += rows^T rows, at least its lower triangle: half the work,
-    which on a CPU only BLAS's own function spares. [M, M], [R, M] float64."""
-    if sums.is_cpu:
+    """sums += rows^T rows, at least its lower triangle: half the work, which torch does not spare on a CPU. [M, M],
+    [R, M] float64."""
+    if sums.is_cpu and echo_state_compiled.products_library():
+        echo_state_compiled.add_products(sums, rows)
+    elif sums.is_cpu:
         # Transposed: in BLAS's order, without a copy.
         blas.dsyrk(1.0, rows.numpy().T, beta=1.0, c=sums.numpy().T, overwrite_c=True)
     else:
@@ -266,12 +254,13 @@ def add_products(sums: Tensor, rows: Tensor) -> None:
 
 
 def ridge_solution(products: Tensor, moments: Tensor, ridge: float, least: Tensor) -> Tensor:
-    """(A + lambda I)^-1 M for A = X^T X [F, F], M = X^T Y [F, O].
+    """(A + lambda I)^-1 M for A = X^T X [F, F], of which the lower triangle is read, and M = X^T Y [F, O].
 
     For lambda = 0, and where rounding has left A + lambda I without a Cholesky factor, by A's eigenvectors, without
     those whose eigenvalues are not above `least`, in which A and M are nothing but rounding.
     """
-    regular = products + ridge * torch.eye(len(products), dtype=products.dtype, device=products.device)
+    regular = products.clone()
+    regular.diagonal().add_(ridge)
     factor, failed = torch.linalg.cholesky_ex(regular)
     if ridge and not failed:
         return torch.cholesky_solve(moments, factor)

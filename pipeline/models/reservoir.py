@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pipeline.command.refusal import Refusal
+from pipeline.models import echo_state_compiled
 
 LARGEST_DENSE = 1500  # units up to which all eigenvalues are computed: seconds; above, the largest ones alone
 RESTARTS = 300  # of ARPACK, at most: random reservoirs of up to 10,000 units take about 50
@@ -75,14 +76,20 @@ class Reservoir(nn.Module):
             shape=(self.units, self.units),
         )
 
-    def drive(self, inputs: Tensor, x: Tensor) -> Tensor:
-        """What is added to the states' product, W_in v + b of C steps [C, N, B], and the state before them [N, B] ->
-        the states after each, written over `inputs`."""
-        product = self._product(x)
+    def drive(self, v: Tensor, x: Tensor, seen: Tensor) -> Tensor:
+        """What is read in C steps, [C, B, I], or symbols [C, B] in the place of their unit vectors (I and more: zero),
+        and the state before it [N, B] -> the state after. The states after each step are written to `seen` [C, B, N],
+        in float64."""
+        input_weight, bias = self.input_weight.to(x.dtype), self.bias.to(x.dtype)
+        if x.is_cpu and echo_state_compiled.library():
+            matrices = self.columns, self.weights.to(x.dtype), input_weight, bias
+            return echo_state_compiled.drive(matrices, self.leak, v, x, seen)
+        inputs, product = _projected(v, input_weight, bias), self._product(x)
         for added in inputs:
             added += product(x)
             x = torch.lerp(x, tanh_(added), self.leak, out=added)
-        return inputs
+        seen.copy_(inputs.transpose(1, 2))
+        return x.clone()
 
     def _product(self, like: Tensor) -> Callable[[Tensor], Tensor]:
         """x -> W x for states like this one. Single precision sums faster by the embedding bag's kernel,
@@ -96,6 +103,15 @@ class Reservoir(nn.Module):
         return lambda x: F.embedding_bag(
             self.columns, x, self.row_starts, mode="sum", per_sample_weights=weights, include_last_offset=True
         )
+
+
+def _projected(v: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """W_in v + b, [C, N, B]."""
+    if not v.is_floating_point():
+        return F.embedding(v, F.pad(weight.T, (0, 0, 0, 1)) + bias).transpose(1, 2).contiguous()
+    if v.shape[1] == 1:  # C products of one column each are slow
+        return F.linear(v, weight, bias).transpose(1, 2)
+    return torch.matmul(weight, v.transpose(1, 2)).add_(bias[:, None])
 
 
 def tanh_(x: Tensor) -> Tensor:

@@ -124,7 +124,7 @@ def copy_files(target: Path, left_out: tuple[str, ...] = LEFT_OUT) -> None:
     listed = subprocess.run(
         ["git", "ls-files", "-coz", "--exclude-standard"], cwd=ROOT, check=True, capture_output=True, text=True
     ).stdout.split("\0")
-    compiled = [path.relative_to(ROOT).as_posix() for path in ROOT.glob("pipeline/recurrence/*.so")]
+    compiled = [path.relative_to(ROOT).as_posix() for path in ROOT.glob("pipeline/*/*.so")]
     for name in [*filter(None, listed), *compiled]:
         if (ROOT / name).is_file() and not name.startswith(left_out):
             (target / name).parent.mkdir(parents=True, exist_ok=True)
