@@ -65,11 +65,16 @@ class Categorical(nn.Module):
         """log p(x | z): symbols [R] -> [R, N]."""
         return F.embedding(x, F.pad(self.probability.double().log().t(), (0, 0, 0, 1)))
 
-    def likelihood(self, dtype: torch.dtype, width: int) -> Likelihood:
-        """(x, ratio, top) -> relative(log_likelihood(x), ratio, top), looked up."""
+    def table(self, dtype: torch.dtype, width: int) -> tuple[Tensor, Tensor]:
+        """What `relative` makes of each symbol and a missing one: [V + 1, width], [V + 1] float64."""
         log_VN = self.log_likelihood(torch.arange(self.symbols + 1, device=self.probability.device))
         ratios, tops = log_VN.new_empty(len(log_VN), width, dtype=dtype), log_VN.new_empty(len(log_VN))
         relative(log_VN, ratios, tops)
+        return ratios, tops
+
+    def likelihood(self, dtype: torch.dtype, width: int) -> Likelihood:
+        """(x, ratio, top) -> relative(log_likelihood(x), ratio, top), looked up."""
+        ratios, tops = self.table(dtype, width)
 
         def look_up(x: Tensor, ratio: Tensor, top: Tensor | None) -> None:
             torch.index_select(ratios, 0, x.flatten(), out=ratio.view(-1, width))

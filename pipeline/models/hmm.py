@@ -18,6 +18,7 @@ from pipeline.command.setting import NotNegative, Positive
 from pipeline.datasets.batch import Batch
 from pipeline.datasets.data import Data
 from pipeline.datasets.space import Reals, Space, Symbols
+from pipeline.models import hmm_compiled
 from pipeline.models.emissions import Categorical, Gaussian, Likelihood, draw_proportions, proportions
 from pipeline.models.model import StatisticsModel, reads_and_foretells
 
@@ -185,6 +186,22 @@ class HiddenMarkovModel(StatisticsModel):
         """
         scored = self.emission.observed(batch.targets)
         x, counted = _observations(batch.inputs, batch.targets, scored)
+        if isinstance(self.emission, Categorical) and x.is_cpu and hmm_compiled.takes(self.states, x.shape[1]):
+            masks = None if counted is None else (counted, torch.cat([counted[:1], scored]))
+            found = hmm_compiled.expected_counts(
+                self.transition.double(),
+                *self.emission.table(self.precision, self.states),
+                x,
+                masks,
+                state[0][0],
+                batch.carried,
+                self.precision,
+            )
+            if not batch.carried:
+                statistics["started"] += found.started
+            statistics["moved"] += found.moved
+            statistics["emitted"] += found.emitted
+            return (self._next(found.after)[None],), -found.log_p
         after, loss = torch.empty_like(state[0]), torch.zeros((), dtype=torch.float64, device=scored.device)
         for run, part in self._parts(x, self.precision):
             x_SB, before = x[:, part].contiguous(), state[0][0, part]

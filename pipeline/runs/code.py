@@ -14,6 +14,7 @@ COMPILED = {  # source -> the module that calls it
     "recurrence.steps.cpp": "recurrence.native",
     "models.kalman.cpp": "models.kalman_compiled",
     "models.echo_state.cpp": "models.echo_state_compiled",
+    "models.hmm.cpp": "models.hmm_compiled",
 }
 PACKAGE = "pipeline"
 COPIED = "copied.json"  # beside a copy of the package, which a job runs: what it is a copy of

@@ -15,7 +15,7 @@ from pipeline.command.refusal import Refusal
 from pipeline.datasets.data import load_data
 from pipeline.datasets.space import Reals, Symbols
 from pipeline.datasets.text import TextWindows
-from pipeline.models import hmm
+from pipeline.models import hmm, hmm_compiled
 from pipeline.models.emissions import FLOOR
 from pipeline.models.hmm import HiddenMarkovModel
 from pipeline.runs.settling import build, refuse_misfits
@@ -51,6 +51,15 @@ def elements(space, length, streams, missing=False, seed=1):
     if missing:
         x[torch.rand(length, streams, generator=draw) < 0.2] = math.nan
     return x
+
+
+@pytest.fixture(params=["compiled", "torch"])
+def way(request, monkeypatch):
+    """Whether expected counts of symbols are found by hmm.cpp."""
+    if request.param == "torch":
+        monkeypatch.setattr(hmm_compiled, "library", lambda: None)
+    elif hmm_compiled.library() is None:
+        pytest.skip("hmm.cpp was not compiled: no C++ compiler at installation")
 
 
 def whole(x):
@@ -173,7 +182,7 @@ def test_next_values_mean_is_that_of_all_paths(space):
 
 @pytest.mark.parametrize("space", SPACES)
 @pytest.mark.parametrize("missing", [False, True])
-def test_statistics_of_whole_streams_are_expected_counts_over_all_paths(space, missing):
+def test_statistics_of_whole_streams_are_expected_counts_over_all_paths(way, space, missing):
     T, B = 7, 3
     net, x = model(space, 3), elements(space, T, B, missing)
     sums, loss = statistics_of(net, whole(x))
@@ -226,7 +235,7 @@ def naive(initial, transition, emitted_TN):
 
 @pytest.mark.parametrize("states", [9, 10, 11, 12, 13])
 @pytest.mark.parametrize("space", [Symbols(5), Reals(2)])
-def test_many_states_and_steps(space, states):
+def test_many_states_and_steps(way, space, states):
     """Rows filled up to a width, and many scalings."""
     net, x = model(space, states), elements(space, 61, 2, missing=True)
     x[-1] = elements(space, 1, 2)[0]
@@ -239,7 +248,7 @@ def test_many_states_and_steps(space, states):
 
 
 @pytest.mark.parametrize("space", SPACES)
-def test_parts_of_the_streams_change_nothing(space, monkeypatch):
+def test_parts_of_the_streams_change_nothing(way, space, monkeypatch):
     net, x = model(space, 3), elements(space, 11, 7, missing=True)
     expected, posterior, log_p = statistics_of(net, whole(x)), net.posterior(x), net.log_likelihood(x)
     monkeypatch.setattr(hmm, "CACHE", 6 * 8)  # two streams, or one, side by side
@@ -468,7 +477,7 @@ def test_what_is_learned_does_not_depend_on_the_series_units():
 
 @pytest.mark.parametrize("space", [Symbols(20), Reals(1)])
 @pytest.mark.parametrize("kind", ["random", "persistent"])
-def test_float32_recursions_agree_to_1e5(space, kind):
+def test_float32_recursions_agree_to_1e5(way, space, kind):
     """After five passes, and on 3,000 steps that forget nothing: rounding does not add up."""
     found = []
     for precision in ("float64", "float32"):
@@ -484,7 +493,7 @@ def test_float32_recursions_agree_to_1e5(space, kind):
     np.testing.assert_allclose(losses, expected, rtol=1e-6)
 
 
-def test_float32_rounding_does_not_add_up_over_a_long_stream():
+def test_float32_rounding_does_not_add_up_over_a_long_stream(way):
     """Posteriors add up to 1 at every step; the errors of 50,000 steps would be seen."""
     net, x = model(Symbols(5), 3, precision="float32"), elements(Symbols(5), 50_001, 1)
     sums, _ = statistics_of(net, whole(x))
@@ -493,7 +502,7 @@ def test_float32_rounding_does_not_add_up_over_a_long_stream():
 
 
 @pytest.mark.parametrize("precision", ["float64", "float32"])
-def test_no_scaling_over_or_underflows(precision):
+def test_no_scaling_over_or_underflows(way, precision):
     """The least probabilities there can be, against every symbol: a cycle that the text runs through backward."""
     N = 5
     net = model(Symbols(N), N, precision=precision)
@@ -658,7 +667,7 @@ def finite(net):
 @pytest.mark.parametrize("precision", ["float64", "float32"])
 @pytest.mark.parametrize("smoothing", [0.0, 0.01])
 @pytest.mark.parametrize("space", SPACES)
-def test_more_states_than_data(space, smoothing, precision):
+def test_more_states_than_data(way, space, smoothing, precision):
     net, x = model(space, 30, smoothing, precision=precision), elements(space, 4, 1)
     losses = passes(net, 20, whole(x))
     assert finite(net) and np.isfinite(losses).all() and losses[-1] < losses[0]
@@ -702,7 +711,7 @@ def test_a_symbol_that_was_never_seen_has_a_small_probability():
 
 @pytest.mark.parametrize("space, missing", [(Symbols(4), 4), (Reals(2), math.nan), (Reals(2), math.inf)])
 @pytest.mark.parametrize("smoothing", [0.0, 0.01])
-def test_nothing_observed(space, missing, smoothing):
+def test_nothing_observed(way, space, missing, smoothing):
     net = model(space, 3, smoothing)
     x = torch.full_like(elements(space, 9, 2), missing)
     before = numbers(net)
