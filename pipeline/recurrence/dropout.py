@@ -6,7 +6,8 @@ Shapes: T time, B batch, H width, V symbols, R rows and C columns of a product.
 from collections.abc import Mapping
 
 from torch import Tensor, nn
-from torch.nn import functional as F
+
+from pipeline.recurrence import masks
 
 
 class Dropout(nn.Module):
@@ -27,9 +28,9 @@ class Dropout(nn.Module):
         if not self.training or not self.p:
             return x
         if self.whole is None and not self.locked:
-            return F.dropout(x, self.p)
+            return masks.dropout(x, self.p)
         batch, own = self.whole or (x.shape[1], slice(None))
-        return x * F.dropout(x.new_ones(1 if self.locked else len(x), batch, *x.shape[2:]), self.p)[:, own]
+        return x * masks.dropout(x.new_ones(1 if self.locked else len(x), batch, *x.shape[2:]), self.p)[:, own]
 
     def extra_repr(self) -> str:
         return f"p={self.p}, locked={self.locked}"
@@ -49,7 +50,7 @@ class SymbolDropout(nn.Module):
     def forward(self, embedding: Tensor) -> Tensor:
         if not self.training or not self.p:
             return embedding
-        return embedding * F.dropout(embedding.new_ones(len(embedding), 1), self.p)
+        return embedding * masks.dropout(embedding.new_ones(len(embedding), 1), self.p)
 
 
 class WeightDrop(nn.Module):
@@ -66,7 +67,7 @@ class WeightDrop(nn.Module):
     def forward(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
         if not self.training or not self.p:
             return dict(weights)
-        return {name: F.dropout(weight, self.p) for name, weight in weights.items()}
+        return {name: masks.dropout(weight, self.p) for name, weight in weights.items()}
 
 
 def share_masks(network: nn.Module, batch: int, own: slice) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 ROOMS = ("cells", "recurrence", "models", "learning", "datasets")  # whose code decides what comes out of training
 COMPILED = {  # source -> the module that calls it
     "recurrence.steps.cpp": "recurrence.native",
+    "recurrence.masks.cpp": "recurrence.masks",
     "models.kalman.cpp": "models.kalman_compiled",
     "models.echo_state.cpp": "models.echo_state_compiled",
     "models.hmm.cpp": "models.hmm_compiled",
