@@ -1,5 +1,6 @@
 """Driving a reservoir and fitting its readout, beside reservoirpy with the same weights."""
 
+import contextlib
 import os
 import statistics
 import sys
@@ -19,7 +20,9 @@ def measure() -> str:
     import torch
 
     from pipeline.models.echo_state import CHUNK, add_products
+    from pipeline.recurrence import forms
 
+    fastest = forms.runnable()[0]
     torch.set_num_threads(1)
     values = _values()
     seconds, errors, differences = {}, {}, {}
@@ -28,14 +31,18 @@ def measure() -> str:
         for name, spent in peer.items():
             seconds.setdefault(name, []).append(spent)
         errors["reservoirpy"] = _error(found, values)
-        for name, streams, dtype in (
-            ("one stream, float64", 1, torch.float64),
-            ("one stream, float32", 1, torch.float32),
-            ("32 streams, float64", 32, torch.float64),
-            ("32 streams, float32", 32, torch.float32),
-            ("64 streams, float32", 64, torch.float32),
+        for name, streams, dtype, form in (
+            ("one stream, float64", 1, torch.float64, fastest),
+            ("one stream, float32", 1, torch.float32, fastest),
+            ("32 streams, float64", 32, torch.float64, fastest),
+            ("32 streams, float32", 32, torch.float32, fastest),
+            ("64 streams, float32", 64, torch.float32, fastest),
+            ("one stream, float64, in the form for AVX2", 1, torch.float64, "avx2"),
         ):
-            spent, forecast = _ours(values, streams, dtype)
+            if form not in forms.runnable():
+                continue
+            with _compiled(form):
+                spent, forecast = _ours(values, streams, dtype)
             seconds.setdefault(name, []).append(spent)
             errors[name], differences[name] = _error(forecast, values), abs(forecast - found).max()
         for name, add in (("products", add_products), ("BLAS", _by_blas)):
@@ -75,6 +82,21 @@ def measure() -> str:
             "Wanted: 5 times as fast.",
         ]
     )
+
+
+@contextlib.contextmanager
+def _compiled(form: str):
+    """Takes this form of echo_state.cpp."""
+    from pipeline.models import echo_state_compiled
+
+    chosen = echo_state_compiled.load(form)
+    names = [name for name in ("library", "products_library") if getattr(echo_state_compiled, name)()]
+    before = {name: getattr(echo_state_compiled, name) for name in names}
+    for name in names:
+        setattr(echo_state_compiled, name, lambda: chosen)
+    yield
+    for name, library in before.items():
+        setattr(echo_state_compiled, name, library)
 
 
 def _micro(seconds: float) -> str:
