@@ -20,8 +20,8 @@ Examples:
 
 import sys
 
-from pipeline.command.refusal import Refusal
-from pipeline.command.terminal import give_up_output, legible, meanwhile, replace_what_cannot_be_shown
+from pipeline.command.arguments import verb_of_arguments
+from pipeline.command.terminal import legible, meanwhile
 
 DEFAULTS = {"run": "", "prompt": "", "length": 500, "temperature": 0.7, "seed": 0, "runs": "runs"}
 
@@ -44,37 +44,7 @@ def sample(run: str, prompt: str, length: int, temperature: float, seed: int, ru
     sys.stdout.write("\n")
 
 
-def read_arguments(words: list[str]) -> dict:
-    """key=value words, each value as the type of its default. Raises Refusal for others."""
-    values = dict(DEFAULTS)
-    for word in words:
-        key, equals, value = word.partition("=")
-        if not equals or key not in DEFAULTS:
-            raise Refusal(
-                f"{word!r}: give key=value with a key of {', '.join(DEFAULTS)} (and quotes around a prompt with spaces)"
-            )
-        try:
-            values[key] = type(DEFAULTS[key])(value)
-        except ValueError:
-            raise Refusal(f"{key}={value}: take a number") from None
-    return values
-
-
-def main() -> None:
-    if {"-h", "--help"} & set(sys.argv[1:]):
-        print(__doc__.strip())
-        return
-    replace_what_cannot_be_shown()
-    try:
-        sample(**read_arguments(sys.argv[1:]))
-    except (KeyboardInterrupt, BrokenPipeError):
-        sys.exit(130)
-    except (Refusal, OSError) as error:
-        from pipeline.command.verb import refused
-
-        give_up_output()
-        sys.exit(f"error: {refused(error)}")
-
+main = verb_of_arguments(sample, __doc__, DEFAULTS)
 
 if __name__ == "__main__":
     main()

@@ -14,10 +14,10 @@ import os
 import sys
 from pathlib import Path
 
+from pipeline.command.arguments import verb_of_arguments
 from pipeline.command.refusal import Refusal
-from pipeline.command.terminal import replace_what_cannot_be_shown
 
-DEFAULTS = {"run": "", "rank": "0", "runs": "runs"}
+DEFAULTS = {"run": "", "rank": 0, "runs": "runs"}
 
 
 def log_of(run: str, rank: int, runs: Path) -> Path:
@@ -34,31 +34,16 @@ def log_of(run: str, rank: int, runs: Path) -> Path:
     return log
 
 
-def main() -> None:
-    replace_what_cannot_be_shown()
-    follow, words = "--follow" in sys.argv, [word for word in sys.argv[1:] if word != "--follow"]
-    if {"-h", "--help"} & set(words):
-        print(__doc__)
-        return
-    try:
-        asked = dict(DEFAULTS)
-        for word in words:
-            name, given, value = word.partition("=")
-            if not given or name not in DEFAULTS:
-                raise Refusal(
-                    f"{word}: there is no such setting: take {', '.join(f'{one}=' for one in DEFAULTS)} or --follow"
-                )
-            asked[name] = value
-        if not asked["rank"].isdecimal():
-            raise Refusal(f"rank={asked['rank']}: take a whole number from 0")
-        log = log_of(asked["run"], int(asked["rank"]), Path(asked["runs"]))
-    except Refusal as refusal:
-        sys.exit(f"error: {refusal}")
+def logs(run: str, rank: int, runs: str, follow: bool) -> None:
+    """Prints the log that log_of finds, and what is added to it if it shall `follow`."""
+    log = log_of(run, rank, Path(runs))
     if follow:
         os.execvp("tail", ["tail", "--lines=+1", "--follow=name", str(log)])
     with log.open(errors="replace") as lines:
         sys.stdout.writelines(lines)
 
+
+main = verb_of_arguments(logs, __doc__, DEFAULTS, ("--follow",))
 
 if __name__ == "__main__":
     main()

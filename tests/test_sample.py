@@ -10,7 +10,7 @@ import torch
 from pipeline.command.refusal import Refusal
 from pipeline.decoding.sampling import draw_symbols
 from pipeline.runs.directory import find_run
-from pipeline.sample import read_arguments, sample
+from pipeline.sample import sample
 from tests.conftest import ROOT, trained
 
 
@@ -74,17 +74,6 @@ def test_a_run_is_found_by_path_by_part_of_its_name_and_by_being_the_last(run, r
         find_run("mut1", runs)
     with pytest.raises(Refusal, match="holds no runs: train one"):
         find_run("", tmp_path / "nowhere")
-
-
-def test_arguments_are_key_value_words():
-    assert read_arguments(["prompt=a=b, c", "length=7"]) | {} == {**read_arguments([]), "prompt": "a=b, c", "length": 7}
-    for word, message in (
-        ("lenght=3", "give key=value"),
-        ("hello", "give key=value"),
-        ("length=3.5", "length=3.5: take a number"),
-    ):
-        with pytest.raises(Refusal, match=message):
-            read_arguments([word])
 
 
 def test_a_series_is_forecast_and_takes_no_prompt(tmp_path, capsys):

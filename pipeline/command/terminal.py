@@ -6,6 +6,8 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+HELP = {"-h", "--help"}  # words that ask what a verb does
+
 
 def replace_what_cannot_be_shown() -> None:
     """Lets standard output and standard error show "?" for each character that their encoding lacks."""

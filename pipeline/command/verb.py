@@ -22,13 +22,12 @@ from pipeline.command.otherwise import complete, places
 from pipeline.command.overrides import first_value, in_a_line, quoted
 from pipeline.command.refusal import Refusal
 from pipeline.command.settings import CONF, check, check_choice
-from pipeline.command.terminal import give_up_output, replace_what_cannot_be_shown
+from pipeline.command.terminal import HELP, give_up_output, replace_what_cannot_be_shown
 
 MULTIRUN = {"-m", "--multirun"}
 SWEPT: list[str] = []  # the overrides of a sweep (-m) that this command takes as a whole
 INTERRUPTS: list[int] = []  # that came to this process before it trained
 HYDRAS_OWN = ("Config group override", "Only one of")  # how its ValueErrors begin, which are no other kind of error
-HELP = {"-h", "--help"}
 
 
 def in_sweep() -> bool:
