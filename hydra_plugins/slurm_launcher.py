@@ -82,10 +82,7 @@ class SlurmLauncher(Launcher):
         waiting = [job for job in before if job.id in places]
         jobs = {job.run: job for job in waiting if job.run in wanted}
         missing = [one for one in left if one.run not in jobs]
-        for submission in self._submissions(missing, before):
-            new = queue.submit(submission, kept, waiting)
-            jobs |= {job.run: job for job in new}
-            waiting += new
+        jobs |= {job.run: job for job in queue.submit(self._submissions(missing, before), kept, waiting)}
         print(
             f"{len(asked)} runs: {len(asked) - len(left)} ended before, {len(left) - len(missing)} in SLURM's queue "
             f"already, {len(missing)} submitted; logs in {kept}",

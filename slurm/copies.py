@@ -4,14 +4,19 @@ import hashlib
 import os
 import shutil
 import sys
+import time
+from collections.abc import Callable, Collection
+from contextlib import suppress
 from pathlib import Path
 
 from pipeline.command.settings import CONF
+from pipeline.files.lock import Lock
 from pipeline.files.whole import write_json
 from pipeline.runs.code import COPIED, code_version
 
 PARTS = ("pipeline", "slurm", "hydra_plugins", "conf")
 LEFT_OUT = ("__pycache__",)
+YOUNG = 3600.0  # seconds after its last submission in which a copy is kept: its job may not be in the queue yet
 
 
 def copy_code(folder: Path) -> Path:
@@ -27,21 +32,36 @@ def copy_code(folder: Path) -> Path:
     for file in files:
         held.update(f"{file.relative_to(root)}\0".encode() + hashlib.sha256(file.read_bytes()).digest())
     copy = folder / held.hexdigest()[:12]
-    if copy.exists():
-        return copy
-    partial = folder / f".{copy.name}.{os.getpid()}"
-    shutil.rmtree(partial, ignore_errors=True)
-    for file in files:
-        target = partial / file.relative_to(root)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(file, target)
-    version = code_version()
-    write_json(partial / COPIED, {"commit": version["commit"], "dirty": version["dirty"], "copy": str(copy)})
-    try:
+    with _lock(folder):
+        if copy.exists():
+            os.utime(copy)
+            return copy
+        partial = folder / f".{copy.name}.{os.getpid()}"
+        shutil.rmtree(partial, ignore_errors=True)
+        for file in files:
+            target = partial / file.relative_to(root)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(file, target)
+        version = code_version()
+        write_json(partial / COPIED, {"commit": version["commit"], "dirty": version["dirty"], "copy": str(copy)})
         partial.rename(copy)
-    except OSError:  # another submission was faster
-        shutil.rmtree(partial)
     return copy
+
+
+def prune(folder: Path, needed: Callable[[Collection[Path]], Collection[Path]]) -> None:
+    """Removes copies below `folder` that are not young and, of those, not `needed`."""
+    with _lock(folder):
+        now = time.time()
+        old = {copy for copy in folder.iterdir() if copy.is_dir() and now - copy.stat().st_mtime > YOUNG}
+        for copy in old - set(needed(old) if old else ()):
+            aside = copy if copy.name.startswith(".") else folder / f".{copy.name}.{os.getpid()}"
+            with suppress(OSError):  # another user's
+                copy.rename(aside)  # no job finds a part of it
+                shutil.rmtree(aside)
+
+
+def _lock(folder: Path) -> Lock:
+    return Lock(folder.with_name(f".{folder.name}.lock"))
 
 
 if __name__ == "__main__":

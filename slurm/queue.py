@@ -6,10 +6,12 @@ its jobs, and their logs. The code that they run is in <runs>/.slurm/code/.
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +21,7 @@ from pipeline.command.refusal import Refusal
 from pipeline.command.setting import SLURM_TIME
 from pipeline.files.whole import read_json, write_atomically, write_json
 from pipeline.runs.directory import RunDirectory
-from slurm.copies import copy_code
+from slurm.copies import copy_code, prune
 from slurm.script import script
 from slurm.times import minutes
 
@@ -53,6 +55,11 @@ class Job:
     @property
     def script(self) -> Path:
         return self.folder / f"{self.id.split('_')[0]}.sh"
+
+    @property
+    def code(self) -> Path | None:
+        """The copy of the code that it runs."""
+        return _code_of(self.script.read_text())
 
     @property
     def cancelled(self) -> bool:
@@ -183,31 +190,64 @@ class Asked:
         return script(self.profile, folder, code, words, self.devices, self.nodes, at_once)
 
 
-def submit(asked: Asked, folder: Path, waiting: Sequence[Job] = ()) -> list[Job]:
+def submit(submissions: Sequence[Asked], folder: Path, waiting: Sequence[Job] = ()) -> list[Job]:
     """One job for each run, or each group of them, in arrays as large as SLURM takes them, of which at_once run at a
-    time, together with what is `waiting` of the same study.
+    time, together with what is `waiting` of the same study. Copies of the code that nothing needs any more are removed.
 
-    Refusal: they make no sense, can never run, or SLURM does not want them.
+    Refusal: they make no sense, can never run, or SLURM does not want them; before any is submitted, as far as SLURM
+    knows that before.
     """
-    code, found, jobs = copy_code(folder.parent / "code"), [], asked.jobs()
-    most = array_size() if len(jobs) > 1 else 1
+    if not submissions:
+        return []
+    code, found = copy_code(folder.parent / "code"), []
+    most = array_size() if any(len(asked.jobs()) > 1 for asked in submissions) else 1
+    for asked in submissions:
+        refuse_impossible(asked.profile, asked.script(folder, code, asked.jobs()[:most], asked.profile.at_once))
     before = list(dict.fromkeys(job.id for job in waiting))
-    for at in range(0, len(jobs), most):
-        part = jobs[at : at + most]
-        left = asked.profile.at_once - len(before)
-        options = []
-        if left <= 0:
-            arrays = dict.fromkeys(id.split("_")[0] for id in before)
-            options, left = [f"--dependency=afterany:{':'.join(arrays)}"], asked.profile.at_once
-        text = asked.script(folder, code, part, left)
-        refuse_impossible(asked.profile, text)
-        id = _sbatch(text, *options, "--parsable")
-        write_atomically(folder / f"{id}.sh", text)
-        ids = [id] if len(part) == 1 else [f"{id}_{number}" for number in range(len(part))]
-        write_json(folder / f"{id}.json", {one: [str(run) for run in runs] for one, runs in zip(ids, part)})
-        found += [Job(one, run, folder, n) for one, runs in zip(ids, part) for n, run in enumerate(runs)]
-        before += ids
+    for asked in submissions:
+        jobs = asked.jobs()
+        for at in range(0, len(jobs), most):
+            part = jobs[at : at + most]
+            left = asked.profile.at_once - len(before)
+            options = []
+            if left <= 0:
+                arrays = dict.fromkeys(id.split("_")[0] for id in before)
+                options, left = [f"--dependency=afterany:{':'.join(arrays)}"], asked.profile.at_once
+            text = asked.script(folder, code, part, left)
+            id = _sbatch(text, *options, "--parsable")
+            write_atomically(folder / f"{id}.sh", text)
+            ids = [id] if len(part) == 1 else [f"{id}_{number}" for number in range(len(part))]
+            write_json(folder / f"{id}.json", {one: [str(run) for run in runs] for one, runs in zip(ids, part)})
+            found += [Job(one, run, folder, n) for one, runs in zip(ids, part) for n, run in enumerate(runs)]
+            before += ids
+    with suppress(Refusal, OSError):  # what is in doubt is kept
+        prune(code.parent, needed)
     return found
+
+
+def needed(copies: Collection[Path]) -> set[Path]:
+    """Those of these copies of the code that a job in the queue runs, or with which a run was submitted that has begun
+    and not ended. Refusal: SLURM does not say what is in its queue, or a file is damaged."""
+    kept, there = next(iter(copies)).parent.parent, {id.split("_")[0] for id in queued()}
+    begun = {file.stem: Path(file.read_text().strip()) for file in kept.glob("*.code")}  # by slurm/train.sbatch
+    found = {copy for id, copy in begun.items() if id in there}
+    for file in kept.glob("*/*.sh"):
+        copy = _code_of(file.read_text())
+        if copy in copies and copy not in found and (file.stem in there or _goes_on(file.with_suffix(".json"))):
+            found.add(copy)
+    return found
+
+
+def _code_of(script: str) -> Path | None:
+    """The copy of the code that the jobs of a script run; None where it is none of slurm.script."""
+    sourced = re.search(r"^\. (.+/slurm/job\.sh'?)$", script, re.MULTILINE)
+    return Path(*shlex.split(sourced[1])).parents[1] if sourced else None
+
+
+def _goes_on(submission: Path) -> bool:
+    """Whether a run of the submission has begun and not ended."""
+    jobs = _runs_of(submission) if submission.exists() else {}
+    return any((run / "run.json").exists() and not _over(run) for runs in jobs.values() for run in map(Path, runs))
 
 
 def would_submit(asked: Asked, folder: Path) -> str:
@@ -264,14 +304,19 @@ def _refused(said: str) -> Refusal:
 def submitted(folder: Path) -> list[Job]:
     """All jobs that the folder knows of, the newest last. Refusal: a file of the folder is damaged."""
     files = sorted((file for file in folder.glob("*.json") if file.stem.isdecimal()), key=lambda file: int(file.stem))
-    mend = "move it away, and look for its jobs with squeue"
-    kept = [read_json(file, mend, dict[str, str | list[str]]) for file in files]
     return [
         Job(id, Path(run).absolute(), folder, place)
-        for jobs in kept
-        for id, runs in jobs.items()
-        for place, run in enumerate([runs] if isinstance(runs, str) else runs)
+        for file in files
+        for id, runs in _runs_of(file).items()
+        for place, run in enumerate(runs)
     ]
+
+
+def _runs_of(submission: Path) -> dict[str, list[str]]:
+    """The runs of each job of a submission. Refusal: its file is damaged."""
+    mend = "move it away, and look for its jobs with squeue"
+    jobs = read_json(submission, mend, dict[str, str | list[str]])
+    return {id: [runs] if isinstance(runs, str) else runs for id, runs in jobs.items()}
 
 
 @dataclass(frozen=True)
@@ -332,5 +377,14 @@ def outcome(run: Path) -> float | None:
 
 
 def ended(run: Path) -> bool:
-    """Whether nothing is left to do for a run: it has ended, and MLflow has been told where it should be."""
+    """Whether nothing is left to do for a run: it has ended, and MLflow has been told where it should be. Refusal: its
+    run.json is damaged."""
     return outcome(run) is not None and not RunDirectory(run).facts.get("mlflow_waits")
+
+
+def _over(run: Path) -> bool:
+    """`ended`; not where that cannot be read."""
+    try:
+        return ended(run)
+    except (Refusal, OSError):
+        return False

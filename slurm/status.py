@@ -98,6 +98,7 @@ def row(run: Path, job: "Job | None", places: "dict[str, Place]") -> tuple[str, 
     known = facts.get("status")
     reached = f"step {records[-1]['step']:,}" if records else "no step yet"
     place = places.get(job.id) if job else None
+    waits = "; its record waits for MLflow: the same command sends it" * bool(facts.get("mlflow_waits"))
     ended = known in ("finished", "diverged")
     if place is not None and not (ended and place.state != "PENDING"):  # a job that holds a group goes on with others
         state = STATES.get(place.state, place.state.lower())
@@ -107,9 +108,9 @@ def row(run: Path, job: "Job | None", places: "dict[str, Place]") -> tuple[str, 
         else:
             what = f"job {job.id} on {place.nodes} for {place.time}, {reached}"
     elif known == "finished":
-        state, what = known, f"validation {facts['validation']:{facts['units']['digits']}}"
+        state, what = known, f"validation {facts['validation']:{facts['units']['digits']}}{waits}"
     elif known == "diverged":
-        state, what = known, facts["reason"]
+        state, what = known, f"{facts['reason']}{waits}"
     elif known == "stopped":
         state, what = known, f"saved at {reached}; the same command goes on"
     elif known == "running" and directory.locked and facts.get("job") is None:

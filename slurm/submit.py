@@ -55,8 +55,8 @@ def submit(cfg: DictConfig) -> None:
     if warning:
         print(warning)
     last = next((job for job in reversed(before) if job.run == run), None)
-    [job] = queue.submit(replace(asked, profile=queue.enough(profile, last)), kept, waiting)
-    print(f"{run}: job {job.id}, log {job.log}, code {queue.copy_code(kept.parent / 'code')}")
+    [job] = queue.submit([replace(asked, profile=queue.enough(profile, last))], kept, waiting)
+    print(f"{run}: job {job.id}, log {job.log}, code {job.code}")
 
 
 def main() -> None:

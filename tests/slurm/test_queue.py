@@ -31,7 +31,9 @@ echo x >>count; n=$(wc -l <count); echo "$*" >$n.args; cat >$n.sh; echo $n""",
 cat queue""",
     "scancel": 'echo "$@" >>cancelled',
     "scontrol": "echo 'MaxArraySize            = 4'",
-    "sinfo": 'case "$*" in *%P*) echo "main*|1-00:00:00"; echo "long|infinite" ;; *) cat states ;; esac',
+    "sinfo": """
+echo x >>sinfos
+case "$*" in *%P*) echo "main*|1-00:00:00"; echo "long|infinite" ;; *) cat states ;; esac""",
     "sacct": "cat accounts",
 }
 
@@ -112,22 +114,32 @@ def test_a_time_in_yaml_is_no_number_to_the_base_of_60(tmp_path):
 
 def test_an_array_is_no_larger_than_slurm_takes_and_a_study_runs_no_more_at_once_than_it_may(slurm, tmp_path):
     folder = tmp_path / ".slurm" / "zoo"
-    first = queue.submit(asked(10, at_once=5), folder)
+    first = queue.submit([asked(10, at_once=5)], folder)
     ids = ["1_0", "1_1", "1_2", "1_3", "2_0", "2_1", "2_2", "2_3", "3_0", "3_1"]
     assert [job.id for job in first] == ids and queue.submitted(folder) == first
     arrays = [re.search(r"--array=(\S+)", (slurm / f"{n}.sh").read_text())[1] for n in (1, 2, 3)]
     assert arrays == ["0-3%5", "0-3%1", "0-1%5"]
     given = [(slurm / f"{n}.args").read_text() for n in (1, 2, 3)]
     assert ["afterany" in one for one in given] == [False, False, True] and "--dependency=afterany:1:2 " in given[2]
-    [more] = queue.submit(asked(1, 10, at_once=5), folder, first)
+    [more] = queue.submit([asked(1, 10, at_once=5)], folder, first)
     assert more.id == "4" and "--dependency=afterany:1:2:3 " in (slurm / "4.args").read_text()
-    [other] = queue.submit(asked(1, 11, at_once=5), folder, first[-2:])
+    [other] = queue.submit([asked(1, 11, at_once=5)], folder, first[-2:])
     assert "afterany" not in (slurm / "5.args").read_text() and "--array" not in other.script.read_text()
+
+
+def test_slurm_is_asked_once_what_can_run_and_all_is_known_before_the_first_is_submitted(slurm, tmp_path):
+    folder = tmp_path / ".slurm" / "zoo"
+    jobs = queue.submit([asked(10)], folder)
+    assert (slurm / "sinfos").read_text().count("x") == 1 and (slurm / "count").read_text().count("x") == 3
+    assert {job.code for job in jobs} == {copies.copy_code(folder.parent / "code")}
+    with pytest.raises(Refusal, match="the job would wait for ever"):
+        queue.submit([asked(1, 10), asked(1, 11, time="9-0")], folder)
+    assert (slurm / "count").read_text().count("x") == 3 and queue.submit([], folder) == []
 
 
 def test_a_job_gets_the_words_of_its_runs(slurm, tmp_path):
     folder = tmp_path / ".slurm" / "zoo"
-    jobs = queue.submit(asked(3, group=2), folder)
+    jobs = queue.submit([asked(3, group=2)], folder)
     assert [(job.id, job.run.name) for job in jobs] == [("1_0", "0"), ("1_0", "1"), ("1_1", "2")]
     run = f'srun() {{ printf "%s|" "${{@: 3}}"; }}; SLURM_ARRAY_TASK_ID=0; {jobs[0].script.read_text()}'
     run = run.replace(f". {folder.parent}/code", f": {folder.parent}/code")
@@ -139,15 +151,15 @@ def test_a_job_gets_the_words_of_its_runs(slurm, tmp_path):
 def test_what_can_never_run_is_refused(slurm, tmp_path):
     folder = tmp_path / ".slurm" / "zoo"
     with pytest.raises(Refusal, match=r"time=1-00:01:00: partition main allows 1-00:00:00: the job would wait for ev"):
-        queue.submit(asked(1, time="1-00:01:00"), folder)
+        queue.submit([asked(1, time="1-00:01:00")], folder)
     (slurm / "refuses").write_text("allocation failure: Requested node configuration is not available\n")
     with pytest.raises(Refusal, match="^SLURM refuses the job: allocation failure: Requested node configuration is"):
-        queue.submit(asked(1), folder)
+        queue.submit([asked(1)], folder)
     assert not (slurm / "count").exists()
     (slurm / "states").write_text("idle\ndrained*\n")  # it may be back in time
-    assert len(queue.submit(asked(1), folder)) == 1
+    assert len(queue.submit([asked(1)], folder)) == 1
     (slurm / "refuses").unlink()
-    assert len(queue.submit(asked(1, time=100000, partition="long"), folder)) == 1
+    assert len(queue.submit([asked(1, time=100000, partition="long")], folder)) == 1
 
 
 def test_a_queue_that_does_not_answer_is_not_empty(slurm):
@@ -319,6 +331,68 @@ def test_a_copy_of_the_code_is_run_and_named(tmp_path):
         check=True,
     )
     assert said.stdout == f"{copy}\nthe copy\n"
+
+
+def begun(run: Path, **facts: object) -> Path:
+    """A run of which there is no more than its facts."""
+    units = {"loss": "nats/char", "element": "char", "digits": ".4f", "also": {}, "logarithmic": False}
+    code = {"commit": None, "dirty": None}
+    facts = {"name": run.name, "study": "zoo", "hash": "0", "seed": 0, "created": "", "code": code, "data": ""} | facts
+    write_json(run / "run.json", facts | {"process": 1, "parameters": 1, "units": units, "mlflow_run_id": None})
+    return run
+
+
+def test_a_record_that_waits_for_mlflow_is_told_of(tmp_path):
+    said = "; its record waits for MLflow: the same command sends it"
+    for name, facts in {
+        "a": {"status": "finished", "validation": 1.25},
+        "b": {"status": "diverged", "reason": "no"},
+    }.items():
+        run = begun(tmp_path / name, **facts, mlflow_waits=True)
+        _, state, what, _ = status.row(run, None, {})
+        assert (state, what) == (facts["status"], {"a": "validation 1.2500", "b": "no"}[name] + said)
+        run = begun(run, **facts, mlflow_waits=False)
+        assert "MLflow" not in status.row(run, None, {})[2]
+
+
+def test_copies_of_the_code_that_nothing_needs_are_removed_at_a_submission(slurm, tmp_path):
+    kept = tmp_path / ".slurm"
+    runs = {
+        "goes-on": begun(tmp_path / "a", status="stopped"),
+        "unsent": begun(tmp_path / "b", status="finished", validation=1.0, mlflow_waits=True),
+        "damaged": begun(tmp_path / "c", status="no such"),
+        "ended": begun(tmp_path / "d", status="finished", validation=1.0),
+        "fresh": tmp_path / "d",
+        "young": tmp_path / "d",
+        "removed": tmp_path / "e",
+    }
+    for number, (name, run) in enumerate(runs.items(), start=101):
+        write_json(kept / "code" / name / "copied.json", {})
+        job = asked(2).script(kept / "zoo", kept / "code" / name, [[Path("/r/0")], [Path("/r/1")]], 1)
+        (kept / "zoo").mkdir(exist_ok=True)
+        (kept / "zoo" / f"{number}.sh").write_text(job)
+        write_json(kept / "zoo" / f"{number}.json", {f"{number}_0": [str(run)], f"{number}_1": str(tmp_path / "d")})
+    for name in ("by-sbatch", "by-sbatch-before", ".half.17"):
+        (kept / "code" / name).mkdir()
+    (kept / "200.code").write_text(f"{kept}/code/by-sbatch\n")
+    (kept / "201.code").write_text(f"{kept}/code/by-sbatch-before\n")
+    (kept / "zoo" / "strange.sh").write_text("echo\n")
+    (slurm / "queue").write_text("105_1|PENDING|Priority||0:00|x\n200|RUNNING|None|n1|1:00|x\n")
+    for copy in (kept / "code").iterdir():
+        if copy.name != "young":
+            os.utime(copy, (0, 0))
+
+    def left() -> set[str]:
+        return {copy.name for copy in (kept / "code").iterdir()}
+
+    before = left()
+    (slurm / "away").write_text("1\n" * 3)
+    [job] = queue.submit([asked(1)], kept / "other")
+    assert left() == before | {job.code.name}  # SLURM does not say what is in its queue
+    queue.submit([asked(1)], kept / "other")
+    assert left() == {"goes-on", "unsent", "damaged", "fresh", "young", "by-sbatch", job.code.name}
+    os.utime(job.code, (0, 0))
+    assert copies.copy_code(kept / "code") == job.code and job.code.stat().st_mtime > 0  # young again
 
 
 def test_several_runs_go_on_after_an_error_and_end_with_what_is_killed(monkeypatch, tmp_path):
