@@ -80,7 +80,7 @@ class SlurmLauncher(Launcher):
         left = [one for one in asked if _starts_over(one) or not queue.ended(one.run)]
         wanted = {one.run for one in left}
         waiting = [job for job in before if job.id in places]
-        jobs = {job.run: job for job in waiting if job.run in wanted}
+        jobs = {job.run: job for job in waiting if job.run in wanted and not job.withdrawn}
         missing = [one for one in left if one.run not in jobs]
         jobs |= {job.run: job for job in queue.submit(self._submissions(missing, before), kept, waiting)}
         print(

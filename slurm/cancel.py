@@ -27,19 +27,21 @@ def cancel(cfg: DictConfig) -> None:
     from slurm.status import runs_of_study
 
     there = queue.queued()
-    jobs = [job for job in queue.submitted(queue.folder(cfg)) if job.id in there]
+    jobs = [job for job in queue.submitted(queue.folder(cfg)) if job.trains(there.get(job.id))]
     words = SWEPT or list(HydraConfig.get().overrides.task)
-    meant, others = jobs, 0
+    meant, others = jobs, []
     if any(not word.startswith(PLACES) for word in words):
         from pipeline.runs.settling import directory_of
 
         asked = {run.absolute() for run in runs_of_study(cfg) or [directory_of(cfg)]}
         meant = [job for job in jobs if job.run in asked]
-        others = len({job.run for job in jobs} - asked)
-    ids = list(dict.fromkeys(job.id for job in meant))
-    queue.cancel(ids)
+        others = [job for job in jobs if job.run not in asked]
+    go_on = queue.cancel(meant, others)
+    ids = dict.fromkeys(job.id for job in meant if job.id not in go_on)
     said = f"cancelled {len(ids)} jobs of {len({job.run for job in meant})} runs of {cfg.study.name}"
-    print(said + f": {' '.join(ids)}" * bool(ids) + f"; {others} other runs stay in the queue" * bool(others))
+    said += f": {' '.join(ids)}" * bool(ids)
+    said += f"; {' '.join(go_on)} {'goes' if len(go_on) == 1 else 'go'} on with the others" * bool(go_on)
+    print(said + f"; {len({job.run for job in others})} other runs stay in the queue" * bool(others))
 
 
 main = verb(cancel, ("study", "model", "data", "optimizer", "scale", "seed", "paths.runs"), whole=True)

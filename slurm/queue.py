@@ -10,7 +10,7 @@ import shlex
 import shutil
 import subprocess
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,7 @@ from pipeline.command.refusal import Refusal
 from pipeline.command.setting import SLURM_TIME
 from pipeline.files.whole import read_json, write_atomically, write_json
 from pipeline.runs.directory import RunDirectory
+from slurm import withdrawn
 from slurm.copies import copy_code, prune
 from slurm.script import script
 from slurm.times import minutes
@@ -62,10 +63,22 @@ class Job:
         return _code_of(self.script.read_text())
 
     @property
+    def withdrawn(self) -> bool:
+        """Whether a person has ended this run alone, and not the others of its group."""
+        return self.place in withdrawn.of(self.folder, self.id)
+
+    @property
     def cancelled(self) -> bool:
         """Whether it was ended by a person."""
         logs = self._logs()
-        return bool(logs) and re.search(r"CANCELLED AT \S+ \*\*\*", _last_attempt(logs[0])) is not None
+        if logs and re.search(r"CANCELLED AT \S+ \*\*\*", _last_attempt(logs[0])) is not None:
+            return True
+        return self.withdrawn
+
+    def trains(self, place: "Place | None") -> bool:
+        """Whether it is to train its run, or is at it, where the queue says this of it: a job that holds a group goes
+        on with others."""
+        return place is not None and not self.withdrawn and (place.state == "PENDING" or not _over(self.run))
 
     def why(self) -> list[str]:
         """Why it failed: what SLURM or the run says of it, in a line where that is enough; the end of its log
@@ -361,13 +374,20 @@ def _answer(*words: str) -> str:
     raise Unanswered(f"SLURM does not answer ({words[0]}: {why}): ask again in a while")
 
 
-def cancel(jobs: Sequence[str]) -> None:
-    """Ends the jobs of these ids. Refusal: SLURM does not."""
-    for at in range(0, len(jobs), 500):
-        done = subprocess.run(["scancel", *jobs[at : at + 500]], capture_output=True, text=True)
+def cancel(jobs: Sequence[Job], others: Iterable[Job]) -> list[str]:
+    """Ends these jobs; those that have to train others, too, withdraw their runs and go on. Returns the ids of the
+    latter. Refusal: SLURM does not."""
+    shared = {job.id for job in others}
+    ended, go_on = (list(dict.fromkeys(job.id for job in jobs if (job.id in shared) is so)) for so in (False, True))
+    for id in go_on:
+        [folder] = {job.folder for job in jobs if job.id == id}
+        withdrawn.add(folder, id, [job.place for job in jobs if job.id == id])
+    for at in range(0, len(ended), 500):
+        done = subprocess.run(["scancel", *ended[at : at + 500]], capture_output=True, text=True)
         if done.returncode:
             why = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
             raise Refusal(f"scancel: {why[-1]}")
+    return go_on
 
 
 def outcome(run: Path) -> float | None:

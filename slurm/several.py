@@ -2,19 +2,28 @@
 once.
 
 Each argument is the words of `python -m pipeline.train` of one run. A run that fails does not keep the others from
-being trained; one that is killed, or put back into the queue, ends the job there.
+being trained, nor does one that is withdrawn, which saves and ends within seconds; one that is killed, or put back into
+the queue, ends the job there.
 """
 
 import os
+import select
 import shlex
 import signal
 import sys
+from collections.abc import Callable, Collection
+
+from slurm import withdrawn
 
 GOES_ON = (0, 1)  # exit codes after which the next one is trained
+LOOK = 2.0  # seconds between two looks at what is withdrawn
 
 
-def several(runs: list[str]) -> int:
-    """Trains them, each in a process of its own; returns the exit code."""
+def several(runs: list[str], ended: Callable[[], Collection[int]]) -> int:
+    """Trains them, each in a process of its own; returns the exit code.
+
+    ended  says the places of those that are withdrawn
+    """
     import pipeline.runs.session  # noqa: F401 (what each of them needs)
 
     child = 0
@@ -27,16 +36,28 @@ def several(runs: list[str]) -> int:
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, pass_on)
     worst = 0
-    for number, words in enumerate(runs, start=1):
-        print(f"== run {number} of {len(runs)}", flush=True)
+    for place, words in enumerate(runs):
+        print(f"== run {place + 1} of {len(runs)}", flush=True)
+        if place in ended():
+            print("cancelled before it began", flush=True)
+            continue
+        held, holds = os.pipe()  # closed at the other end when the child is gone
         child = os.fork()
         if child == 0:
             _train(shlex.split(words))
-        _, status = os.waitpid(child, 0)
-        child, code = 0, os.waitstatus_to_exitcode(status)
-        if code not in GOES_ON:
+        os.close(holds)
+        told = False
+        while not (exited := os.waitpid(child, os.WNOHANG))[0]:
+            select.select([held], [], [], LOOK)
+            if not told and place in ended():
+                os.kill(child, signal.SIGINT)  # as a person does: it saves, and does not put the job back
+                told = True
+        os.close(held)
+        child, code = 0, os.waitstatus_to_exitcode(exited[1])
+        if code in GOES_ON:
+            worst = max(worst, code)
+        elif place not in ended():
             return 128 - code if code < 0 else code
-        worst = max(worst, code)
     return worst
 
 
@@ -64,4 +85,4 @@ def _train(words: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(several(sys.argv[1:]))
+    sys.exit(several(sys.argv[1:], withdrawn.of_this_job))

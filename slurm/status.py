@@ -99,8 +99,7 @@ def row(run: Path, job: "Job | None", places: "dict[str, Place]") -> tuple[str, 
     reached = f"step {records[-1]['step']:,}" if records else "no step yet"
     place = places.get(job.id) if job else None
     waits = "; its record waits for MLflow: the same command sends it" * bool(facts.get("mlflow_waits"))
-    ended = known in ("finished", "diverged")
-    if place is not None and not (ended and place.state != "PENDING"):  # a job that holds a group goes on with others
+    if job is not None and job.trains(place):
         state = STATES.get(place.state, place.state.lower())
         if place.state == "PENDING":
             start = "" if place.start == "N/A" else f", expected to start {place.start.replace('T', ' ')}"

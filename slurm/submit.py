@@ -47,7 +47,7 @@ def submit(cfg: DictConfig) -> None:
     there, before = queue.queued(), queue.submitted(kept)
     waiting = [job for job in before if job.id in there]
     for job in waiting:
-        if job.run == run:
+        if job.run == run and not job.withdrawn:
             raise Refusal(f"{run} is in SLURM's queue already: job {job.id}, {there[job.id].state}")
     if not starts_over(cfg.fresh, RunDirectory(run).legible_facts) and queue.ended(run):
         raise Refusal(f"{run} has ended already: fresh=true starts it over")

@@ -6,6 +6,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import time
 from datetime import timedelta
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from omegaconf import OmegaConf
 from pipeline.command.refusal import Refusal
 from pipeline.command.settings import CONF, check_choice
 from pipeline.files.whole import write_json
-from slurm import accounting, copies, queue, several, status
+from slurm import accounting, copies, queue, several, status, withdrawn
 from slurm.logs import log_of
 from slurm.queue import Asked, Job
 from slurm.script import options, resources
@@ -199,6 +200,29 @@ def test_cancel_ends_what_status_lists_or_a_part_of_it(slurm, small, tmp_path):
     said = python("slurm.cancel", "-m", *small, "model=rnn,lstm")
     assert said == "cancelled 2 jobs of 2 runs of single: 7_0 7_2; 1 other runs stay in the queue\n"
     assert (slurm / "cancelled").read_text() == "7_0 7_1 7_2\n7_0 7_2\n"
+
+
+def test_cancel_ends_one_run_of_a_group_alone_and_the_job_with_the_last(slurm, small, tmp_path):
+    from pipeline.runs.settling import directory_of
+
+    small.append("trainer.accelerator=cpu")
+    models, folder = ("rnn", "gru", "lstm"), tmp_path / "runs/.slurm/single"
+    runs = {model: directory_of(composed(*small, f"model={model}")).absolute() for model in models}
+    write_json(folder / "7.json", {"7_1": [str(run) for run in runs.values()]})
+    (folder / "7_1_0_log.out").write_text("== job 7, attempt 1, on n1, 2026-01-01 00:00:00\n")
+    (slurm / "queue").write_text("7_1|RUNNING|None|n1|1:00|x\n")
+    said = python("slurm.cancel", *small, "model=gru")
+    assert said == "cancelled 0 jobs of 1 runs of single; 7_1 goes on with the others; 2 other runs stay in the queue\n"
+    assert python("slurm.cancel", *small, "model=gru").startswith("cancelled 0 jobs of 0 runs of single; 2 other runs")
+    assert withdrawn.of(folder, "7_1") == {1} and not (slurm / "cancelled").exists()
+    states = {job.run.name: status.row(job.run, job, queue.queued())[1] for job in queue.submitted(folder)}
+    assert states == {run.name: "cancelled" if model == "gru" else "running" for model, run in runs.items()}
+    assert "in SLURM's queue already" in python("slurm.submit", *small, "model=rnn", code=1)
+    assert f"{runs['gru']}: job 1, log " in python("slurm.submit", *small, "model=gru")
+    sweep = ["-m", *small, "model=rnn,gru", "hydra/launcher=slurm", "hydra.launcher.wait=false"]
+    assert "1 in SLURM's queue already, 1 submitted" in python("pipeline.train", *sweep)
+    said = python("slurm.cancel", "-m", *small, "model=rnn,lstm")
+    assert said == "cancelled 1 jobs of 2 runs of single: 7_1\n" and (slurm / "cancelled").read_text() == "7_1\n"
 
 
 def test_a_dry_run_prints_the_script_and_submits_nothing(slurm, small):
@@ -395,7 +419,7 @@ def test_copies_of_the_code_that_nothing_needs_are_removed_at_a_submission(slurm
     assert copies.copy_code(kept / "code") == job.code and job.code.stat().st_mtime > 0  # young again
 
 
-def test_several_runs_go_on_after_an_error_and_end_with_what_is_killed(monkeypatch, tmp_path):
+def test_several_runs_go_on_after_an_error_and_what_is_cancelled_and_end_with_what_is_killed(monkeypatch, tmp_path):
     import pipeline.train
 
     def main():
@@ -407,14 +431,25 @@ def test_several_runs_go_on_after_an_error_and_end_with_what_is_killed(monkeypat
                 os.kill(os.getpid(), signal.SIGKILL)
             case "stopped":
                 sys.exit(130)
+            case "waits":  # until it alone is cancelled, and one that has not begun
+                signal.signal(signal.SIGINT, lambda *_: sys.exit(130))
+                withdrawn.add(tmp_path, "7_3", [0, 1])
+                time.sleep(60)
+                os._exit(3)
 
     monkeypatch.setattr(pipeline.train, "main", main)
     handlers = {number: signal.getsignal(number) for number in (signal.SIGUSR1, signal.SIGTERM)}
     try:
-        assert several.several(["one", "'two words'"]) == 0 and (tmp_path / "two words").exists()
-        assert several.several(["refused", "three"]) == 1 and (tmp_path / "three").exists()
-        assert several.several(["killed", "four"]) == 137 and several.several(["stopped", "four"]) == 130
+        assert several.several(["one", "'two words'"], set) == 0 and (tmp_path / "two words").exists()
+        assert several.several(["refused", "three"], set) == 1 and (tmp_path / "three").exists()
+        assert several.several(["killed", "four"], set) == 137 and several.several(["stopped", "four"], set) == 130
         assert not (tmp_path / "four").exists()
+        job = {"JOB_LOGS": f"{tmp_path}", "SLURM_JOB_ID": "12", "SLURM_ARRAY_JOB_ID": "7", "SLURM_ARRAY_TASK_ID": "3"}
+        for name, value in job.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setattr(several, "LOOK", 0.01)
+        assert several.several(["waits", "five", "six"], withdrawn.of_this_job) == 0
+        assert not (tmp_path / "five").exists() and (tmp_path / "six").exists()
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
