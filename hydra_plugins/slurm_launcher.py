@@ -1,6 +1,7 @@
 """hydra/launcher=slurm: the runs of a sweep as the jobs of SLURM arrays."""
 
 import math
+import shlex
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -89,7 +90,7 @@ class SlurmLauncher(Launcher):
             flush=True,
         )
         if self.profile.wait:
-            words = " ".join(HydraConfig.get().overrides.task)
+            words = shlex.join(HydraConfig.get().overrides.task)
             try:
                 failed = _wait(jobs)
             except KeyboardInterrupt:

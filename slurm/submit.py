@@ -6,7 +6,7 @@ The resources of each device are those of conf/hydra/launcher/slurm.yaml, or of 
 
 Examples:
   lab submit model=lstm data=linux scale=workstation
-  lab submit model=lstm data=linux scale=paper trainer.nodes=2 trainer.devices=4
+  lab submit model=lstm data=linux scale=paper trainer.nodes=2 trainer.devices=2
   lab submit model=gru trainer.devices=2 hydra.launcher.time=120
   lab submit model=gru fresh=true
   lab submit model=gru dry_run=true

@@ -434,6 +434,22 @@ def test_choices_exist(page):
             assert (CONF / group / f"{choice}.yaml").exists() or choice in OWN, f"{group}={choice}"
 
 
+def test_a_batch_is_shared_by_the_devices_that_are_asked_for():
+    """A run on several nodes, as the page on clusters and the help of its verb submit one."""
+    commands = [
+        line for file in ("docs/slurm.md", "slurm/submit.py") for line in (ROOT / file).read_text().splitlines()
+    ]
+    asked = [re.search(r"submit (model=.* trainer\.nodes=\d+ trainer\.devices=\d+)", line) for line in commands]
+    for found in filter(None, asked):
+        cfg = composed(*found[1].split())
+        assert cfg.trainer.batch % (cfg.trainer.nodes * cfg.trainer.devices) == 0, found[1]
+    for file in ("docs/slurm.md", "slurm/train.sbatch"):
+        shape = r"sbatch --nodes=(\d+) --ntasks-per-node=(\d+) .* slurm/train\.sbatch (.*)"
+        nodes, tasks, words = re.search(shape, (ROOT / file).read_text()).groups()
+        assert composed(*words.split()).trainer.batch % (int(nodes) * int(tasks)) == 0, file
+    assert len(list(filter(None, asked))) == 2
+
+
 def every_setting() -> set[str]:
     """All settings of all choices, such as "trainer.sample.at"."""
     found: set[str] = set()

@@ -2,6 +2,7 @@
 
 import shlex
 
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
@@ -46,7 +47,9 @@ def table(cfg: DictConfig, hydra: DictConfig) -> str:
     from pipeline.runs.settling import directory_of
     from pipeline.runs.study import SEARCH, labels
 
-    sweep, words = "question" not in cfg.study, shlex.join(hydra.overrides.task)
+    words = shlex.join(hydra.overrides.task)
+    several = any(one.is_sweep_override() for one in OverridesParser.create().parse_overrides(hydra.overrides.task))
+    sweep = "question" not in cfg.study or several
     if is_search(hydra):
         from pipeline.runs import search
 

@@ -1,0 +1,31 @@
+"""What a sweep prints at its end."""
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+
+from pipeline.command.settings import CONF
+from pipeline.command.sweep import without_hydra
+from pipeline.runs.directory import RunDirectory
+from pipeline.runs.outcome import table
+
+
+@pytest.mark.parametrize(
+    "words, evaluated",
+    [
+        (["study=architectures"], "study=architectures"),
+        (["study=architectures", "model=rnn,gru"], "-m study=architectures model=rnn,gru"),
+        (["model=rnn"], "-m model=rnn"),
+    ],
+)
+def test_what_evaluates_the_runs_is_named_as_it_is_taken(words, evaluated, small, monkeypatch):
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
+        one = [word for word in words if "," not in word]
+        cfg = compose("config", overrides=[*one, *small], return_hydra_config=True)
+        cfg.hydra.overrides.task = [*words, *small]
+        units = {"loss": "nats/char", "digits": ".4f"}
+        facts = {"status": "finished", "validation": 1.0, "parameters": 7, "units": units}
+        monkeypatch.setattr(RunDirectory, "facts", facts)
+        said = table(without_hydra(cfg), cfg.hydra).splitlines()[-1]
+    assert said.startswith(f"on held-out data: lab evaluate {evaluated} ")
