@@ -33,6 +33,9 @@ STARTS = 120.0  # seconds that a start may take
 TRIES = 6  # starts in a row that come to nothing, after which it gives up
 ANSWER = 5.0  # seconds for one answer
 GRACE = 5.0  # seconds for a server to end by itself
+# MLflow's variable for its database, whose password all users of the node would see among a command's words
+STORE = "MLFLOW_BACKEND_STORE_URI"
+UPGRADE = f"import os, mlflow.db; mlflow.db.commands(['upgrade', os.environ['{STORE}']])"
 
 
 class Asked:
@@ -259,7 +262,7 @@ def prepared(folder: Path, local: Path) -> Server:
     environment |= {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
 
     def upgrade(store: str) -> None:
-        if subprocess.run([sys.executable, "-m", "mlflow", "db", "upgrade", store], env=environment).returncode:
+        if subprocess.run([sys.executable, "-c", UPGRADE], env=environment | {STORE: store}).returncode:
             raise Refusal(f"MLflow cannot bring {store.partition('@')[2] or store} up to date: see above")
 
     store, database = os.environ.get("MLFLOW_DATABASE"), None
@@ -274,6 +277,7 @@ def prepared(folder: Path, local: Path) -> Server:
         except (OSError, sqlite3.Error) as error:
             raise Refusal(f"{database.shared}: {error}: mend it, or move it away to begin with an empty one") from None
         store = f"sqlite:///{database.local}"
+    environment[STORE] = store
     asks = _asking(folder, local, environment)
     workers = os.environ.get("SLURM_CPUS_PER_TASK", "2")
 
@@ -281,7 +285,7 @@ def prepared(folder: Path, local: Path) -> Server:
         listens = host if host == "localhost" or host.startswith("127.") else "0.0.0.0"
         names = ",".join(f"{name}:{port}" for name in dict.fromkeys((host, "localhost", "127.0.0.1")))
         where = ["--host", listens, "--port", str(port), "--allowed-hosts", names, "--workers", workers]
-        kept = ["--backend-store-uri", store, "--artifacts-destination", str(folder / "artifacts")]
+        kept = ["--artifacts-destination", str(folder / "artifacts")]
         return [sys.executable, "-m", "mlflow", "server", *asks, *where, *kept]
 
     return Server(folder, _host(), command, environment, database)

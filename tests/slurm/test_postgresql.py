@@ -115,6 +115,8 @@ def test_two_ranks_and_eight_writers_lose_nothing_when_database_and_server_crash
     log = server / "log"
     try:
         until("serving", lambda: (server / "address").exists() or serving.poll() is not None, log)
+        served = [psutil.Process(serving.pid), *psutil.Process(serving.pid).children(recursive=True)]
+        assert len(served) > 2 and not any(postgres.uri in " ".join(one.cmdline()) for one in served)  # for all to see
         training = subprocess.Popen([sys.executable, "-m", "pipeline.train", *ranked], cwd=ROOT, env=environment)
         for writer in writers:
             writer.start()
