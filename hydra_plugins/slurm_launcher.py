@@ -15,6 +15,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
 from pipeline.command.setting import Count, Minutes, NotNegative, Positive, Whole
+from pipeline.command.space import is_search
 
 if TYPE_CHECKING:
     from slurm.queue import Asked, Job
@@ -90,24 +91,34 @@ class SlurmLauncher(Launcher):
             flush=True,
         )
         if self.profile.wait:
-            words = shlex.join(HydraConfig.get().overrides.task)
+            words = self._words(asked[0].cfg)
             try:
                 failed = _wait(jobs)
             except KeyboardInterrupt:
                 print(
-                    f"the jobs go on; the same command waits for them again, lab cancel -m {words} ends them",
+                    f"the jobs go on; the same command waits for them again, lab cancel {words} ends them",
                     flush=True,
                 )
                 raise
             for job in failed:
+                if job.cancelled:
+                    print(f"cancelled: {job.run.name} (job {job.id})", flush=True)
+                    continue
                 end = "".join(f"    {line}\n" for line in job.why())
                 print(f"failed: {job.run.name} (job {job.id}), {job.log}:\n{end}", flush=True)
             if failed:
+                cancelled = " or were cancelled" * any(job.cancelled for job in failed)
                 raise Refusal(
-                    f"{len(failed)} of {len(asked)} runs failed, see above or lab status -m {words}; "
+                    f"{len(failed)} of {len(asked)} runs failed{cancelled}, see above or lab status {words}; "
                     "the same command takes them up again"
                 )
         return _returned(job_overrides, asked, [queue.outcome(one.run) for one in asked])
+
+    def _words(self, cfg: DictConfig) -> str:
+        """What names the runs for status and cancel: of a search all that was submitted for it."""
+        if is_search(self.config.hydra):
+            return f"{'study' if 'question' in cfg.study else 'study.name'}={cfg.study.name}"
+        return f"-m {shlex.join(HydraConfig.get().overrides.task)}"
 
     def _asked(self, job_overrides: Sequence[Sequence[str]]) -> list[One]:
         """The sweep's runs. Refusal: one that no job could train."""

@@ -1,5 +1,6 @@
 """What is asked of SLURM and what its answers are taken for, by programs that stand for SLURM's."""
 
+import importlib
 import os
 import re
 import shlex
@@ -11,10 +12,12 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
 from pipeline.command.refusal import Refusal
 from pipeline.command.settings import CONF, check_choice
+from pipeline.command.verb import SWEPT
 from pipeline.files.whole import write_json
 from slurm import accounting, copies, queue, several, status, withdrawn
 from slurm.logs import log_of
@@ -62,10 +65,26 @@ def asked(count: int, first: int = 0, **settings) -> Asked:
     return Asked(profile(**settings), 1, 1, {Path(f"/r/{n}"): ["a=b c", f"n={n}"] for n in range(first, first + count)})
 
 
-def python(module: str, *words: str, code: int = 0) -> str:
-    done = subprocess.run([sys.executable, "-m", module, *words], cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == code, done.stdout + done.stderr
-    return done.stdout + done.stderr
+@pytest.fixture
+def python(monkeypatch, capsys):
+    """python(module, words...) does what `python -m MODULE` does, in this process; returns what it prints."""
+
+    def python(module: str, *words: str, code: int = 0) -> str:
+        GlobalHydra.instance().clear()
+        SWEPT.clear()
+        capsys.readouterr()
+        monkeypatch.setattr(sys, "argv", [module, *words])
+        end = None
+        try:
+            importlib.import_module(module).main()
+        except SystemExit as exit:
+            end = exit.code
+        said = capsys.readouterr()
+        said = said.out + said.err + f"{end}\n" * isinstance(end, str)
+        assert (1 if isinstance(end, str) else end or 0) == code, said
+        return said
+
+    return python
 
 
 @pytest.mark.parametrize(
@@ -175,7 +194,7 @@ def test_a_queue_that_does_not_answer_is_not_empty(slurm):
         queue.queued()
 
 
-def test_nothing_is_submitted_or_cancelled_without_knowing_what_is_in_the_queue(slurm, small, tmp_path):
+def test_nothing_is_submitted_or_cancelled_without_knowing_what_is_in_the_queue(python, slurm, small, tmp_path):
     small.append("trainer.accelerator=cpu")
     for module, more in {
         "slurm.submit": [],
@@ -189,7 +208,7 @@ def test_nothing_is_submitted_or_cancelled_without_knowing_what_is_in_the_queue(
     assert not (slurm / "count").exists() and not (slurm / "cancelled").exists()
 
 
-def test_cancel_ends_what_status_lists_or_a_part_of_it(slurm, small, tmp_path):
+def test_cancel_ends_what_status_lists_or_a_part_of_it(python, slurm, small, tmp_path):
     from pipeline.runs.settling import directory_of
 
     runs = [directory_of(composed(*small, f"model={model}")).absolute() for model in ("rnn", "gru", "lstm")]
@@ -202,7 +221,7 @@ def test_cancel_ends_what_status_lists_or_a_part_of_it(slurm, small, tmp_path):
     assert (slurm / "cancelled").read_text() == "7_0 7_1 7_2\n7_0 7_2\n"
 
 
-def test_cancel_ends_one_run_of_a_group_alone_and_the_job_with_the_last(slurm, small, tmp_path):
+def test_cancel_ends_one_run_of_a_group_alone_and_the_job_with_the_last(python, slurm, small, tmp_path):
     from pipeline.runs.settling import directory_of
 
     small.append("trainer.accelerator=cpu")
@@ -225,7 +244,24 @@ def test_cancel_ends_one_run_of_a_group_alone_and_the_job_with_the_last(slurm, s
     assert said == "cancelled 1 jobs of 2 runs of single: 7_1\n" and (slurm / "cancelled").read_text() == "7_1\n"
 
 
-def test_a_dry_run_prints_the_script_and_submits_nothing(slurm, small):
+def test_what_failed_is_told_from_what_was_cancelled_and_named_as_status_takes_it(python, slurm, small, tmp_path):
+    sweep, folder = ["-m", *small, "trainer.accelerator=cpu", "hydra/launcher=slurm"], tmp_path / "runs/.slurm"
+    for study in ("single", "mine"):
+        (folder / study).mkdir(parents=True)
+    (folder / "single" / "1_0_0_log.out").write_text(
+        f"{ATTEMPT}slurmstepd: error: *** JOB 1 ON n1 CANCELLED AT x ***\n"
+    )
+    said = python("pipeline.train", *sweep, "seed=0,1", code=1)
+    assert re.search(r"^cancelled: text-lstm-\S+-s0 \(job 1_0\)$", said, re.MULTILINE)
+    assert re.search(r"^failed: text-lstm-\S+-s1 \(job 1_1\), ", said, re.MULTILINE)
+    assert "error: 2 of 2 runs failed or were cancelled, see above or lab status -m data=text " in said
+    pytest.importorskip("optuna")
+    search = ["hydra/sweeper=optuna", "hydra.sweeper.n_trials=1", "study.name=mine", "optimizer.lr=interval(1e-4,1e-1)"]
+    said = python("pipeline.train", *sweep, *search, code=1)
+    assert "error: 1 of 1 runs failed, see above or lab status study.name=mine; the same command" in said
+
+
+def test_a_dry_run_prints_the_script_and_submits_nothing(python, slurm, small):
     said = python("slurm.submit", *small, "dry_run=true", "+hydra.launcher.where.model.lstm.memory=3")
     assert "#SBATCH --mem=3072M\n" in said and not (slurm / "count").exists()
     assert said.startswith("#!/bin/bash\n#SBATCH --job-name=single\n") and "dry_run=" not in said
