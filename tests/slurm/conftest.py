@@ -1,6 +1,7 @@
 """A real SLURM of two nodes on this machine, one for all tests that ask for it; without SLURM's programs these are
 skipped."""
 
+import importlib
 import os
 import shutil
 import subprocess
@@ -9,7 +10,9 @@ import time
 from pathlib import Path
 
 import pytest
+from hydra.core.global_hydra import GlobalHydra
 
+from pipeline.command.verb import SWEPT
 from tests.conftest import ROOT, prepared_text, words
 
 HERE = Path(__file__).parent
@@ -29,8 +32,31 @@ def pytest_collection_modifyitems(items):
                 )
 
 
+@pytest.fixture
+def python(monkeypatch, capsys):
+    """python(module, words...) does what `python -m MODULE` does, in this process; returns what it prints."""
+
+    def python(module: str, *words: str, code: int = 0) -> str:
+        GlobalHydra.instance().clear()
+        SWEPT.clear()
+        capsys.readouterr()
+        monkeypatch.chdir(ROOT)
+        monkeypatch.setattr(sys, "argv", [module, *words])
+        end = None
+        try:
+            importlib.import_module(module).main()
+        except SystemExit as exit:
+            end = exit.code
+        said = capsys.readouterr()
+        said = said.out + said.err + f"{end}\n" * isinstance(end, str)
+        assert (1 if isinstance(end, str) else end or 0) == code, said
+        return said
+
+    return python
+
+
 class Cluster:
-    """The cluster, and the project as its users call it."""
+    """The cluster and its programs."""
 
     def __init__(self, folder: Path):
         self.folder = folder
@@ -53,9 +79,6 @@ class Cluster:
         assert done.returncode == code, printed
         return printed
 
-    def python(self, module: str, *arguments: str, code: int = 0) -> str:
-        return self.run(sys.executable, "-m", module, *arguments, code=code)
-
     def until(self, what: str, holds, seconds: float = 180) -> None:
         end = time.monotonic() + seconds
         while not holds():
@@ -65,6 +88,15 @@ class Cluster:
                     f"after {seconds} seconds still not {what}; {self.run('scontrol', 'show', 'job')}{logs}"
                 )
             time.sleep(0.1)
+
+    def begins_again(self, job: str, attempt: int) -> None:
+        """Takes from a job that is put back for its `attempt` the seconds for which SLURM would let it wait."""
+
+        def state() -> str:
+            return self.run("scontrol", "show", "job", job)
+
+        self.until("put back", lambda: f"Restarts={attempt - 1} " in state() and "=COMPLETING" not in state())
+        self.start("scontrol", "update", f"JobId={job}", "StartTime=now").wait()  # in vain where it has begun
 
     def queue(self) -> dict[str, str]:
         """State of each job in the queue."""
@@ -85,9 +117,11 @@ def cluster(tmp_path_factory):
 
 
 @pytest.fixture
-def project(cluster, tmp_path):
-    """Overrides of a run of seconds on a prepared text, in a folder of the test's own;
-    the queue is empty before and after."""
+def project(cluster, tmp_path, monkeypatch):
+    """Overrides of a run of seconds on a prepared text, in a folder of the test's own; the queue is empty before and
+    after. Commands of this process are for the cluster."""
+    for name in ("PATH", "SLURM_CONF"):
+        monkeypatch.setenv(name, cluster.environment[name])
     cluster.until_empty()
     yield [*prepared_text(tmp_path, words(4000)), "scale=smoke", "tracking.uri=null", "trainer.accelerator=cpu"]
     cluster.run("scancel", "--user", str(os.getuid()))

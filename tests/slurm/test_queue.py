@@ -1,6 +1,5 @@
 """What is asked of SLURM and what its answers are taken for, by programs that stand for SLURM's."""
 
-import importlib
 import os
 import re
 import shlex
@@ -12,12 +11,10 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
 from pipeline.command.refusal import Refusal
 from pipeline.command.settings import CONF, check_choice
-from pipeline.command.verb import SWEPT
 from pipeline.files.whole import write_json
 from slurm import accounting, copies, queue, several, status, withdrawn
 from slurm.logs import log_of
@@ -63,28 +60,6 @@ def profile(**settings):
 
 def asked(count: int, first: int = 0, **settings) -> Asked:
     return Asked(profile(**settings), 1, 1, {Path(f"/r/{n}"): ["a=b c", f"n={n}"] for n in range(first, first + count)})
-
-
-@pytest.fixture
-def python(monkeypatch, capsys):
-    """python(module, words...) does what `python -m MODULE` does, in this process; returns what it prints."""
-
-    def python(module: str, *words: str, code: int = 0) -> str:
-        GlobalHydra.instance().clear()
-        SWEPT.clear()
-        capsys.readouterr()
-        monkeypatch.setattr(sys, "argv", [module, *words])
-        end = None
-        try:
-            importlib.import_module(module).main()
-        except SystemExit as exit:
-            end = exit.code
-        said = capsys.readouterr()
-        said = said.out + said.err + f"{end}\n" * isinstance(end, str)
-        assert (1 if isinstance(end, str) else end or 0) == code, said
-        return said
-
-    return python
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import sys
 import urllib.request
 from pathlib import Path
 
@@ -47,13 +48,6 @@ def log(run: RunDirectory) -> str:
     return "".join(file.read_text() for file in sorted((run.path.parents[1] / ".slurm" / "single").glob("*.out")))
 
 
-def is_as_if_never_interrupted(run: RunDirectory, project: list[str], tmp_path: Path, *overrides: str) -> None:
-    whole = trained(*project, *overrides, f"paths.runs={tmp_path}/whole")
-    assert run.facts["status"] == "finished" and records(run.metrics) == records(whole.metrics)
-    assert read_lines(run.samples) == read_lines(whole.samples)
-    same(torch.load(run.last, weights_only=False), torch.load(whole.last, weights_only=False))
-
-
 def processes(words: str) -> list[int]:
     """Numbers of the processes whose environment has all these words."""
     found = []
@@ -67,12 +61,12 @@ def processes(words: str) -> list[int]:
     return found
 
 
-def test_a_sweep_is_an_array_of_groups_on_two_nodes_with_a_gpu_each_and_says_what_failed(cluster, project):
+def test_a_sweep_is_an_array_of_groups_on_two_nodes_with_a_gpu_each_and_says_what_failed(python, cluster, project):
     # A GPU asks for 4 cores here, which a node has; one optimizer does not take the setting.
     sweep = ["-m", *project, *SMALL, "optimizer=sgd,rmsprop", "seed=0,1", "++optimizer.alpha=0.9"]
     sweep += ["hydra.launcher.group=2", "hydra.launcher.gpus=1", "hydra.launcher.gpu_memory=0"]
     sweep += ["hydra.launcher.setup=['srun sh -c \"echo GPU $CUDA_VISIBLE_DEVICES\"']"]
-    said = cluster.python("pipeline.train", *sweep, code=1)
+    said = python("pipeline.train", *sweep, code=1)
     assert "4 runs: 0 ended before, 0 in SLURM's queue already, 4 submitted" in said and "2 finished, 2 failed" in said
     refusal = "error: optimizer=sgd: SGD.__init__() got an unexpected keyword argument 'alpha'"
     assert said.count(f"    {refusal}\n") == 2 and "error: 2 of 4 runs failed, see above or lab status -m " in said
@@ -83,13 +77,26 @@ def test_a_sweep_is_an_array_of_groups_on_two_nodes_with_a_gpu_each_and_says_wha
     assert log(runs[0]).count("\nGPU 0\n") == 2
     copy = Path(runs[0].facts["code"]["copy"])
     assert copy.parent == runs[0].path.parents[1].absolute() / ".slurm" / "code" and (copy / "pipeline").is_dir()
-    again = cluster.python("pipeline.train", *sweep, "hydra.launcher.wait=false")
+    again = python("pipeline.train", *sweep, "hydra.launcher.wait=false")
     assert "4 runs: 2 ended before, 0 in SLURM's queue already, 2 submitted" in again
-    status = cluster.python("slurm.status", *project)
+    status = python("slurm.status", *project)
     assert f"{runs[0].path.name}  finished   validation {runs[0].facts['validation']:.4f}" in status
     cluster.until_empty()
-    status = cluster.python("slurm.status", *project)
+    status = python("slurm.status", *project)
     assert status.count(f"    {refusal}\n") == 2 and "2 failed" in status
+
+
+def test_a_search_trains_its_trials_as_jobs_and_learns_what_came_of_them(python, cluster, project):
+    pytest.importorskip("optuna")
+    search = ["hydra/sweeper=optuna", "hydra.sweeper.n_trials=2", "optimizer.lr=tag(log,interval(1e-4,1e-1))"]
+    said = python("pipeline.train", "-m", *project, *SMALL, *search, "study.name=mine", "model=rnn", "trainer.steps=4")
+    assert "2 runs: 0 ended before, 0 in SLURM's queue already, 2 submitted" in said and said.count("submitted") == 1
+    [runs] = [Path(word.removeprefix("paths.runs=")) for word in project if word.startswith("paths.runs=")]
+    found = [RunDirectory(file.parent) for file in runs.glob("mine/*/run.json")]
+    losses = {run.config().optimizer.lr: run.facts["validation"] for run in found}
+    told = {float(lr): float(loss) for lr, loss in re.findall(r"optimizer\.lr=(\S+)  ([\d.]+) nats", said)}
+    assert len({run.facts["job"] for run in found}) == 2 == len(told)
+    assert told == {lr: pytest.approx(loss, abs=5e-5) for lr, loss in losses.items()}
 
 
 def test_two_devices_learn_what_one_process_learns_and_start_over_together(cluster, project, tmp_path):
@@ -98,9 +105,9 @@ def test_two_devices_learn_what_one_process_learns_and_start_over_together(clust
     expected = read_lines(whole.metrics)
     # In the place of the finished run: a late rank must not take up the checkpoint
     # that the first one is about to remove.
-    job = cluster.start(
+    job = cluster.run(
         "sbatch",
-        "--wait",
+        "--parsable",
         "--ntasks-per-node=2",
         "--gpus-per-node=2",
         "--mem-per-cpu=500",
@@ -109,11 +116,11 @@ def test_two_devices_learn_what_one_process_learns_and_start_over_together(clust
         *project,
         *overrides,
         "fresh=true",
-    )
+    ).strip()
     cluster.until("two tasks that see both GPUs", lambda: len(processes("SLURM_NTASKS=2 CUDA_VISIBLE_DEVICES=0,1")) > 1)
-    printed, _ = job.communicate(timeout=300)
-    assert job.returncode == 0, printed
-    assert "starts: " in (tmp_path / "log.out").read_text()
+    cluster.until_empty()
+    log = (tmp_path / "log.out").read_text()
+    assert "ExitCode=0:0" in cluster.run("scontrol", "show", "job", job) and "starts: " in log, log
     found = read_lines(whole.metrics)
     assert [record["step"] for record in found] == [record["step"] for record in expected] == [10, 20, 30]
     for ours, theirs in zip(found, expected):
@@ -122,7 +129,7 @@ def test_two_devices_learn_what_one_process_learns_and_start_over_together(clust
 
 
 def test_a_time_limit_and_a_preemption_save_and_the_run_goes_on_exactly_as_one_run_in_mlflow_whose_server_moves(
-    cluster, project, tmp_path
+    python, cluster, project, tmp_path
 ):
     from mlflow import MlflowClient
 
@@ -136,14 +143,14 @@ def test_a_time_limit_and_a_preemption_save_and_the_run_goes_on_exactly_as_one_r
     ]
     serving = cluster.run(*server, f"--output={tmp_path}/server.out", "slurm/mlflow_server.sbatch").strip()
     address = tmp_path / "mlflow" / "address"
-    cluster.until("an MLflow server", address.exists)
-    cluster.run(*server, "--wait", f"--output={tmp_path}/second.out", "slurm/mlflow_server.sbatch", code=1)
-    assert re.search(rf"/mlflow has a server already, .* SLURM job {serving} ", (tmp_path / "second.out").read_text())
-    assert urllib.request.urlopen(f"{address.read_text().strip()}/health").read() == b"OK"
     overrides = [*LONG, "trainer.steps=12000", "trainer.validate_every=4000"]
+    alone = cluster.start(sys.executable, "-m", "pipeline.train", *project, *overrides, f"paths.runs={tmp_path}/whole")
+    cluster.until("an MLflow server", address.exists)
+    second = cluster.run(*server, f"--output={tmp_path}/second.out", "slurm/mlflow_server.sbatch").strip()
+    assert urllib.request.urlopen(f"{address.read_text().strip()}/health").read() == b"OK"
     run = directory(*project, *overrides)
     on = ["+hydra.launcher.more.nodelist=n1", "+hydra.launcher.more.exclusive=true"]
-    cluster.python("slurm.submit", *project, *overrides, f"tracking.uri={address}", "hydra.launcher.memory=1", *on)
+    python("slurm.submit", *project, *overrides, f"tracking.uri={address}", "hydra.launcher.memory=1", *on)
     cluster.until("training", reached(run, 20))
     job = run.facts["job"]
     cluster.run("scancel", "--signal=USR1", "--batch", serving)  # as SLURM does before the limit
@@ -151,13 +158,23 @@ def test_a_time_limit_and_a_preemption_save_and_the_run_goes_on_exactly_as_one_r
     cluster.run("scancel", "--signal=USR1", job)
     cluster.until("saved", lambda: run.facts["status"] == "stopped")
     step = torch.load(run.last, weights_only=False)["global_step"]
+    cluster.begins_again(job, 2)
+    cluster.begins_again(serving, 2)
     cluster.until("training again", reached(run, step + 10))
     cluster.run("sbatch", "--partition=high", "--nodelist=n1", "--exclusive", "--output=/dev/null", "--wrap=true")
     cluster.until("saved", lambda: run.facts["status"] == "stopped")
+    cluster.begins_again(job, 3)
     cluster.until("finished", lambda: run.finished)
     assert run.facts["job"] == job and log(run).count("SLURM goes on with it") == 2
     assert re.findall(r"^== job \d+, attempt (\d)", log(run), re.MULTILINE) == ["1", "2", "3"]
-    is_as_if_never_interrupted(run, project, tmp_path, *overrides)
+    said, _ = alone.communicate()
+    assert alone.returncode == 0, said
+    whole = directory(*project, *overrides, f"paths.runs={tmp_path}/whole")
+    assert run.facts["status"] == "finished" and records(run.metrics) == records(whole.metrics)
+    assert read_lines(run.samples) == read_lines(whole.samples)
+    same(torch.load(run.last, weights_only=False), torch.load(whole.last, weights_only=False))
+    assert re.search(rf"/mlflow has a server already, .* SLURM job {serving} ", (tmp_path / "second.out").read_text())
+    assert "ExitCode=1:0" in cluster.run("scontrol", "show", "job", second)
 
     cluster.until("an MLflow server again", address.exists)
     client = MlflowClient(address.read_text().strip())
@@ -168,18 +185,19 @@ def test_a_time_limit_and_a_preemption_save_and_the_run_goes_on_exactly_as_one_r
 
 
 def test_two_nodes_stop_together_at_a_signal_and_a_killed_rank_takes_the_job_back_to_its_last_checkpoint(
-    cluster, project, tmp_path
+    python, cluster, project, tmp_path
 ):
     overrides = [*LONG, "model.dropout=0", "trainer.dtype=float64", "trainer.checkpoint_every=100", "trainer.steps=600"]
     run = directory(*project, *overrides)
     sweep = ["-m", *project, *overrides, *SMALL, "hydra.launcher.wait=false", "trainer.nodes=2"]
-    assert "1 submitted" in cluster.python("pipeline.train", *sweep)  # each run of a sweep has a job of its own
+    assert "1 submitted" in python("pipeline.train", *sweep)  # each run of a sweep has a job of its own
     cluster.until("training", reached(run, 110))
     job = run.facts["job"]
     [second] = processes(f"SLURM_JOB_ID={job} SLURM_PROCID=1 SLURM_STEP_ID=0")
     os.kill(second, signal.SIGUSR1)  # one rank alone: the others hear of it from there
     cluster.until("saved", lambda: run.facts["status"] == "stopped")
     step = torch.load(run.last, weights_only=False)["global_step"]
+    cluster.begins_again(job, 2)
     cluster.until("training again", reached(run, max(step + 10, 200)))
     [second] = processes(f"SLURM_JOB_ID={job} SLURM_PROCID=1 SLURM_STEP_ID=0")
     os.kill(second, signal.SIGKILL)
@@ -188,6 +206,7 @@ def test_two_nodes_stop_together_at_a_signal_and_a_killed_rank_takes_the_job_bac
     )
     at = read_lines(run.metrics)[-1]["step"]
     assert at - torch.load(run.last, weights_only=False)["global_step"] <= 100
+    cluster.begins_again(job, 3)
     cluster.until("finished", lambda: run.finished)
     assert "killed (exit code 137), once without a new checkpoint: back into the queue" in log(run)
     # SLURM may repeat an order to end the step of before.
@@ -197,16 +216,17 @@ def test_two_nodes_stop_together_at_a_signal_and_a_killed_rank_takes_the_job_bac
         assert ours["step"] == theirs["step"] and ours["train"] == pytest.approx(theirs["train"], rel=1e-9)
 
 
-def test_a_node_that_slurm_loses_leaves_its_run_to_the_other(cluster, project):
+def test_a_node_that_slurm_loses_leaves_its_run_to_the_other(python, cluster, project):
     overrides = [*project, *LONG, "trainer.checkpoint_every=50", "trainer.steps=1000000"]
     run = directory(*overrides)
-    cluster.python("slurm.submit", *overrides, *SMALL)
+    python("slurm.submit", *overrides, *SMALL)
     cluster.until("a checkpoint", run.last.exists)
     job = run.facts["job"]
     node = re.search(r"NodeList=(n\d)", cluster.run("scontrol", "show", "job", job))[1]
     # The daemon alone: the run trains on there, unseen, until its successor takes over.
     os.kill(int((cluster.folder / "run" / f"slurmd.{node}.pid").read_text()), signal.SIGKILL)
     try:
+        cluster.begins_again(job, 2)
         cluster.until(
             "on the other node",
             lambda: f"NodeList={'n2' if node == 'n1' else 'n1'}" in cluster.run("scontrol", "show", "job", job),
@@ -224,45 +244,45 @@ def test_a_node_that_slurm_loses_leaves_its_run_to_the_other(cluster, project):
     assert steps == [4, *range(10, 10 * len(steps), 10)]  # of one writer at a time
 
 
-def test_a_run_is_told_of_while_it_runs_is_suspended_and_cancelled(cluster, project):
+def test_a_run_is_told_of_while_it_runs_is_suspended_and_cancelled(python, cluster, project):
     overrides = [*project, *LONG, "trainer.steps=100000"]
     run = directory(*overrides)
-    cluster.python("slurm.submit", *overrides, *SMALL)
-    assert "is in SLURM's queue already: job " in cluster.python("slurm.submit", *overrides, *SMALL, code=1)
+    python("slurm.submit", *overrides, *SMALL)
+    assert "is in SLURM's queue already: job " in python("slurm.submit", *overrides, *SMALL, code=1)
     cluster.until("training", reached(run, 10))
     job = run.facts["job"]
-    refusal = cluster.python("pipeline.train", *overrides, code=1)
+    refusal = python("pipeline.train", *overrides, code=1)
     assert re.fullmatch(
         rf"error: {run.path} is being trained by process \d+ on \S+, "
         rf"SLURM job {job} for \d+ min: wait for it, or stop it\n",
         refusal,
     )
-    running = cluster.python("slurm.status", *project)
+    running = python("slurm.status", *project)
     assert re.match(rf"{run.path.name}  running    job {job} on n\d for \d+:\d\d, step [\d,]+\n1 running\n$", running)
     cluster.run("scontrol", "suspend", job)
-    assert "1 suspended" in cluster.python("slurm.status", *project)
+    assert "1 suspended" in python("slurm.status", *project)
     step = read_lines(run.metrics)[-1]["step"]
     cluster.run("scontrol", "resume", job)
     cluster.until("training again", reached(run, step + 5000))  # what it has just resumed SLURM kills without a warning
     where = [one for one in project if one.startswith("paths.runs=")]
-    assert cluster.python("slurm.cancel", "study=single", *where) == f"cancelled 1 jobs of 1 runs of single: {job}\n"
+    assert python("slurm.cancel", "study=single", *where) == f"cancelled 1 jobs of 1 runs of single: {job}\n"
     cluster.until_empty()
     assert run.facts["status"] == "stopped" and run.last.exists() and not run.locked
-    assert "the same command goes on" in cluster.python("slurm.status", *project)
+    assert "the same command goes on" in python("slurm.status", *project)
 
 
-def test_a_run_that_is_killed_too_often_gives_up(cluster, project, tmp_path):
+def test_a_run_that_is_killed_too_often_gives_up(python, cluster, project, tmp_path):
     from mlflow import MlflowClient
 
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     overrides = [*project, *LONG, "trainer.steps=100000", f"tracking.uri={uri}"]
     run = directory(*overrides)
-    cluster.python("slurm.submit", *overrides, *SMALL, "hydra.launcher.memory=1", "hydra.launcher.restarts=0")
+    python("slurm.submit", *overrides, *SMALL, "hydra.launcher.memory=1", "hydra.launcher.restarts=0")
     cluster.until("training", reached(run, 10))
     job = run.facts["job"]
     os.kill(run.facts["process"], signal.SIGKILL)
     cluster.until_empty()
-    status = cluster.python("slurm.status", *project)
+    status = python("slurm.status", *project)
     assert re.search(rf"^{run.path.name}  failed     job {job}, step [\d,]+$", status, re.MULTILINE)
     assert re.search(r"^    rank 0 was killed on n\d \(Killed\)$", status, re.MULTILINE)
     assert "    killed (exit code 137), once without a new checkpoint: this job gives up" in status
