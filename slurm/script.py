@@ -8,7 +8,7 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from pipeline.command.refusal import Refusal
-from pipeline.command.settings import check_choice
+from pipeline.command.settings import CONF, check_choice, nearest
 from pipeline.command.sweep import SLURM
 from slurm.times import minutes
 
@@ -19,6 +19,7 @@ def resources(profile: DictConfig, cfg: DictConfig) -> DictConfig:
     """The resources of a run: those that `where` has for its settings, one after another, over the others."""
     found = OmegaConf.to_container(profile)
     for setting, values in found.pop("where").items():
+        _refuse_unknown(cfg, setting, values)
         has = OmegaConf.select(cfg, setting)
         has = has.name if isinstance(has, DictConfig) and "name" in has else has
         for value, more in values.items() if isinstance(values, dict) else [(values, None)]:
@@ -32,6 +33,18 @@ def resources(profile: DictConfig, cfg: DictConfig) -> DictConfig:
     target = {"_target_": SLURM, "where": {}}
     check_choice("hydra.launcher", found | target)
     return OmegaConf.create(found)
+
+
+def _refuse_unknown(cfg: DictConfig, setting: str, values: object) -> None:
+    """Refusal: no run has such a setting, or such a choice of a group. (Some settings only some of the runs have.)"""
+    where, group = "hydra.launcher.where", CONF / setting
+    first = setting.partition(".")[0]
+    if first not in cfg:
+        raise Refusal(f"{where}.{setting}: there is no such setting: {nearest(first, map(str, cfg))}")
+    known = [file.stem for file in group.glob("*.yaml")]
+    for value in values if known and isinstance(values, dict) else ():
+        if value not in known:
+            raise Refusal(f"{where}.{setting}.{value}: there is no such choice: {nearest(str(value), known)}")
 
 
 def options(profile: DictConfig, name: str, devices: int, nodes: int) -> dict[str, object]:

@@ -21,6 +21,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from omegaconf import OmegaConf
 
 from pipeline.command.refusal import Refusal
 from pipeline.command.settings import CONF
@@ -448,6 +449,18 @@ def test_a_batch_is_shared_by_the_devices_that_are_asked_for():
         nodes, tasks, words = re.search(shape, (ROOT / file).read_text()).groups()
         assert composed(*words.split()).trainer.batch % (int(nodes) * int(tasks)) == 0, file
     assert len(list(filter(None, asked))) == 2
+
+
+def test_a_clusters_own_file_is_a_launcher(tmp_path):
+    """As the page on clusters has it; resources refuses choices in `where` that there are not."""
+    from slurm.script import resources
+
+    [own] = blocks((DOCS / "slurm.md").read_text(), "yaml")
+    (tmp_path / "ours.yaml").write_text(own)  # OmegaConf reads times as SLURM writes them
+    ours = OmegaConf.load(tmp_path / "ours.yaml")
+    assert ours.pop("defaults") == ["slurm"] and ours.where
+    profile = OmegaConf.merge(OmegaConf.load(CONF / "hydra/launcher/slurm.yaml"), ours)
+    assert resources(profile, composed()).time == ours.time
 
 
 def every_setting() -> set[str]:

@@ -254,6 +254,16 @@ def test_resources_may_depend_on_the_run():
         of("model=gru", model={"gru": {"memory": -1}})
     with pytest.raises(Refusal, match=r"hydra\.launcher\.where\.model: 3: take a mapping from values of model"):
         of(model=3)
+    with pytest.raises(
+        Refusal, match=r"^hydra\.launcher\.where\.model\.gruu: there is no such choice: did you mean gru\?"
+    ):
+        of(model={"gruu": {"memory": 9}})
+    with pytest.raises(
+        Refusal, match=r"^hydra\.launcher\.where\.modle: there is no such setting: did you mean model\?"
+    ):
+        of(modle={"gru": {"memory": 9}})
+    layers = {"model.layers": {3: {"memory": 9}}}  # which not all models have
+    assert of("model.layers=3", **layers) == (9, 0) and of("model=ngram", **layers) == (4, 0)
 
 
 BEFORE = "== job 7, attempt 1, on n1, 2026-01-01 00:00:00\nerror: of before\n\n"
