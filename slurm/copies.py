@@ -34,7 +34,8 @@ def copy_code(folder: Path) -> Path:
     copy = folder / held.hexdigest()[:12]
     with _lock(folder):
         if copy.exists():
-            os.utime(copy)
+            with suppress(PermissionError):  # another user's
+                os.utime(copy)
             return copy
         partial = folder / f".{copy.name}.{os.getpid()}"
         shutil.rmtree(partial, ignore_errors=True)

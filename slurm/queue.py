@@ -241,14 +241,19 @@ def submit(submissions: Sequence[Asked], folder: Path, waiting: Sequence[Job] = 
 def needed(copies: Collection[Path]) -> set[Path]:
     """Those of these copies of the code that a job in the queue runs, or with which a run was submitted that has begun
     and not ended. Refusal: SLURM does not say what is in its queue, or a file is damaged."""
-    kept, there = next(iter(copies)).parent.parent, {id.split("_")[0] for id in queued()}
+    there = _answer("squeue", "--noheader", "--format=%F").split()  # of all users, who may share the folder
+    if not all(id.isdecimal() for id in there):
+        raise Unanswered(f"squeue says {there[0][:100]!r}, which is no queue: see `type squeue`")
+    kept = next(iter(copies)).parent.parent
     begun = {file.stem: Path(file.read_text().strip()) for file in kept.glob("*.code")}  # by slurm/train.sbatch
-    found = {copy for id, copy in begun.items() if id in there}
+    found = {copy.name for id, copy in begun.items() if id in there}
+    left = {copy.name for copy in copies} - found  # by their names: the folder may have several paths
     for file in kept.glob("*/*.sh"):
         copy = _code_of(file.read_text())
-        if copy in copies and copy not in found and (file.stem in there or _goes_on(file.with_suffix(".json"))):
-            found.add(copy)
-    return found
+        if copy is not None and copy.name in left:
+            if file.stem in there or _goes_on(file.with_suffix(".json")):
+                left.remove(copy.name)
+    return {copy for copy in copies if copy.name not in left}
 
 
 def _code_of(script: str) -> Path | None:

@@ -29,7 +29,7 @@ PROGRAMS = {
 echo x >>count; n=$(wc -l <count); echo "$*" >$n.args; cat >$n.sh; echo $n""",
     "squeue": """
 [ -s away ] && { sed -i 1d away; echo 'slurm_load_jobs error: Unable to contact slurm controller' >&2; exit 1; }
-cat queue""",
+case "$*" in *%F*) cut -d"|" -f1 queue | cut -d_ -f1 ;; *) cat queue ;; esac""",
     "scancel": 'echo "$@" >>cancelled',
     "scontrol": "echo 'MaxArraySize            = 4'",
     "sinfo": """
@@ -434,10 +434,17 @@ def test_copies_of_the_code_that_nothing_needs_are_removed_at_a_submission(slurm
     (slurm / "away").write_text("1\n" * 3)
     [job] = queue.submit([asked(1)], kept / "other")
     assert left() == before | {job.code.name}  # SLURM does not say what is in its queue
+    (slurm / "queue").rename(slurm / "kept")
+    (slurm / "queue").write_text("strange\n")
+    queue.submit([asked(1)], kept / "other")
+    assert left() == before | {job.code.name}
+    (slurm / "kept").rename(slurm / "queue")
+    (tmp_path / "elsewhere").symlink_to(tmp_path)  # by which the same folder is submitted from
+    kept = tmp_path / "elsewhere" / ".slurm"
     queue.submit([asked(1)], kept / "other")
     assert left() == {"goes-on", "unsent", "damaged", "fresh", "young", "by-sbatch", job.code.name}
     os.utime(job.code, (0, 0))
-    assert copies.copy_code(kept / "code") == job.code and job.code.stat().st_mtime > 0  # young again
+    assert copies.copy_code(kept / "code").samefile(job.code) and job.code.stat().st_mtime > 0  # young again
 
 
 def test_several_runs_go_on_after_an_error_and_what_is_cancelled_and_end_with_what_is_killed(monkeypatch, tmp_path):
