@@ -177,6 +177,9 @@ def example(tmp_path, monkeypatch):
             if name.endswith(".py"):
                 package = importlib.import_module(str(Path(name).parent).replace("/", "."))
                 monkeypatch.setattr(package, "__path__", [*package.__path__, str(tmp_path / Path(name).parent)])
+                module = name.removesuffix(".py").replace("/", ".")
+                monkeypatch.setitem(sys.modules, module, None)  # so that it is forgotten with its file
+                del sys.modules[module]
         for how in (["check"], ["format", "--check"]):
             ruff = [sys.executable, "-m", "ruff", *how, "--config", str(ROOT / "pyproject.toml"), str(tmp_path)]
             done = subprocess.run(ruff, capture_output=True, text=True)
