@@ -89,15 +89,6 @@ class Cluster:
                 )
             time.sleep(0.1)
 
-    def begins_again(self, job: str, attempt: int) -> None:
-        """Takes from a job that is put back for its `attempt` the seconds for which SLURM would let it wait."""
-
-        def state() -> str:
-            return self.run("scontrol", "show", "job", job)
-
-        self.until("put back", lambda: f"Restarts={attempt - 1} " in state() and "=COMPLETING" not in state())
-        self.start("scontrol", "update", f"JobId={job}", "StartTime=now").wait()  # in vain where it has begun
-
     def queue(self) -> dict[str, str]:
         """State of each job in the queue."""
         return dict(line.split() for line in self.run("squeue", "--array", "--noheader", "--format=%i %T").splitlines())

@@ -158,12 +158,9 @@ def test_a_time_limit_and_a_preemption_save_and_the_run_goes_on_exactly_as_one_r
     cluster.run("scancel", "--signal=USR1", job)
     cluster.until("saved", lambda: run.facts["status"] == "stopped")
     step = torch.load(run.last, weights_only=False)["global_step"]
-    cluster.begins_again(job, 2)
-    cluster.begins_again(serving, 2)
     cluster.until("training again", reached(run, step + 10))
     cluster.run("sbatch", "--partition=high", "--nodelist=n1", "--exclusive", "--output=/dev/null", "--wrap=true")
     cluster.until("saved", lambda: run.facts["status"] == "stopped")
-    cluster.begins_again(job, 3)
     cluster.until("finished", lambda: run.finished)
     assert run.facts["job"] == job and log(run).count("SLURM goes on with it") == 2
     assert re.findall(r"^== job \d+, attempt (\d)", log(run), re.MULTILINE) == ["1", "2", "3"]
@@ -197,7 +194,6 @@ def test_two_nodes_stop_together_at_a_signal_and_a_killed_rank_takes_the_job_bac
     os.kill(second, signal.SIGUSR1)  # one rank alone: the others hear of it from there
     cluster.until("saved", lambda: run.facts["status"] == "stopped")
     step = torch.load(run.last, weights_only=False)["global_step"]
-    cluster.begins_again(job, 2)
     cluster.until("training again", reached(run, max(step + 10, 200)))
     [second] = processes(f"SLURM_JOB_ID={job} SLURM_PROCID=1 SLURM_STEP_ID=0")
     os.kill(second, signal.SIGKILL)
@@ -206,7 +202,6 @@ def test_two_nodes_stop_together_at_a_signal_and_a_killed_rank_takes_the_job_bac
     )
     at = read_lines(run.metrics)[-1]["step"]
     assert at - torch.load(run.last, weights_only=False)["global_step"] <= 100
-    cluster.begins_again(job, 3)
     cluster.until("finished", lambda: run.finished)
     assert "killed (exit code 137), once without a new checkpoint: back into the queue" in log(run)
     # SLURM may repeat an order to end the step of before.
@@ -226,7 +221,6 @@ def test_a_node_that_slurm_loses_leaves_its_run_to_the_other(python, cluster, pr
     # The daemon alone: the run trains on there, unseen, until its successor takes over.
     os.kill(int((cluster.folder / "run" / f"slurmd.{node}.pid").read_text()), signal.SIGKILL)
     try:
-        cluster.begins_again(job, 2)
         cluster.until(
             "on the other node",
             lambda: f"NodeList={'n2' if node == 'n1' else 'n1'}" in cluster.run("scontrol", "show", "job", job),
