@@ -1,5 +1,7 @@
 """What a captioner writes of pictures, and what the nearest training picture's sentence would have been."""
 
+import weakref
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -10,6 +12,8 @@ from pipeline.decoding.network import evaluating
 from pipeline.models.captioner import Captioner
 
 AT_ONCE = 50  # pictures
+# Network -> data, the versions of its weights, and its features of the training pictures, which several probes need.
+_TRAINING: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
 
 
 def writes_captions(network, data) -> bool:
@@ -56,12 +60,19 @@ def features(network: Captioner, data: Captions, numbers: np.ndarray) -> Tensor:
 
 def nearest(network: Captioner, data: Captions, numbers: np.ndarray) -> np.ndarray:
     """Of each picture the number of the training picture whose features have the greatest cosine with its own."""
-    train = data.pictures.part_of("train")
-    ours, best = features(network, data, numbers), []
-    every = features(network, data, train)
-    for some in ours.split(AT_ONCE):
-        best.append((some @ every.T).argmax(1))
+    train, every = data.pictures.part_of("train"), _features_of_training(network, data)
+    best = [(some @ every.T).argmax(1) for some in features(network, data, numbers).split(AT_ONCE)]
     return train[torch.cat(best).numpy()]
+
+
+def _features_of_training(network: Captioner, data: Captions) -> Tensor:
+    """`features` of all training pictures, found once as long as network and data stay as they are."""
+    weights = [parameter._version for parameter in network.parameters()]
+    kept, of, found = _TRAINING.get(network, (None, None, None))
+    if kept is not data or of != weights:
+        found = features(network, data, data.pictures.part_of("train"))
+        _TRAINING[network] = data, weights, found
+    return found
 
 
 @torch.no_grad()

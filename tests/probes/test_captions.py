@@ -11,7 +11,7 @@ from pipeline.corpora.corpus import corpus_of
 from pipeline.datasets.batch import Batch
 from pipeline.datasets.data import load_data
 from pipeline.evaluate import evaluate_run
-from pipeline.probes import caption_scores
+from pipeline.probes import caption_scores, captioning
 from pipeline.probes.caption_scores import people_among_themselves, scores
 from pipeline.probes.captioning import chosen, features, log_likelihoods, nearest
 from pipeline.probes.probe import make_probe
@@ -122,6 +122,22 @@ def test_probabilities_are_those_of_the_loss_and_the_nearest_picture_that_of_the
         cosine = {k: seen[k] @ seen[number] / np.linalg.norm(seen[k]) / np.linalg.norm(seen[number]) for k in train}
         assert cosine[other] == pytest.approx(max(cosine.values()), rel=1e-5)
     assert features(network, data, numbers).norm(dim=1).numpy() == pytest.approx(1)
+
+
+def test_training_pictures_are_seen_once_by_the_same_weights(scenes, monkeypatch):
+    _, run, data = scenes
+    network, seen = load_network(run, data), []
+    monkeypatch.setattr(captioning, "features", lambda *of: seen.append(of[2]) or features(*of))
+    train, numbers = data.pictures.part_of("train"), chosen(data, 3)
+    first = nearest(network, data, numbers)
+    assert (nearest(network, data, numbers) == first).all()
+    assert [len(one) for one in seen] == [len(train), 3, 3]
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.mul_(1)
+    nearest(network, data, numbers)
+    nearest(load_network(run, data), data, numbers)
+    assert [len(one) for one in seen[3:]] == [len(train), 3, len(train), 3]
 
 
 def test_a_study_of_scenes_is_evaluated_shown_and_kept(scenes, monkeypatch):
