@@ -6,6 +6,9 @@ import re
 import signal
 from pathlib import Path
 
+# A shell has what it starts in the background ignore Ctrl-C, and so would all that the tests start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 # As if in no job.
@@ -17,9 +20,10 @@ for name in [name for name in os.environ if name == "MLFLOW_TRACKING_URI" or nam
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
 
 from pipeline.command.settings import CONF, check
-from pipeline.command.verb import INTERRUPTS
+from pipeline.command.verb import INTERRUPTS, SWEPT
 from pipeline.recurrence import native
 
 ROOT = CONF.parent
@@ -31,12 +35,15 @@ needs_steps = pytest.mark.skipif(
 
 
 @pytest.fixture(autouse=True)
-def no_interrupts():
-    """What a verb's `main` that a test calls does with Ctrl-C ends with the test."""
+def as_in_a_new_process():
+    """What a verb's `main` that a test calls does with Ctrl-C, and that it was one of a sweep, ends with the test."""
     before = signal.getsignal(signal.SIGINT)
     yield
     signal.signal(signal.SIGINT, before)
     INTERRUPTS.clear()
+    SWEPT.clear()
+    HydraConfig.instance().cfg = None
+    GlobalHydra.instance().clear()
 
 
 def pytest_make_parametrize_id(val, argname):
