@@ -250,9 +250,9 @@ def needed(copies: Collection[Path]) -> set[Path]:
     left = {copy.name for copy in copies} - found  # by their names: the folder may have several paths
     for file in kept.glob("*/*.sh"):
         copy = _code_of(file.read_text())
-        if copy is not None and copy.name in left:
-            if file.stem in there or _goes_on(file.with_suffix(".json")):
-                left.remove(copy.name)
+        asked = copy is not None and copy.name in left
+        if asked and (file.stem in there or _goes_on(file.with_suffix(".json"))):
+            left.remove(copy.name)
     return {copy for copy in copies if copy.name not in left}
 
 

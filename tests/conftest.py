@@ -4,6 +4,8 @@ import os
 import random
 import re
 import signal
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 # A shell has what it starts in the background ignore Ctrl-C, and so would all that the tests start.
@@ -44,6 +46,19 @@ def as_in_a_new_process():
     SWEPT.clear()
     HydraConfig.instance().cfg = None
     GlobalHydra.instance().clear()
+
+
+def exit_code(main: Callable[[], None], argv: Sequence[str], monkeypatch) -> object:
+    """What a verb's `main` exits with, called in this process as if it were a new one, with these words; None where it
+    just ends."""
+    GlobalHydra.instance().clear()
+    SWEPT.clear()
+    monkeypatch.setattr(sys, "argv", [*argv])
+    try:
+        main()
+    except SystemExit as end:
+        return end.code
+    return None
 
 
 def pytest_make_parametrize_id(val, argname):

@@ -27,7 +27,7 @@ def jobs_of(cfg: DictConfig, hydra: DictConfig) -> list[list[str]]:
 
     hydra  Hydra's own part of the configuration
     """
-    overrides = [*_of_study(cfg, hydra), *_of_command(hydra)]
+    overrides = [*_of_study(cfg, hydra), *of_command(hydra)]
     for one in overrides:
         if isinstance(one.value(), IntervalSweep):
             raise Refusal(f"{one.input_line}: what lies between two numbers is searched: add hydra/sweeper=optuna")
@@ -42,7 +42,7 @@ def searched(cfg: DictConfig, hydra: DictConfig) -> list[Searched]:
         raise Refusal(
             "hydra/sweeper=optuna: Optuna is not installed: pip install optuna, or '.[search]' of this project"
         )
-    given = _of_command(hydra)
+    given = of_command(hydra)
     overrides = {one.get_key_element(): one for one in [*_of_study(cfg, hydra), *given]}
     return searches_of(overrides, {one.get_key_element() for one in given}, hydra)
 
@@ -56,7 +56,8 @@ def _of_study(cfg: DictConfig, hydra: DictConfig) -> list[Override]:
     return OverridesParser.create().parse_overrides([f"{key}={values}" for key, values in swept.items()])
 
 
-def _of_command(hydra: DictConfig) -> list[Override]:
+def of_command(hydra: DictConfig) -> list[Override]:
+    """The overrides of the command line, without those of Hydra itself."""
     return OverridesParser.create().parse_overrides(SWEPT or list(hydra.overrides.task))
 
 

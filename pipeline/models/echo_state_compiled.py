@@ -34,13 +34,13 @@ class _Drive(ctypes.Structure):
 @functools.cache
 def library() -> ctypes.CDLL | None:
     """The fastest of the compiled forms that this processor can run; None where none was compiled."""
-    return next(filter(None, map(load, forms.runnable())), None)
+    return forms.fastest(load)
 
 
 @functools.cache
 def products_library() -> ctypes.CDLL | None:
     """The same, if it is one of wide vectors: BLAS is faster than the form for any processor."""
-    return next(filter(None, map(load, forms.runnable()[:-1])), None)
+    return forms.fastest(load, forms.runnable()[:-1])
 
 
 @functools.cache

@@ -39,7 +39,7 @@ class _Backward(ctypes.Structure):
 @functools.cache
 def library() -> ctypes.CDLL | None:
     """The fastest of the compiled forms that this processor can run; None where none was compiled."""
-    return next(filter(None, map(load, forms.runnable())), None)
+    return forms.fastest(load)
 
 
 def load(form: str) -> ctypes.CDLL | None:

@@ -1,6 +1,7 @@
 """The forms in which C++ was compiled when the project was installed, one for each set of processors' instructions."""
 
 import ctypes
+from collections.abc import Callable, Iterable
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 
@@ -12,6 +13,12 @@ SETS = {"AVX512": ("avx512", "avx2"), "AVX2": ("avx2",)}  # what a processor has
 def runnable() -> tuple[str, ...]:
     """The forms that this processor can run, fastest first."""
     return *SETS.get(torch.backends.cpu.get_cpu_capability(), ()), "any"
+
+
+def fastest(load: Callable[[str], ctypes.CDLL | None], among: Iterable[str] | None = None) -> ctypes.CDLL | None:
+    """What `load` gives for the first of these forms that was compiled, by default of all that this processor can run;
+    None where none was."""
+    return next(filter(None, map(load, runnable() if among is None else among)), None)
 
 
 def load(source: Path, form: str) -> ctypes.CDLL | None:

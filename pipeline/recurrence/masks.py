@@ -30,7 +30,7 @@ def dropout(x: Tensor, p: float) -> Tensor:
 def library() -> ctypes.CDLL | None:
     """The fastest of the compiled forms that this processor can run; None where none was compiled, or where this torch
     draws otherwise."""
-    compiled = next(filter(None, map(load, forms.runnable())), None)
+    compiled = forms.fastest(load)
     return compiled if compiled is not None and draws_as_torch(compiled) else None
 
 

@@ -14,7 +14,7 @@ from pipeline.recurrence.columns import Unsupported
 @functools.cache
 def library() -> ctypes.CDLL | None:
     """The fastest of the compiled forms that this processor can run; None where none was compiled."""
-    return next(filter(None, map(load, forms.runnable())), None)
+    return forms.fastest(load)
 
 
 def load(form: str) -> ctypes.CDLL | None:

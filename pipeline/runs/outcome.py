@@ -2,7 +2,6 @@
 
 import shlex
 
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
@@ -39,7 +38,7 @@ def table(cfg: DictConfig, hydra: DictConfig) -> str:
     """A line for each configuration of the sweep, in sections of the same data; of a search its best trials."""
     from pipeline.command.composition import compose_jobs
     from pipeline.command.space import is_search
-    from pipeline.command.sweep import jobs_of, searched
+    from pipeline.command.sweep import jobs_of, of_command, searched
     from pipeline.command.terminal import in_columns
     from pipeline.exhibits.groups import over_seeds
     from pipeline.exhibits.numbers import spread, written
@@ -48,8 +47,7 @@ def table(cfg: DictConfig, hydra: DictConfig) -> str:
     from pipeline.runs.study import SEARCH, labels
 
     words = shlex.join(hydra.overrides.task)
-    several = any(one.is_sweep_override() for one in OverridesParser.create().parse_overrides(hydra.overrides.task))
-    sweep = "question" not in cfg.study or several
+    sweep = "question" not in cfg.study or any(one.is_sweep_override() for one in of_command(hydra))
     if is_search(hydra):
         from pipeline.runs import search
 

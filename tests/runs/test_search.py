@@ -3,22 +3,20 @@
 import json
 import math
 import statistics
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import yaml
-from hydra.core.global_hydra import GlobalHydra
 
 pytest.importorskip("optuna")
 
 from pipeline import evaluate, report, train
 from pipeline.command.refusal import Refusal
 from pipeline.command.settings import CONF
-from pipeline.command.verb import SWEPT
 from pipeline.runs import session
 from pipeline.runs.recorder import Diverged
+from tests.conftest import exit_code
 
 SPACE = ["optimizer.lr=tag(log,interval(1e-4,1e-1))", "model.hidden=range(8,25,8)", "study.name=mine"]
 
@@ -28,14 +26,7 @@ def lab(small, monkeypatch, capsys):
     """lab(verb, words...) does what `python -m pipeline.VERB` does; returns its output and its error, or None."""
 
     def lab(verb, *words: str) -> tuple[str, object]:
-        GlobalHydra.instance().clear()
-        SWEPT.clear()
-        monkeypatch.setattr(sys, "argv", [verb.__name__, *words, *small])
-        error = None
-        try:
-            verb.main()
-        except SystemExit as end:
-            error = end.code
+        error = exit_code(verb.main, [verb.__name__, *words, *small], monkeypatch)
         return capsys.readouterr().out, error
 
     return lab

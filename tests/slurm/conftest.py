@@ -10,10 +10,8 @@ import time
 from pathlib import Path
 
 import pytest
-from hydra.core.global_hydra import GlobalHydra
 
-from pipeline.command.verb import SWEPT
-from tests.conftest import ROOT, prepared_text, words
+from tests.conftest import ROOT, exit_code, prepared_text, words
 
 HERE = Path(__file__).parent
 PROGRAMS = ("munged", "slurmctld", "slurmd")
@@ -37,16 +35,9 @@ def python(monkeypatch, capsys):
     """python(module, words...) does what `python -m MODULE` does, in this process; returns what it prints."""
 
     def python(module: str, *words: str, code: int = 0) -> str:
-        GlobalHydra.instance().clear()
-        SWEPT.clear()
         capsys.readouterr()
         monkeypatch.chdir(ROOT)
-        monkeypatch.setattr(sys, "argv", [module, *words])
-        end = None
-        try:
-            importlib.import_module(module).main()
-        except SystemExit as exit:
-            end = exit.code
+        end = exit_code(importlib.import_module(module).main, [module, *words], monkeypatch)
         said = capsys.readouterr()
         said = said.out + said.err + f"{end}\n" * isinstance(end, str)
         assert (1 if isinstance(end, str) else end or 0) == code, said
