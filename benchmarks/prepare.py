@@ -1,7 +1,6 @@
 """Speed and memory of `prepare` on the whole kernel tree, beside the way char-rnn and nanoGPT prepare a text."""
 
 import json
-import resource
 import shutil
 import subprocess
 import sys
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks._memory import peak_memory
 from pipeline.corpora.checksums import read_list, write_list
 from pipeline.corpora.corpus import CorpusError
 from pipeline.corpora.linux import Linux
@@ -106,8 +106,4 @@ if __name__ == "__main__":
     measured = {"whole": whole, "listed": listed}[sys.argv[1]]
     size = measured(Path(sys.argv[2]), sys.argv[3])
     seconds = getattr(measured, "seconds", time.perf_counter() - began)
-    print(
-        json.dumps(
-            {"bytes": size, "seconds": seconds, "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10}
-        )
-    )
+    print(json.dumps({"bytes": size, "seconds": seconds, "peak": peak_memory() >> 20}))

@@ -6,12 +6,13 @@ timed in turn in one process, so that ratios hold on a machine whose speed drift
 
 import json
 import os
-import resource
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+
+from benchmarks._memory import peak_memory
 
 B, T, V = 50, 50, 65
 KERNELS = {"rnn": "RNN", "lstm": "LSTM", "gru_reset_after": "GRU"}
@@ -264,10 +265,10 @@ def main(what: str, threads: str, hidden: str, *names: str) -> dict:
     if what == "memory":
         _passes(names[0], 8)[0]()  # loads what the first pass of a process loads
         function, _ = _passes(names[0], hidden)
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        before = peak_memory()
         function()
         function()
-        return {"MiB": (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024}
+        return {"MiB": (peak_memory() - before) / 2**20}
     if what == "linear":
         sizes = [(T, B), (2 * T, B), (4 * T, B), (T, 2 * B), (T, 4 * B)]
         times = _time(

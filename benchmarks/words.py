@@ -3,13 +3,13 @@ the form of awd-lstm-lm in plain PyTorch."""
 
 import multiprocessing
 import random
-import resource
 import statistics
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+from benchmarks._memory import peak_memory
 from benchmarks.training import QUIET, composed
 
 VOCABULARY = 33_278  # as WikiText-2
@@ -101,11 +101,6 @@ def _alone(task: Callable, *arguments) -> tuple[float, int]:
         return pool.apply(task, arguments)
 
 
-def _peak() -> int:
-    """The largest resident set of this process so far, in bytes."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-
-
 def ours(overrides: list[str], size: int) -> tuple[float, int]:
     """CPU seconds a word with batches of a size, and bytes."""
     import torch
@@ -117,7 +112,7 @@ def ours(overrides: list[str], size: int) -> tuple[float, int]:
     torch.set_num_threads(1)
     cfg = composed([*overrides, "fresh=true"])
     train(cfg)
-    peak = _peak()
+    peak = peak_memory()
     data = load_data(cfg.data)
     network, batches = initial_network(cfg, data), data.training(size, LENGTH)
     network.run_on("cpu")
@@ -162,7 +157,7 @@ def plain(size: int) -> tuple[float, int]:
         nn.utils.clip_grad_value_(parameters, 5.0)
         optimizer.step()
 
-    return _seconds(step, size), _peak()
+    return _seconds(step, size), peak_memory()
 
 
 def _seconds(step: Callable[[int], None], size: int) -> float:

@@ -147,7 +147,7 @@ def evaluate_run(run: "Run", label: str, data_label: str) -> dict:
     from pipeline.exhibits.numbers import known
     from pipeline.files.whole import write_json
     from pipeline.probes.probe import make_probe
-    from pipeline.runs.identity import size
+    from pipeline.runs.identity import asked_size, size
 
     cfg, data, facts = run.config, run.data, run.directory.facts
     last = (run.directory.records() or [None])[-1]
@@ -156,6 +156,7 @@ def evaluate_run(run: "Run", label: str, data_label: str) -> dict:
         "model": cfg.model.name,
         "optimizer": cfg.optimizer.name,
         "size": size(cfg.model),
+        "asked_size": asked_size(cfg.model),
         "parameters": facts["parameters"],
         "split": data.card["split"],
         "units": data.answers.units._asdict(),

@@ -37,6 +37,15 @@ Split = Annotated[
     StringConstraints(pattern=r"^[1-9]\d?-[1-9]\d?(-[1-9]\d?)?$"),
     Called("per cent of training, validation and test part, such as 80-10-10, or of the first two, such as 90-10"),
 ]
+LIKE = r"(\w+) ([1-9]\d*)x([1-9]\d*)"
+Budget = (
+    Annotated[int, Ge(1), Le(2**40)]
+    | Annotated[
+        str,
+        StringConstraints(pattern=f"^{LIKE}$"),
+        Called("a network that has as many, as 'lstm 1x64' for one layer of 64 units"),
+    ]
+)
 SLURM_TIME = r"(\d+-\d+(:\d\d?){0,2}|\d+:\d\d?(:\d\d?)?)"
 Minutes = (
     Count

@@ -17,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from pipeline.command.declared import Choice, declared
 from pipeline.command.refusal import Refusal
 from pipeline.command.setting import (
+    Budget,
     Count,
     Name,
     NotNegative,
@@ -145,7 +146,7 @@ class Data(Choice):
 
 class Model(Choice):
     name: Name
-    parameter_budget: Annotated[int, Ge(1), Le(2**40)] | None
+    parameter_budget: Budget | None
 
 
 class Optimizer(Choice):

@@ -4,9 +4,10 @@ import re
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from random import Random
 from typing import Literal
 
-from pipeline.command.setting import check_value
+from pipeline.command.setting import Seed, check_value
 from pipeline.corpora.corpus import Corpus, Original
 from pipeline.corpora.download import Official
 from pipeline.corpora.packages import Apt
@@ -26,26 +27,36 @@ def source_file(subset: str, member: str) -> str | None:
     return path if re.fullmatch(SUBSETS[subset], path) else None
 
 
-def place_tar(subset: str, path: Path, folder: Path) -> list[str]:
-    return sorted(from_tar(path, folder, partial(source_file, subset)))
+def place_tar(subset: str, shuffled: int | None, path: Path, folder: Path) -> list[str]:
+    return in_order(from_tar(path, folder, partial(source_file, subset)), shuffled)
 
 
-def place_deb(subset: str, path: Path, folder: Path) -> list[str]:
-    return sorted(from_deb(path, folder, partial(source_file, subset), inside="./usr/src/linux-source-6.1.tar.xz"))
+def place_deb(subset: str, shuffled: int | None, path: Path, folder: Path) -> list[str]:
+    files = from_deb(path, folder, partial(source_file, subset), inside="./usr/src/linux-source-6.1.tar.xz")
+    return in_order(files, shuffled)
+
+
+def in_order(files: list[str], shuffled: int | None) -> list[str]:
+    """By path, or in the random order that a seed gives."""
+    files = sorted(files)
+    return files if shuffled is None else Random(shuffled).sample(files, len(files))
 
 
 @dataclass
 class Linux(Corpus):
-    """Linux 6.1: .c and .h files in the order of their paths. The package's version moves with security updates."""
+    """Linux 6.1: .c and .h files in the order of their paths, or in a random one. The package's version moves with
+    security updates."""
 
     subset: Literal["kernel", "all"] = "kernel"
+    shuffled: Seed | None = None
 
     def __post_init__(self):
         super().__post_init__()
         check_value("data.subset", self.subset, Literal["kernel", "all"])
+        check_value("data.shuffled", self.shuffled, Seed | None)
 
     def request(self) -> dict:
-        return {"subset": self.subset}
+        return {"subset": self.subset} | ({} if self.shuffled is None else {"shuffled": self.shuffled})
 
     def originals(self) -> list[Original]:
         joined = Original(
@@ -57,9 +68,8 @@ class Linux(Corpus):
             6_171_055,
             "e06a43584e9af3e350ec0a8b583bc17f03df7ec1e849c3897c1be2b37c5c3152",
         )
-        return [joined][: self.subset == "kernel"] + [
-            Original(
-                "GPL-2.0", partial(place_tar, self.subset), "linux-6.1.tar.xz", Official(URL), "6.1", sha256=SHA256
-            ),
-            Original("GPL-2.0", partial(place_deb, self.subset), getter=Apt("linux-source-6.1")),
+        chosen = self.subset, self.shuffled
+        return [joined][: chosen == ("kernel", None)] + [
+            Original("GPL-2.0", partial(place_tar, *chosen), "linux-6.1.tar.xz", Official(URL), "6.1", sha256=SHA256),
+            Original("GPL-2.0", partial(place_deb, *chosen), getter=Apt("linux-source-6.1")),
         ]

@@ -55,9 +55,9 @@ def published_pairs(study: dict, measures: Mapping[str, Measure], heads: Mapping
     """Published numbers beside ours, a table a data set: {"data", "rows": [{..., "value", "ours", "difference"}],
     "doubts": lines below it}.
 
-    A row is paired with the groups of the same data set, model and size; "ours" is {"mean", "std"} of the published
-    measure and "difference" ours minus published, both None where we did not run it. Raises Refusal for a measure that
-    none of the study's probes has.
+    A row is paired with the groups of the same data set, model and asked size; "ours" is {"mean", "std"} of the
+    published measure and "difference" ours minus published, both None where we did not run it. Raises Refusal for a
+    measure that none of the study's probes has.
     """
     published = study["published"]
     measure = published.get("measure")
@@ -69,7 +69,9 @@ def published_pairs(study: dict, measures: Mapping[str, Measure], heads: Mapping
     tables: dict[str, list[dict]] = {}
     for row in published["rows"]:
         groups = [
-            group for group in study["groups"] if all(group[key] == row[key] for key in ("data", "model", "size"))
+            group
+            for group in study["groups"]
+            if (group["data"], group["model"], group["asked_size"]) == (row["data"], row["model"], row["size"])
         ]
         for group in groups or [None]:
             ours = group and group["measured"].get(measure)

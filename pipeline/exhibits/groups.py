@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pipeline.exhibits.exhibit import Measure
 from pipeline.exhibits.numbers import known
 
-SHARED = ("hash", "label", "data", "model", "optimizer", "size", "parameters", "split", "units")
+SHARED = ("hash", "label", "data", "model", "optimizer", "size", "asked_size", "parameters", "split", "units")
 
 
 def together(items: Iterable[dict], key: Callable[[dict], object]) -> list[list[dict]]:

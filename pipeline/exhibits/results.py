@@ -51,6 +51,7 @@ class Group(TypedDict):
     data: str
     model: str
     size: str
+    asked_size: str
     split: str
     units: Units
     parameters: int

@@ -76,6 +76,8 @@ def identifying(cfg: DictConfig) -> dict[str, dict]:
             one["hash"] if one["seed"] == cfg.seed else f"{one['hash']}-s{one['seed']}"
             for one in settings.pop("networks")
         ]
+    if isinstance(parts["model"].get("parameter_budget"), str):  # the width that it gave says all of it
+        parts["model"]["parameter_budget"] = None
     for group, settings in LATER.items():
         for key, value in settings.items():
             if parts[group].get(key) == value:
@@ -117,3 +119,9 @@ def size(model: Mapping) -> str:
     """The numbers that people tell models of one kind apart by, as "2x128" for layers and hidden units; empty where
     there are none."""
     return "x".join(str(model[key]) for key in SIZES if key in model)
+
+
+def asked_size(model: Mapping) -> str:
+    """As `size`, with the network whose parameters a layer's width was to equal in its place, as "2x(lstm 1x64)"."""
+    budget = model.get("parameter_budget")
+    return size({**model, "hidden": f"({budget})"} if isinstance(budget, str) else model)

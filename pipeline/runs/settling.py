@@ -1,6 +1,7 @@
 """From a composed configuration to one in which every number stands: what it leaves to the data, and what fits what."""
 
 import copy
+import re
 import shlex
 from functools import cache
 from pathlib import Path
@@ -11,10 +12,10 @@ from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from pipeline.command.choice import make
-from pipeline.command.composition import compose_job
+from pipeline.command.composition import compose_job, composed
 from pipeline.command.otherwise import by_settings
 from pipeline.command.refusal import Refusal
-from pipeline.command.setting import shown
+from pipeline.command.setting import LIKE, shown
 from pipeline.command.settings import CONF
 from pipeline.datasets.batch import check_shared
 from pipeline.datasets.data import Data, load_data
@@ -157,15 +158,25 @@ def directory_of(cfg: DictConfig) -> Path:
 
 
 def _settle_width(model: DictConfig, data: Data) -> None:
-    """Sets model.hidden to the largest width whose network has at most model.parameter_budget parameters, where one is
-    given."""
-    budget = model.get("parameter_budget")
-    if budget is None:
+    """Sets model.hidden to the largest width whose network has at most model.parameter_budget parameters, or as many as
+    the network that it names, where one is given."""
+    asked = model.get("parameter_budget")
+    if asked is None:
         return
 
-    def parameters(hidden: int) -> int:
+    def parameters(hidden: int, of: DictConfig = model) -> int:
         with torch.device("meta"):
-            return build(OmegaConf.merge(model, {"hidden": hidden}), data).count_parameters()
+            return build(OmegaConf.merge(of, {"hidden": hidden}), data).count_parameters()
+
+    if isinstance(asked, str):
+        name, layers, hidden = re.fullmatch(LIKE, asked).groups()
+        try:
+            with composed(f"model={name}", f"model.layers={layers}") as like:
+                budget = parameters(int(hidden), like.model)
+        except Refusal as error:
+            raise Refusal(f"model.parameter_budget={asked}: {error}") from None
+    else:
+        budget = asked
 
     low, high = 0, 1
     while parameters(high) <= budget:
@@ -175,7 +186,7 @@ def _settle_width(model: DictConfig, data: Data) -> None:
         low, high = (middle, high) if parameters(middle) <= budget else (low, middle)
     if low == 0:
         raise Refusal(
-            f"model.parameter_budget={budget}: {model.name} has {parameters(1)} parameters with one unit: take more"
+            f"model.parameter_budget={asked}: {model.name} has {parameters(1)} parameters with one unit: take more"
         )
     model.hidden = low
 

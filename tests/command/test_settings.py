@@ -65,7 +65,8 @@ BAD = [
     ("model.embedding=abc", "model.embedding=abc: take a whole number from 1, or null"),
     (
         "model.parameter_budget=inf",
-        "model.parameter_budget=inf: take a whole number from 1 to 1,099,511,627,776, or null",
+        "model.parameter_budget=inf: take a whole number from 1 to 1,099,511,627,776, or a network that has as many, "
+        "as 'lstm 1x64' for one layer of 64 units, or null",
     ),
     ("model.layers=2000000", "model.layers=2000000: take a whole number from 1 to 1,000"),
     ("model.initial_state=nan", "model.initial_state=nan: take a number"),

@@ -14,7 +14,7 @@ import time
 import pytest
 
 from pipeline.command.refusal import Refusal
-from pipeline.corpora import packages, preparation
+from pipeline.corpora import linux, packages, preparation
 from pipeline.corpora.checksums import read_list
 from pipeline.corpora.corpus import CorpusError, Original
 from pipeline.corpora.download import Official
@@ -139,6 +139,33 @@ def test_another_subset_is_another_corpus(tmp_path, monkeypatch):
     monkeypatch.undo()
     with pytest.raises(Refusal, match="^data.subset=half: take kernel or all$"):
         Linux("linux", subset="half", **COMMON)
+
+
+def test_files_of_linux_stand_by_path_or_in_an_order_drawn_from_a_seed(tmp_path, monkeypatch):
+    archive = tmp_path / "linux-6.1.tar.xz"
+    with tarfile.open(archive, "w:xz") as tar:
+        for name in "hgfedcba":
+            member = tarfile.TarInfo(f"linux-6.1/kernel/{name}.c")
+            member.size = 1
+            tar.addfile(member, io.BytesIO(name.encode()))
+    monkeypatch.setattr(linux, "SHA256", hashlib.sha256(archive.read_bytes()).hexdigest())
+
+    def order(shuffled):
+        fetch(Linux("linux", shuffled=shuffled, **COMMON), tmp_path / "raw", tmp_path)
+        return [line[-3] for line in (tmp_path / "raw/linux/SHA256SUMS").read_text().splitlines()]
+
+    by_path, first, second = order(None), order(0), order(1)
+    assert by_path == sorted("abcdefgh") and sorted(first) == sorted(second) == by_path
+    assert len({tuple(by_path), tuple(first), tuple(second)}) == 3 and order(0) == first
+    with pytest.raises(Refusal, match="^data.shuffled=-1: take a whole number from 0"):
+        Linux("linux", shuffled=-1, **COMMON)
+
+
+def test_war_and_peace_of_a_mirror_is_the_official_file(tmp_path):
+    (tmp_path / "war_and_peace.txt").write_bytes("Café\nà la\n".encode())
+    [mirrored, official] = WarAndPeace("war_and_peace", **COMMON).originals()
+    [name] = mirrored.place(tmp_path / "war_and_peace.txt", tmp_path)
+    assert name == official.name and (tmp_path / name).read_bytes() == b"\xef\xbb\xbfCaf\xc3\xa9\r\n\xc3\xa0 la\r\n"
 
 
 def test_failing_fetch_leaves_the_old_one(listed, tmp_path):
@@ -378,7 +405,7 @@ def test_words_choose_the_same_corpus_again():
 
 
 @pytest.mark.parametrize(
-    "kind, size", [(TinyShakespeare, 1_115_394), (WarAndPeace, 3_196_231), (Linux, 6_171_055), (Latex, 9_766_688)]
+    "kind, size", [(TinyShakespeare, 1_115_394), (WarAndPeace, 3_258_250), (Linux, 6_171_055), (Latex, 9_766_688)]
 )
 def test_real_mirror(mirror, tmp_path, kind, size):
     card = fetch(kind("real", **COMMON), tmp_path, mirror)

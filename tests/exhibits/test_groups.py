@@ -26,6 +26,7 @@ def run(digest, seed, measured, data="linux", units=CHARS, split="80-10-10", sta
         "model": digest,
         "optimizer": "adam",
         "size": "8",
+        "asked_size": "8",
         "parameters": 1234,
         "split": split,
         "units": units,

@@ -38,6 +38,15 @@ def test_a_number_is_met_where_ours_is_no_worse_but_for_what_is_allowed(tmp_path
     assert verdicts(0.985, within=0.02) == ["met", "met"] and verdicts(0.975, within=0.02) == ["missed", "missed"]
 
 
+def test_a_network_of_as_many_parameters_is_found_by_what_was_asked(tmp_path):
+    made = make_study(tmp_path, "s", [("linux", "rnn", 1, 140, 1.2), ("linux", "rnn", 1, 64, 1.9)])
+    made["published"] = published({"data": "linux", "model": "rnn", "size": "1x(lstm 1x64)", "value": 1.2})
+    made["groups"][0]["asked_size"] = "1x(lstm 1x64)"
+    (tmp_path / "results" / "studies" / "s.json").write_text(json.dumps(made))
+    (row,), _ = rows(tmp_path)
+    assert row["model"] == "rnn 1x(lstm 1x64)" and "-rnn-1x140-" in row["run"]
+
+
 def test_what_it_cost_stands_beside_it(tmp_path):
     """Two seeds of 60 s and 3,000 steps on a split into two parts; the losses fall to what they were made with."""
     made = make_study(tmp_path, "s", [("linux", "lstm", 1, 8, 1.2)], seeds=(0, 1))

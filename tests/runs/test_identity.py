@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from pipeline.datasets.space import Symbols
-from pipeline.runs.identity import identify, machine
+from pipeline.runs.identity import asked_size, identify, machine, size
 from pipeline.runs.settling import settle
 from tests.conftest import composed
 
@@ -123,6 +123,25 @@ def test_a_parameter_budget_settles_the_width():
         assert counts[0] <= 25000 < counts[1]
     with pytest.raises(ValueError, match="model.parameter_budget=50: lstm has 398 parameters with one unit"):
         identity("model=lstm", "model.parameter_budget=50")
+
+
+def test_a_parameter_budget_can_be_another_network():
+    """As many parameters as one layer of 16 LSTM units, which are 4 * 16 * (65 + 16 + 1) + 65 * 17 = 6,353."""
+    for model, width in (("lstm", 16), ("rnn", 37), ("gru", 19)):
+        settled = settle(composed(f"model={model}", "model.layers=1", "model.parameter_budget=lstm 1x16"), data())
+        assert (settled.model.hidden, size(settled.model)) == (width, f"1x{width}")
+        assert asked_size(settled.model) == "1x(lstm 1x16)"
+        gates = {"lstm": 4, "rnn": 1, "gru": 3}[model]
+        assert [gates * H * (65 + H + 1) + 65 * (H + 1) <= 6353 for H in (width, width + 1)] == [True, False]
+        plain = settle(composed(f"model={model}", "model.layers=1", f"model.hidden={width}"), data())
+        assert identify(settled, data()) == identify(plain, data()) and asked_size(plain.model) == f"1x{width}"
+    for wrong in ("lstm", "lstm 64", "lstm 0x64", "1x64"):
+        with pytest.raises(ValueError, match="a network that has as many, as 'lstm 1x64'"):
+            composed(f"model.parameter_budget={wrong}")
+    with pytest.raises(
+        ValueError, match="^model.parameter_budget=nothing 1x64: model=nothing: there is no such choice"
+    ):
+        settle(composed("model.parameter_budget=nothing 1x64"), data())
 
 
 def test_the_machine_is_said_with_its_cores():
