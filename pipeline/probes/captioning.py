@@ -1,6 +1,7 @@
 """What a captioner writes of pictures, and what the nearest training picture's sentence would have been."""
 
 import weakref
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -12,8 +13,19 @@ from pipeline.decoding.network import evaluating
 from pipeline.models.captioner import Captioner
 
 AT_ONCE = 50  # pictures
-# Network -> data, the versions of its weights, and its features of the training pictures, which several probes need.
-_TRAINING: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
+
+
+@dataclass
+class _Found:
+    """What was found of a network with these versions of its weights on these data, which several probes need."""
+
+    data: Captions
+    weights: list[int]
+    training: Tensor | None = None  # `features` of all training pictures
+    written: dict[tuple, list[Sentence]] = field(default_factory=dict)  # (picture, width, length_penalty) -> a beam's
+
+
+_FOUND: weakref.WeakKeyDictionary[Captioner, _Found] = weakref.WeakKeyDictionary()
 
 
 def writes_captions(network, data) -> bool:
@@ -29,7 +41,7 @@ def chosen(data: Captions, pictures: int | None) -> np.ndarray:
     return numbers[np.linspace(0, len(numbers) - 1, pictures).round().astype(int)]
 
 
-def given_to(network: Captioner, data: Captions, numbers: np.ndarray) -> tuple[Tensor, ...]:
+def given_to(network: Captioner, data: Captions, numbers: np.ndarray | list[int]) -> tuple[Tensor, ...]:
     """What the network is given of pictures."""
     return tuple(
         part.to(network.device, network.dtype if part.is_floating_point() else None) for part in data.given_of(numbers)
@@ -39,12 +51,17 @@ def given_to(network: Captioner, data: Captions, numbers: np.ndarray) -> tuple[T
 def written(
     network: Captioner, data: Captions, numbers: np.ndarray, width: int, length_penalty: float
 ) -> list[list[tuple[str, Sentence]]]:
-    """Of each picture the sentences that a beam search finds, best first."""
-    found = []
-    for first in range(0, len(numbers), AT_ONCE):
-        given = given_to(network, data, numbers[first : first + AT_ONCE])
-        found += beam_search(network, data.end, data.end, width, data.longest, given, length_penalty)
-    return [[(data.sentence(one.symbols), one) for one in some] for some in found]
+    """Of each picture the sentences that a beam search finds, best first. It is made once as long as network and data
+    stay as they are."""
+    found, kind = _found(network, data).written, (width, length_penalty)
+    missing = [number for number in numbers.tolist() if (number, *kind) not in found]
+    for first in range(0, len(missing), AT_ONCE):
+        some = missing[first : first + AT_ONCE]
+        beams = beam_search(
+            network, data.end, data.end, width, data.longest, given_to(network, data, some), length_penalty
+        )
+        found |= {(number, *kind): beam for number, beam in zip(some, beams, strict=True)}
+    return [[(data.sentence(one.symbols), one) for one in found[number, *kind]] for number in numbers.tolist()]
 
 
 @torch.no_grad()
@@ -67,11 +84,18 @@ def nearest(network: Captioner, data: Captions, numbers: np.ndarray) -> np.ndarr
 
 def _features_of_training(network: Captioner, data: Captions) -> Tensor:
     """`features` of all training pictures, found once as long as network and data stay as they are."""
-    weights = [parameter._version for parameter in network.parameters()]
-    kept, of, found = _TRAINING.get(network, (None, None, None))
-    if kept is not data or of != weights:
-        found = features(network, data, data.pictures.part_of("train"))
-        _TRAINING[network] = data, weights, found
+    found = _found(network, data)
+    if found.training is None:
+        found.training = features(network, data, data.pictures.part_of("train"))
+    return found.training
+
+
+def _found(network: Captioner, data: Captions) -> _Found:
+    """What is kept of them; nothing where one of them is another than before."""
+    weights = [tensor._version for tensor in (*network.parameters(), *network.buffers())]
+    found = _FOUND.get(network)
+    if found is None or found.data is not data or found.weights != weights:
+        found = _FOUND[network] = _Found(data, weights)
     return found
 
 

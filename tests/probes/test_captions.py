@@ -10,11 +10,12 @@ from pipeline.corpora import preparation, sources
 from pipeline.corpora.corpus import corpus_of
 from pipeline.datasets.batch import Batch
 from pipeline.datasets.data import load_data
+from pipeline.decoding.beam import beam_search
 from pipeline.evaluate import evaluate_run
 from pipeline.probes import caption_scores, captioning
 from pipeline.probes.caption_scores import people_among_themselves, scores
-from pipeline.probes.captioning import chosen, features, log_likelihoods, nearest
-from pipeline.probes.probe import make_probe
+from pipeline.probes.captioning import chosen, features, log_likelihoods, nearest, written
+from pipeline.probes.probe import make_probe, probes_of
 from pipeline.probes.ranking import ranked
 from pipeline.probes.scene_facts import judged
 from pipeline.runs.building import load_network
@@ -138,6 +139,46 @@ def test_training_pictures_are_seen_once_by_the_same_weights(scenes, monkeypatch
     nearest(network, data, numbers)
     nearest(load_network(run, data), data, numbers)
     assert [len(one) for one in seen[3:]] == [len(train), 3, len(train), 3]
+
+
+def test_probes_judge_the_sentences_of_one_beam_search(scenes, monkeypatch):
+    monkeypatch.setattr(caption_scores, "has_java", lambda: False)
+    base, run, data = scenes
+    searched, search = [], captioning.beam_search
+
+    def counted(network, begin, end, width, longest, given, length_penalty):
+        searched.append((width, len(given[0])))
+        return search(network, begin, end, width, longest, given, length_penalty)
+
+    monkeypatch.setattr(captioning, "beam_search", counted)
+    study = Run(run, composed(*base, "study=captions"), data)
+    assert {"captions", "scene_facts", "caption_gallery"} <= set(probes_of(study.config))
+    evaluate_run(study, "show_and_tell", "scenes")
+    pictures = len(data.pictures.part_of("test"))
+    assert sorted(searched) == [(1, pictures), (5, pictures)]  # the likeliest words are shown in the gallery
+
+
+def test_a_beam_search_is_made_for_what_it_has_not_found_yet(scenes, monkeypatch):
+    _, run, data = scenes
+    network, searched = load_network(run, data), []
+    numbers = data.pictures.part_of("test")
+
+    def search(network, begin, end, width, longest, given, length_penalty):
+        searched.append((width, length_penalty, len(given[0])))
+        return beam_search(network, begin, end, width, longest, given, length_penalty)
+
+    monkeypatch.setattr(captioning, "beam_search", search)
+    first = written(network, data, numbers[1:2], 3, 0.0)
+    found = written(network, data, numbers, 3, 0.0)
+    assert found[1] == first[0] and searched == [(3, 0.0, 1), (3, 0.0, len(numbers) - 1)]
+    given = captioning.given_to(network, data, numbers)
+    alone = beam_search(network, data.end, data.end, 3, data.longest, given)
+    assert [[one.symbols for _, one in some] for some in found] == [[one.symbols for one in some] for some in alone]
+    written(network, data, numbers, 3, 1.0)
+    with torch.no_grad():
+        network.mean.add_(1)
+    written(network, data, numbers, 3, 1.0)
+    assert searched[2:] == [(3, 1.0, len(numbers))] * 2
 
 
 def test_a_study_of_scenes_is_evaluated_shown_and_kept(scenes, monkeypatch):
