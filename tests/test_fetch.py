@@ -7,6 +7,9 @@ import time
 from pathlib import Path
 
 import pytest
+import yaml
+
+from pipeline.command.settings import CONF
 
 ROOT = Path(__file__).parents[1]
 
@@ -24,6 +27,15 @@ def test_from_a_mirror_to_a_card(tmp_path):
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "raw/own/files/own.txt").read_text() == "my own text\n" * 9
     assert {path.name for path in (tmp_path / "raw/own").iterdir()} == {"files", "card.json", "SHA256SUMS"}
+
+
+def test_dvc_asks_once_code_that_states_versions_has_changed():
+    """Whatever data may stand in params.yaml."""
+    stage = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]["fetch"]
+    folders = [ROOT / one for one in stage["deps"] if "$" not in one]
+    for choice in (CONF / "data").glob("*.yaml"):
+        module = yaml.safe_load(choice.read_text()).get("_target_", "pipeline.corpora.corpus.Corpus").rpartition(".")[0]
+        assert any((ROOT / f"{module.replace('.', '/')}.py").is_relative_to(folder) for folder in folders), choice
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ from pipeline.corpora.corpus import Corpus, CorpusError, Published
 from pipeline.corpora.parts import make_card
 from pipeline.corpora.pictures import PictureSet
 from pipeline.corpora.reading import progress, symbols_of
-from pipeline.corpora.sources import read_card
+from pipeline.corpora.sources import outdated, read_card
 from pipeline.corpora.verified import Sum
 from pipeline.corpora.vocabulary import Vocabulary, code_points
 from pipeline.corpora.wording import write_words
@@ -36,7 +36,8 @@ MANY = 0.01  # of a part's symbols: so many unknown ones are worth a word
 def prepare(corpus: Published, raw: Path) -> dict:
     """Makes the directory corpus.directory from raw/<name>; returns its card.
 
-    CorpusError: nothing, something else or what is damaged now was fetched; or as write_symbols and write_arrays.
+    CorpusError: nothing, something else, another version or what is damaged now was fetched; or as write_symbols and
+    write_arrays.
     """
     source, directory = corpus.raw(raw), corpus.directory
     root = directory.parent.parent  # holds the lock and what is being built, so that data/prepared/<corpus> does not
@@ -46,6 +47,8 @@ def prepare(corpus: Published, raw: Path) -> dict:
         raise CorpusError(f"nothing fetched in {source}: {fetch}")
     if card["request"] != corpus.request():
         raise CorpusError(f"{source} holds {card['request']}, asked for {corpus.request()}: {fetch}")
+    if not corpus.changes and (why := outdated(card, corpus)):
+        raise CorpusError(f"{source}: {why}: {fetch}")
     paths = read_texts(source, card["sha256"], fetch)
     before = _stamp(directory)
     with ExitStack() as stack:

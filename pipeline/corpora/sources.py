@@ -75,7 +75,10 @@ def fetch(corpus: Published, root: Path, mirror: Path | None) -> dict:
         )
     with lock(directory, root):
         card = None if corpus.changes else intact(directory, corpus.request())
-        if card:
+        why = outdated(card, corpus) if card else None
+        if why:
+            print(f"{corpus.folder}: {why}")
+        elif card:
             print(f"{corpus.folder}: already in {directory}, intact ({describe(card)})")
             return card
         failures = []
@@ -107,6 +110,23 @@ def intact(directory: Path, request: dict) -> dict | None:
     except (Refusal, OSError):  # damaged, or not to be read: it is fetched again
         pass
     return None
+
+
+def outdated(card: dict, corpus: Published) -> str | None:
+    """Why what was fetched is no longer what its original is, in a line: another version or sha256 is stated. None: it
+    is; or nothing is stated, as of a package in whatever version there is."""
+    source, stated = card["source"], []
+    for original in corpus.originals():
+        from_mirror = source["kind"] == "mirror" and original.name == Path(source["where"]).name
+        if from_mirror or original.getter and original.getter.kind == source["kind"]:
+            stated.append((original.version, original.sha256))
+    found = card["version"], source.get("sha256")
+    if not stated or any(all(None in both or both[0] == both[1] for both in zip(found, one)) for one in stated):
+        return None
+    version, sha256 = stated[0]
+    if None not in (found[0], version) and found[0] != version:
+        return f"version {found[0]} was fetched, {version} is wanted now"
+    return f"what was fetched has sha256 {found[1]}, {sha256} is wanted now"
 
 
 def reason(error: Exception) -> str:

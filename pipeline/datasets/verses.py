@@ -16,6 +16,7 @@ import numpy as np
 from pipeline.command.refusal import Refusal
 from pipeline.command.setting import Count, Seed, TrainSize
 from pipeline.corpora.arrays import Arrays
+from pipeline.corpora.checksums import verify
 from pipeline.corpora.corpus import CorpusError, Original
 from pipeline.corpora.packages import Apt
 from pipeline.corpora.tokens import UNKNOWN
@@ -24,6 +25,10 @@ from pipeline.corpora.vocabulary import Vocabulary, Words
 from pipeline.datasets.pairs import Pair, Pairs
 
 PACKAGES = {"english": "sword-text-kjv", "spanish": "sword-text-sparv"}
+SUMS = {  # sha256 of 14.3-1 and of 2.60-1
+    "sword-text-kjv": "9f463f28ce665f6f528fc723179722bced880a4c5485f7a41bf742838315de57",
+    "sword-text-sparv": "5c87f9b2bc97457e8a872f5bae7ea7ce59cb3de1dcee73e4d4740451863694cf",
+}
 KEPT = [f"{testament}.{kind}" for testament in ("ot", "nt") for kind in ("bzs", "bzv", "bzz")]
 APART = re.compile(r"<(note|title)\b[^>]*(?<!/)>.*?</\1>", re.DOTALL)  # what is no part of a verse
 TWENTIETHS = {0: "validation", 1: "test"}  # of the verses; the others train
@@ -66,7 +71,7 @@ class Verses(Arrays):
     seed: Seed
 
     def originals(self) -> list[Original]:
-        return [Original("public domain", place_texts, "sword-text", Both())]
+        return [Original("public domain", place_texts, "sword-text", Both(), "14.3-1, 2.60-1")]
 
     def arrays(self, paths: list[Path]) -> dict[str, np.ndarray]:
         """The text of each language in UTF-8, verse after verse, and where each ends: english, english_ends, spanish,
@@ -136,12 +141,14 @@ class Tokens(Words):
 
 
 def place_texts(path: Path, folder: Path) -> list[str]:
-    """The texts of both packages, which lie somewhere in the folder `path`."""
+    """The texts of both packages, which lie somewhere in the folder `path`. CorpusError: one is not there, or another
+    than SUMS says."""
     names = []
     for language, package in PACKAGES.items():
         found = sorted(path.rglob(f"{package}*.deb"))
         if len(found) != 1:
             raise CorpusError(f"there are {len(found)} packages {package}*.deb, not one")
+        verify(found[0], None, SUMS[package])
 
         def kept(member: str, language: str = language) -> str | None:
             name = PurePosixPath(member).name

@@ -10,13 +10,14 @@ import shutil
 import subprocess
 import tarfile
 import time
+from dataclasses import replace
 
 import pytest
 
 from pipeline.command.refusal import Refusal
 from pipeline.corpora import linux, packages, preparation
 from pipeline.corpora.checksums import read_list
-from pipeline.corpora.corpus import CorpusError, Original
+from pipeline.corpora.corpus import CorpusError, Original, corpus_of
 from pipeline.corpora.download import Official
 from pipeline.corpora.latex import Latex
 from pipeline.corpora.linux import Linux
@@ -125,6 +126,51 @@ def test_intact_is_kept_and_damaged_is_fetched_again(listed, tmp_path, capsys):
     (tmp_path / "listed/files/a.txt").unlink()
     fetch(corpus, tmp_path, None)
     assert source.asked == 3
+
+
+@pytest.mark.parametrize("kind", ["path", "mirror"])
+@pytest.mark.parametrize("now", [{"version": "8"}, {"sha256": hashlib.sha256(b"new").hexdigest()}])
+def test_another_version_is_fetched_and_prepared_anew(listed, tmp_path, capsys, kind, now):
+    content = b"a text of the version before\n" * 9
+    before = {"version": "7", "sha256": hashlib.sha256(content).hexdigest()}
+    mirror = tmp_path / "mirror" if kind == "mirror" else None
+    source = Counted(content) if mirror is None else None
+    if mirror is not None:
+        mirror.mkdir()
+        (mirror / "a.txt").write_bytes(content)
+    corpus = listed(Original("free", one_file, "a.txt", source, **before))
+    fetch(corpus, tmp_path / "raw", mirror)
+    preparation.prepare(corpus, tmp_path / "raw")
+    fetch(listed(Original("free", one_file, "a.txt", source)), tmp_path / "raw", mirror)  # states nothing: it is kept
+    other = Original("free", one_file, "b.txt", Official("http://127.0.0.1:9/b.txt"), "9", sha256="another")
+    corpus.listed = (other, Original("free", one_file, "a.txt", source, **before | now))
+    with pytest.raises(CorpusError, match="raw/listed: .* is wanted now: run `python -m pipeline.fetch") as caught:
+        preparation.prepare(corpus, tmp_path / "raw")
+    assert ("version 7 was fetched, 8 " if "version" in now else before["sha256"]) in str(caught.value)
+    if "sha256" in now:
+        with pytest.raises(CorpusError, match="no source has listed"):  # it has not changed
+            fetch(corpus, tmp_path / "raw", mirror)
+        content = b"new"
+        if source:
+            source.content = content
+        else:
+            (mirror / "a.txt").write_bytes(content)
+    capsys.readouterr()
+    card = fetch(corpus, tmp_path / "raw", mirror)
+    assert "is wanted now" in capsys.readouterr().out and card["version"] == now.get("version", "7")
+    assert (tmp_path / "raw/listed/files/a.txt").read_bytes() == content
+    fetch(corpus, tmp_path / "raw", mirror)
+    assert "already" in capsys.readouterr().out
+
+
+def test_scenes_of_another_version_are_drawn_anew(tmp_path, monkeypatch, capsys):
+    corpus = corpus_of(composed("data=scenes", "data.number=30", f"paths.prepared={tmp_path}/prepared").data)
+    first = fetch(corpus, tmp_path, None)
+    assert fetch(corpus, tmp_path, None) == first
+    original = corpus.originals()[0]
+    monkeypatch.setattr(type(corpus), "originals", lambda _: [replace(original, version="next")])
+    assert fetch(corpus, tmp_path, None)["version"] == "next"
+    assert f"scenes: version {original.version} was fetched, next is wanted now" in capsys.readouterr().out
 
 
 def test_another_subset_is_another_corpus(tmp_path, monkeypatch):

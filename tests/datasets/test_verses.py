@@ -1,12 +1,15 @@
 """Verses in two languages, in small modules of the SWORD project's form."""
 
+import shutil
 import struct
+import subprocess
 import zlib
 
 import pytest
 
 from pipeline.corpora.corpus import CorpusError
-from pipeline.datasets.verses import KEPT, Verses, plain, read_texts
+from pipeline.corpora.verified import sha256
+from pipeline.datasets.verses import KEPT, SUMS, Verses, place_texts, plain, read_texts
 
 ENGLISH = [
     "",
@@ -53,6 +56,28 @@ def test_a_module_is_read_verse_by_verse_without_markup(tmp_path):
     found = list(read_texts(*(tmp_path / f"ot.{kind}" for kind in ("bzs", "bzv", "bzz"))))
     assert found == ["", "", "In the beginning.", "And it was & so!", "left out over there"]
     assert plain('a<note placement="x"/> b <note>no</note>c \\nd LORD') == "a b c LORD"
+
+
+@pytest.mark.skipif(shutil.which("dpkg-deb") is None, reason="dpkg-deb is not installed")
+def test_packages_are_those_that_are_pinned(tmp_path, monkeypatch):
+    for package in SUMS:
+        texts = tmp_path / package / "usr/share/sword/modules/texts/ztext/any"
+        texts.mkdir(parents=True)
+        for testament in ("ot", "nt"):
+            write_module(texts, testament, ENGLISH)
+        (tmp_path / package / "DEBIAN").mkdir()
+        control = f"Package: {package}\nVersion: 1\nArchitecture: all\nMaintainer: t\nDescription: t\n"
+        (tmp_path / package / "DEBIAN/control").write_text(control)
+        built = tmp_path / "mirror" / f"{package}_1_all.deb"
+        built.parent.mkdir(exist_ok=True)
+        subprocess.run(["dpkg-deb", "--build", tmp_path / package, built], check=True, capture_output=True)
+    with pytest.raises(CorpusError, match=r"^sword-text-kjv_1_all\.deb has sha256 .*, expected 9f463f28ce66"):
+        place_texts(tmp_path / "mirror", tmp_path / "files")
+    for package in SUMS:
+        monkeypatch.setitem(SUMS, package, sha256(tmp_path / "mirror" / f"{package}_1_all.deb"))
+    places = [f"{language}/{name}" for language in ("english", "spanish") for name in KEPT]
+    assert place_texts(tmp_path / "mirror", tmp_path / "files") == places
+    assert all((tmp_path / "files" / place).is_file() for place in places)
 
 
 @pytest.mark.parametrize("kind, at", [("bzz", 7), ("bzs", 0), ("bzv", 20)])
