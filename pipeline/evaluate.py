@@ -177,7 +177,8 @@ def evaluate_run(run: "Run", label: str, data_label: str) -> dict:
         if diverged:
             result["measured"] |= dict.fromkeys(probe.measures)
         elif probe.fits(network, data):
-            one = result["probes"][name] = probe.measure(network, data, facts["seed"])
+            one = probe.measure(network, data, facts["seed"]) | probe.follow(run.earlier(), data, facts["seed"])
+            result["probes"][name] = one
             for file, content in one.pop("files", {}).items():
                 path = Path(cfg.paths.results) / name / run.directory.path.name / file
                 path.parent.mkdir(parents=True, exist_ok=True)

@@ -13,6 +13,7 @@ import torch
 
 from pipeline.command.refusal import Refusal
 from pipeline.files.whole import read_lines
+from pipeline.runs.run import Run
 from tests.conftest import ROOT, needs_steps, trained
 
 
@@ -240,6 +241,27 @@ def test_targets_are_counted_as_they_are_asked(tmp_path):
     assert (run.config().trainer.batch, run.config().trainer.length) == (4, 25)
     targets = [record["targets"] for record in read_lines(run.metrics)]
     assert targets == [100, 200, 215, 315, 415, 430, 530]
+
+
+def test_weights_are_kept_as_they_were_after_a_step(run_in):
+    """As a run that ends there has them; they change neither who the run is nor what it becomes."""
+    steady = ["model=rnn", "schedule=constant", "trainer.validate_every=3", "trainer.sample.every=null"]
+    run = run_in(*steady, "trainer.steps=6", "trainer.weights_at=[2,5,9]")
+    assert run.kept() == [2, 5]
+    before = torch.load(run.last, weights_only=False)["state_dict"]
+    earlier = dict(Run(run).earlier())
+    assert list(earlier) == [2, 5]
+    for step, network in earlier.items():
+        alone = torch.load(run_in(*steady, f"trainer.steps={step}").last, weights_only=False)["state_dict"]
+        found = network.state_dict()
+        assert found and all(torch.equal(found[name], alone[f"network.{name}"]) for name in found)
+    assert run_in(*steady, "trainer.steps=6").path == run.path
+    whole = run_in(*steady, "trainer.steps=6", "fresh=true")
+    after = torch.load(whole.last, weights_only=False)["state_dict"]
+    assert whole.kept() == [] and all(torch.equal(before[name], after[name]) for name in before)
+    run.weights(4).write_bytes(b"no weights")
+    with pytest.raises(Refusal, match="step-4.ckpt is damaged .*: train the run again with fresh=true"):
+        dict(Run(run).earlier())
 
 
 @needs_steps

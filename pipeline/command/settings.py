@@ -103,6 +103,7 @@ class Trainer:
     sample: Sample
     record_every: Count
     checkpoint_every: Count | None
+    weights_at: list[Count]
     engine: Literal["auto", "fused", "library", "compiled", "deferred", "reference"]
     threads: Annotated[int, Ge(1), Le(1024)]
     accelerator: Literal["auto", "cpu", "gpu", "cuda"]

@@ -49,6 +49,13 @@ class Probe(ABC):
         seed  of random numbers
         """
 
+    def follow(self, earlier: Iterable[tuple[int, "SequenceModel"]], data: "Data", seed: int) -> dict:
+        """What goes into the same JSON of the model as its training went.
+
+        earlier  (training step, model) where weights were kept, trainer.weights_at; each is loaded as it is come to
+        """
+        return {}
+
     def page(self, found: dict) -> str:
         """A page of HTML of what was found in one run, where `tracked`."""
         raise NotImplementedError(f"{type(self).__name__} has no page")

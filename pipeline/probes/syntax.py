@@ -7,7 +7,7 @@ from annotated_types import Len
 
 from pipeline.command.setting import Called, Count, NotNegative, Share
 from pipeline.exhibits.exhibit import Exhibit, Measure
-from pipeline.exhibits.figures import INK, drawing, legend, look, svg
+from pipeline.exhibits.figures import INK, PAPER, drawing, legend, look, svg
 from pipeline.exhibits.gallery import cards, folded
 from pipeline.exhibits.groups import comparable
 from pipeline.exhibits.numbers import known, visible, written
@@ -27,10 +27,12 @@ class Syntax(Probe):
     errors    errors that the parser finds in 1,000 characters; errors within others do not count
     balanced  the share of blocks in which every brace, environment, dollar and comment has its counterpart, 0..1
 
-    The measures are at the first of the temperatures.
+    The measures are at the first of the temperatures. The same is found of the model as its training went, where
+    weights were kept (trainer.weights_at).
 
     language      c | latex
     length        characters that the model writes at each temperature
+    earlier       characters that it writes at each temperature with weights of before
     temperatures  1 is the model's own distribution
     real          characters of the part that finished models are judged on
     corruption    shares of these that are replaced by others, to compare with
@@ -46,11 +48,12 @@ class Syntax(Probe):
         self,
         language: Literal["c", "latex"],
         length: Count,
+        earlier: Count,
         temperatures: Annotated[list[NotNegative], Len(1), Called("numbers from 0, one or more, as [1.0,0.5]")],
         real: Count,
         corruption: list[Share],
     ):
-        self.language, self.length, self.temperatures = language, length, temperatures
+        self.language, self.length, self.earlier, self.temperatures = language, length, earlier, temperatures
         self.real, self.corruption = real, corruption
 
     def fits(self, network, data) -> bool:
@@ -60,13 +63,8 @@ class Syntax(Probe):
         """The measures; "written", what the model writes, [temperature, summary] each, and "real", real text, [share
         that is corrupted, summary] each; some blocks at the last temperature, "shown"; and the "language"."""
         from numpy.random import default_rng
-        from torch import Generator
 
-        def blocks_at(temperature: float) -> list[Block]:
-            generator = Generator().manual_seed(seed)
-            return judged("".join(data.write(network, "", temperature, self.length, generator)), self.language)
-
-        blocks = [blocks_at(temperature) for temperature in self.temperatures]
+        blocks = [self._blocks(network, data, one, self.length, seed) for one in self.temperatures]
         doubts = {}
         if len(blocks[0]) < FEW:
             why = f"of {self.length:,} characters that it wrote, {len(blocks[0])} blocks could be judged"
@@ -82,6 +80,21 @@ class Syntax(Probe):
             "doubts": doubts,
         }
 
+    def follow(self, earlier, data, seed: int) -> dict:
+        """{"earlier": [training step, what "written" is after it] each}."""
+
+        def at(network, temperature: float) -> tuple[float, dict]:
+            return temperature, summary(self._blocks(network, data, temperature, self.earlier, seed))
+
+        return {"earlier": [(step, [at(network, one) for one in self.temperatures]) for step, network in earlier]}
+
+    def _blocks(self, network, data, temperature: float, length: int, seed: int) -> list[Block]:
+        """Of so many characters that the model writes."""
+        from torch import Generator
+
+        generator = Generator().manual_seed(seed)
+        return judged("".join(data.write(network, "", temperature, length, generator)), self.language)
+
     def show(self, rows: list[dict]) -> list[Exhibit]:
         about = (
             f"Blocks without an error, of {self.length:,} characters that each model wrote at temperature "
@@ -90,6 +103,20 @@ class Syntax(Probe):
         )
         title = "Blocks that parse"
         exhibits = [Exhibit(title, about, svg(figure(rows), f"{title}: {rows[0]['study']}"))]
+        followed = [row for row in rows if any(run["found"].get("earlier") for run in row["runs"])]
+        if followed:
+            title = "What parses as training goes"
+            about = (
+                f"Of {self.earlier:,} characters that each model wrote after so many training steps, and of "
+                f"{self.length:,} at the end: the shares of blocks without an error, and of blocks that are balanced. "
+                f"Hollow: of fewer than {FEW} blocks, as of who has not learned to leave lines blank. "
+                "Dotted: held-out real text, with so many of its characters replaced."
+            )
+            drawn = (
+                svg(course(followed, measure), f"{title}, {self.measures[measure].head(measure)}: {rows[0]['study']}")
+                for measure in ("parsed", "balanced")
+            )
+            exhibits.append(Exhibit(title, about, "".join(drawn)))
         for section in comparable(rows):
             language = GRAMMARS[section[0]["runs"][0]["found"]["language"]].title
             about = (
@@ -164,6 +191,50 @@ def figure(rows: list[dict]):
         panels[0].plot([], [], color=INK, marker="o", markersize=4.5, label="real text")
         legend(whole)
     return whole
+
+
+def course(rows: list[dict], measure: str):
+    """A share of blocks, parsed or balanced, against the training step, a panel for each data set; rows as Probe.show
+    gets them."""
+    sections = comparable(rows)
+    names = list(dict.fromkeys(row["name"] for row in rows))
+    told = set()
+    with drawing(3.4, len(sections)) as (whole, panels):
+        for section, axes in zip(sections, panels):
+            for row in section:
+                for run in row["runs"]:
+                    draw_course(axes, row["name"], run, measure, look(names.index(row["name"])), told)
+            for place, (part, found) in enumerate(section[0]["runs"][0]["found"]["real"]):
+                if known(found[measure]):
+                    axes.axhline(found[measure], color=INK, linewidth=0.8, linestyle=":")
+                    said, beside = f"{100 * part:g}%" if part else "real", (2 + 26 * place, 1)
+                    at = {"xycoords": ("axes fraction", "data"), "xytext": beside, "textcoords": "offset points"}
+                    axes.annotate(said, (0, found[measure]), fontsize=7, **at)
+            axes.set(title=section[0]["data"], xscale="log", xlabel="training step")
+            axes.xaxis.set_major_formatter(lambda step, _: f"{step:,.0f}")
+        panels[0].set(ylabel=Syntax.measures[measure].title, ylim=(-0.03, 1.08))
+        panels[0].yaxis.set_major_formatter(lambda share, _: f"{share:.0%}")
+        legend(whole, 3)
+    return whole
+
+
+def draw_course(axes, name: str, run: dict, measure: str, style: dict, told: set[str]) -> None:
+    """A line a temperature, broken where nothing was found.
+
+    told  names that the legend has; this adds its own
+    """
+    last = run["steps"], run["found"]["written"]
+    points = [one for one in run["found"].get("earlier", []) if one[0] < last[0]] + [last]
+    for place, (temperature, _) in enumerate(last[1]):
+        found = [(step, some[place][1]) for step, some in points]
+        values = [one[measure] if known(one[measure]) else float("nan") for _, one in found]
+        steps, label = [step for step, _ in found], f"{name}, temperature {temperature:g}"
+        line = {"color": style["color"], "linewidth": 1.4, "linestyle": "--" if place else "-"}
+        axes.plot(steps, values, marker=style["marker"], markersize=4.5, label=None if label in told else label, **line)
+        told.add(label)
+        few = [(step, value) for (step, one), value in zip(found, values) if one["blocks"] < FEW]
+        hollow = {"marker": style["marker"], "markersize": 4.5, "linestyle": "none", "markerfacecolor": PAPER}
+        axes.plot(*zip(*few) if few else ([], []), markeredgecolor=style["color"], **hollow)
 
 
 def table(section: list[dict]) -> str:

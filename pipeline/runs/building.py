@@ -15,7 +15,7 @@ from pipeline.recurrence.engines import LEAST, SPEED
 from pipeline.runs.directory import RunDirectory
 from pipeline.runs.identity import size
 from pipeline.runs.settling import build, model_of, rule_of
-from pipeline.runs.weights import load_best
+from pipeline.runs.weights import load_kept
 
 if TYPE_CHECKING:
     from pipeline.learning.learning import Learning
@@ -31,7 +31,7 @@ def initial_network(cfg: DictConfig, data: Data) -> SequenceModel:
     network.restart = cfg.trainer.restart
     if "networks" in cfg.model:
         for one, member in zip(cfg.model.networks, network.networks, strict=True):
-            load_best(RunDirectory(one.directory).best, member)
+            load_kept(RunDirectory(one.directory).best, member)
     return network.to(getattr(torch, cfg.trainer.dtype))
 
 
@@ -88,8 +88,9 @@ def expected_seconds(cfg: DictConfig, data: Data) -> float:
     return seconds if trainer.seconds is None else min(seconds, trainer.seconds)
 
 
-def load_network(run: RunDirectory, data: Data) -> SequenceModel:
-    """The network with the weights of the run's best validation, on the CPU, in evaluation mode.
+def load_network(run: RunDirectory, data: Data, step: int | None = None) -> SequenceModel:
+    """The network with the weights of the run's best validation, or those kept after a training `step`, on the CPU, in
+    evaluation mode.
 
     Raises Refusal when the run has validated nothing yet, or when the data are not those it was trained on.
     """
@@ -103,6 +104,6 @@ def load_network(run: RunDirectory, data: Data) -> SequenceModel:
     cfg = run.config()
     network = build(cfg.model, data).to(getattr(torch, cfg.trainer.dtype))
     network.restart = cfg.trainer.get("restart")  # runs from before this setting have none
-    load_best(run.best, network)
+    load_kept(run.best if step is None else run.weights(step), network)
     network.run_on("cpu")
     return network.eval()

@@ -23,8 +23,8 @@ MEND = "train the run again with fresh=true"
 
 
 class RunDirectory:
-    """config.yaml, run.json, metrics.jsonl, samples.jsonl, checkpoints/last.ckpt (all that a continuation needs)
-    and best.ckpt (weights)."""
+    """config.yaml, run.json, metrics.jsonl, samples.jsonl, checkpoints/last.ckpt (all that a continuation needs),
+    best.ckpt (weights), and step-N.ckpt for each step of trainer.weights_at (weights too)."""
 
     def __init__(self, path: Path):
         self.path = Path(path)
@@ -32,6 +32,14 @@ class RunDirectory:
         self.samples = self.path / "samples.jsonl"
         self.last = self.path / "checkpoints" / "last.ckpt"
         self.best = self.path / "checkpoints" / "best.ckpt"
+
+    def weights(self, step: int) -> Path:
+        """Where the weights of that step are, if they were kept."""
+        return self.last.with_name(f"step-{step}.ckpt")
+
+    def kept(self) -> list[int]:
+        """The steps whose weights were kept, ascending."""
+        return sorted(int(path.stem.partition("-")[2]) for path in self.last.parent.glob("step-*.ckpt"))
 
     @property
     def facts(self) -> dict:
@@ -142,10 +150,12 @@ class RunDirectory:
             self.path.unlink(missing_ok=True)
 
     def rewind(self, step: int) -> None:
-        """Drops the records after training step `step`, where the continuation starts and will write them again."""
+        """Drops what was written after training step `step`, where the continuation starts and will write it again."""
         for file, records in ((self.metrics, self.records()), (self.samples, self.written())):
             kept = [record for record in records if record["step"] <= step]
             write_atomically(file, "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in kept))
+        for later in (kept for kept in self.kept() if kept > step):
+            self.weights(later).unlink()
 
 
 def find_run(run: str, runs: Path, setting: str = "run") -> Path:

@@ -16,7 +16,17 @@ if TYPE_CHECKING:
     from pipeline.datasets.data import Data
 
 # Settings of the trainer that change how a run runs, not what comes out.
-HOW = ("record_every", "checkpoint_every", "engine", "threads", "accelerator", "devices", "nodes", "progress")
+HOW = (
+    "record_every",
+    "checkpoint_every",
+    "weights_at",
+    "engine",
+    "threads",
+    "accelerator",
+    "devices",
+    "nodes",
+    "progress",
+)
 
 # Settings that came later, as they are where nobody sets them, and what was called otherwise: runs from before keep
 # their names.
@@ -68,7 +78,7 @@ def identifying(cfg: DictConfig) -> dict[str, dict]:
         for group in ("model", "optimizer", "initialization", "schedule", "trainer")
     }
     for key in HOW:
-        parts["trainer"].pop(key)
+        parts["trainer"].pop(key, None)  # runs from before a setting have none
     if "networks" in parts["model"]:  # members by what makes them the runs they are, relative to this one's seed
         settings = parts["model"]
         settings.pop("member", None)

@@ -5,6 +5,7 @@ import math
 import os
 import signal
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytorch_lightning as lightning
@@ -130,6 +131,10 @@ class Recorder(lightning.Callback):
                     self.progress.show_sample(sample)
                 self.progress.show(record, record["targets"] / max(self.seconds, 1e-9))
             self.began = time.monotonic()
+        if step in settings.weights_at and trainer.is_global_zero:
+            self._stop_clock(learning)
+            self._keep(self.run.weights(step), learning, step=step)
+            self.began = time.monotonic()
         if due(settings.checkpoint_every) or stop or self._done():
             self._stop_clock(learning)
             trainer.save_checkpoint(self.run.last)
@@ -151,7 +156,7 @@ class Recorder(lightning.Callback):
         """Whether Lightning's turn comes after a step: something is due, or was asked, or it is long since."""
         settings, every = self.settings, self.settings.checkpoint_every
         saves = bool(every) and step % every == 0
-        if step == settings.steps or self._records(step) or saves:
+        if step == settings.steps or self._records(step) or saves or step in settings.weights_at:
             return True
         if self.together:
             return step >= self.next_look
@@ -219,14 +224,14 @@ class Recorder(lightning.Callback):
         if record["validation"] < self.best:
             self.best, self.without_best = record["validation"], 0
             if learning.trainer.is_global_zero:
-                weights = {
-                    "network": learning.judged.state_dict(),
-                    "step": record["step"],
-                    "validation": record["validation"],
-                }
-                learning.trainer.strategy.checkpoint_io.save_checkpoint(weights, self.run.best)
+                self._keep(self.run.best, learning, step=record["step"], validation=record["validation"])
         else:
             self.without_best += 1
+
+    def _keep(self, path: Path, learning: Learning, **about: float) -> None:
+        """The weights that are judged now."""
+        kept = {"network": learning.judged.state_dict()} | about
+        learning.trainer.strategy.checkpoint_io.save_checkpoint(kept, path)
 
     def teardown(self, trainer: lightning.Trainer, learning: Learning, stage: str) -> None:
         for number, handler in self.handlers.items():

@@ -73,6 +73,13 @@ class Run:
         torch.set_num_threads(self.config.trainer.threads)
         return load_network(self.directory, self.data)
 
+    def earlier(self) -> "Iterator[tuple[int, SequenceModel]]":
+        """What `network` was after each training step of trainer.weights_at, ascending: the step, and a copy."""
+        from pipeline.runs.building import load_network
+
+        for step in self.directory.kept():
+            yield step, load_network(self.directory, self.data, step)
+
     def losses(self) -> "pandas.DataFrame":
         """What was recorded as it was trained, a row a training step, in the unit of `data.answers.units.loss`.
 

@@ -18,17 +18,17 @@ from pipeline.runs.directory import MEND
 Weights = dict[str, InstanceOf[Tensor]]
 
 
-class BestCheckpoint(TypedDict):
-    """best.ckpt."""
+class KeptCheckpoint(TypedDict):
+    """step-N.ckpt; best.ckpt has its "validation" besides."""
 
     network: Weights
     step: int
-    validation: float
 
 
-def load_best(path: Path, network: nn.Module) -> None:
-    """Gives the network the weights of best.ckpt. Raises Refusal where it is damaged, or of another network."""
-    load_weights(path, load_torch(path, BestCheckpoint)["network"], network)
+def load_kept(path: Path, network: nn.Module) -> None:
+    """Gives the network the weights of best.ckpt or step-N.ckpt. Raises Refusal where that is damaged, or of another
+    network."""
+    load_weights(path, load_torch(path, KeptCheckpoint)["network"], network)
 
 
 def load_torch(path: Path, form: Any, where: Callable | str = "cpu") -> dict:

@@ -1,5 +1,6 @@
 """Verdicts on C and LaTeX by hand, delimiters against counters of another kind, and the scale of real text."""
 
+import json
 import os
 import random
 import re
@@ -11,8 +12,9 @@ import pytest
 from pipeline.corpora.prepared import Prepared
 from pipeline.corpora.vocabulary import Vocabulary
 from pipeline.datasets.text import Text
+from pipeline.exhibits.figures import PAPER
 from pipeline.probes.grammars import GRAMMARS, balanced, corrupted, judged, summary
-from pipeline.probes.syntax import FEW, Syntax
+from pipeline.probes.syntax import FEW, Syntax, course
 from tests.conftest import SHARED, composed
 
 RIGHT = {
@@ -137,19 +139,54 @@ def data_of(text: str) -> Text:
 def test_what_a_model_writes_is_measured_and_shown(monkeypatch):
     real = "int f(void)\n{\n\treturn (1 < 2);\n}\n" * 40
     wrote = {1.0: "<b>;\n}\n" + "int y(;\n\nint x;\n\n" * FEW + "x", 0.5: "int x;\n\n" * 3}
-    data, probe = data_of(real), Syntax("c", 200, [1.0, 0.5], 300, [0.5])
+    data, probe = data_of(real), Syntax("c", 200, 50, [1.0, 0.5], 300, [0.5])
     monkeypatch.setattr(data, "write", lambda network, prompt, temperature, length, generator: iter(wrote[temperature]))
     found = probe.measure(None, data, 0)
     assert probe.fits(None, data) and not found["doubts"]
     assert found["parsed"] == 0.5 and found["errors"] == 1000 * FEW / (13 * FEW)
     assert found["balanced"] == 0.0 and found["written"][0][1]["kinds"] == {"parentheses": 0.0}
     assert found["real"][0][1]["parsed"] == 1.0 > found["real"][1][1]["parsed"] and found["real"][1][0] == 0.5
-    assert set(Syntax("c", 200, [0.5], 300, []).measure(None, data, 0)["doubts"]) == set(probe.measures)
+    assert set(Syntax("c", 200, 50, [0.5], 300, []).measure(None, data, 0)["doubts"]) == set(probe.measures)
 
     row = {"name": "<lstm>", "label": "<lstm>", "study": "s", "data": "linux", "split": "80-10-10", "units": {}}
     figure, table, blocks = probe.show([row | {"runs": [{"seed": 0, "open": True, "found": found}]}])
     assert figure.html.startswith("<svg") and "50.0%" in table.html and "real text, 50% replaced" in table.html
     assert "&lt;lstm&gt;, temperature 0.5" in table.html and blocks.long and "<samp>int x;</samp>" in blocks.html
+
+
+def test_it_is_followed_as_training_goes(monkeypatch):
+    """Nothing parses, then half of it, then all; what is left to say of a run whose weights were not kept is the
+    end."""
+    right, wrong = "int x;\n\n", "int y(;\n\n"
+    wrote = {"first": wrong * 2, "then": (wrong + right) * FEW, "last": right * (FEW + 2)}
+    asked, data, probe = [], data_of(right * 60), Syntax("c", 200, 50, [1.0, 0.5], 300, [0.5])
+
+    def write(network, prompt, temperature, length, generator):
+        asked.append((network, temperature, length))
+        return iter("cut\n\n" + wrote[network] + "cut")
+
+    monkeypatch.setattr(data, "write", write)
+    followed = probe.follow(iter([(1, "first"), (30, "then")]), data, 0)
+    assert asked == [(name, temperature, 50) for name in ("first", "then") for temperature in (1.0, 0.5)]
+    assert [(step, [(t, found["parsed"]) for t, found in some]) for step, some in followed["earlier"]] == [
+        (1, [(1.0, 0.0), (0.5, 0.0)]),
+        (30, [(1.0, 0.5), (0.5, 0.5)]),
+    ]
+    run = {"seed": 0, "open": True, "steps": 100, "found": probe.measure("last", data, 0) | followed}
+    run = json.loads(json.dumps(run))
+    row = {"name": "lstm", "label": "lstm", "study": "s", "data": "linux", "split": "80-10-10", "units": {}}
+    [axes] = course([row | {"runs": [run]}], "parsed").axes
+    drawn = {line.get_label(): line.get_xydata().tolist() for line in axes.get_lines()}
+    for temperature in ("1", "0.5"):
+        assert drawn[f"lstm, temperature {temperature}"] == [[1, 0], [30, 0.5], [100, 1]]
+    hollow = [line for line in axes.get_lines() if line.get_markerfacecolor() == PAPER]
+    assert [line.get_xydata().tolist() for line in hollow] == [[[1, 0]]] * 2  # two blocks alone
+    assert [text.get_text() for text in axes.texts] == ["real", "50%"]
+    shown = probe.show([row | {"runs": [run]}])
+    assert [one.title for one in shown][:2] == ["Blocks that parse", "What parses as training goes"]
+    assert shown[1].html.count("<svg") == 2
+    del run["found"]["earlier"]
+    assert len(probe.show([row | {"runs": [run]}])) == len(shown) - 1
 
 
 def test_an_error_is_marked_and_all_is_escaped():

@@ -22,6 +22,7 @@ class Ranks:
             record_every=record_every,
             validate_every=None,
             checkpoint_every=None,
+            weights_at=[],
             seconds=None,
             sample=sample,
         )
