@@ -15,6 +15,7 @@ from pipeline.command.setting import Count, Name, Split, TrainSize, check_value
 from pipeline.corpora.encodings import canonical
 from pipeline.corpora.parts import PARTS, shares_of, split_borders
 from pipeline.corpora.prepared import load
+from pipeline.corpora.tokens import UNKNOWN
 
 # What conf/data/base/corpus.yaml chooses.
 USUAL = {"symbols": "characters", "tokens": None, "vocabulary": None, "least": 2, "split": "80-10-10"}
@@ -137,6 +138,11 @@ class Corpus(Published):
         check_value("data.tokens", self.tokens, Literal["treebank", "spaces"] | None)
         check_value("data.vocabulary", self.vocabulary, Count | None)
         check_value("data.least", self.least, Count)
+        if self.symbols == "words" and self.vocabulary is not None and self.vocabulary < 3:
+            raise CorpusError(
+                f"data.vocabulary={self.vocabulary}: {UNKNOWN} is one of them, and a line break may be: take 3 or "
+                "more, or null for no limit"
+            )
         check_value("data.train_size", self.train_size, TrainSize | None)
         if self.split != PUBLISHED:
             shares_of(self.split)

@@ -36,10 +36,15 @@ def write_words(corpus: Corpus, files: list[Path], folder: Path, raw: dict) -> d
     occurring = list(order)
     counts = np.bincount(first_T[borders["train"]], minlength=len(occurring))
     chosen = ranked(corpus, occurring, counts)
-    if len(chosen) < 2:
+    if all(occurring[one] == BREAK for one in chosen):
         raise CorpusError(
             f"{corpus.folder} has no word that occurs data.least={corpus.least} times in the training part: take a "
             "longer text, or data.least=1"
+        )
+    if np.count_nonzero(counts) == 1:
+        raise CorpusError(
+            f"{corpus.folder} has {counts.sum():,} words in the training part, all of them "
+            f"{occurring[counts.argmax()]!r}: there is nothing to learn: take another text"
         )
     vocabulary = Words([UNKNOWN, *(occurring[one] for one in chosen)], corpus.cut_by)
     table = np.zeros(len(occurring), vocabulary.dtype)
@@ -104,7 +109,7 @@ def scan(corpus: Corpus, stretches: list[list[str]], path: Path) -> tuple[dict[s
 
 def ranked(corpus: Corpus, occurring: list[str], counts: np.ndarray) -> np.ndarray:
     """The words of the vocabulary, by falling frequency in the training part and then as they first occur; line breaks
-    are always one of them, UNKNOWN is not."""
+    are one of them however rare, where there is room, and UNKNOWN is not."""
     known = counts >= corpus.least
     for word in (BREAK, UNKNOWN):
         if word in occurring:

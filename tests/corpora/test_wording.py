@@ -167,6 +167,14 @@ def test_a_text_of_rare_words_and_parts_that_are_not_published_are_refused(fetch
     corpus, raw = fetched(" ".join(map(str, range(1000))).encode(), symbols="words", tokens="spaces")
     with pytest.raises(CorpusError, match="no word that occurs data.least=2 times in the training part: take a longer"):
         prepare(corpus, raw)
+    for vocabulary in (1, 2):
+        reason = f"data.vocabulary={vocabulary}: <unk> is one of them, and a line break may be: take 3 or more"
+        with pytest.raises(CorpusError, match=reason):
+            text("x", symbols="words", vocabulary=vocabulary)
+    corpus, raw = fetched(b"king " * 400 + b"fool " * 100, symbols="words", tokens="spaces")
+    reason = "text has 400 words in the training part, all of them 'king': there is nothing to learn: take another text"
+    with pytest.raises(CorpusError, match=f"^{reason}$"):
+        prepare(corpus, raw)
     with pytest.raises(CorpusError, match="data.split=published: text is published as a whole: take 80-10-10"):
         text("x", split="published")
     with pytest.raises(CorpusError, match="data.tokens=spaces: bytes are read as they are: take data.symbols=charac"):
