@@ -141,7 +141,10 @@ def _member(place: str, name: str, cfg: DictConfig) -> Path:
     """The directory of the run that `name` means: it is called so, or has these settings."""
     if not by_settings(name):
         return find_run(name, Path(cfg.paths.runs), place)
-    return directory_of(compose_job(shlex.split(name)))
+    member = compose_job(shlex.split(name))
+    if name in [*member.model.get("members", []), member.model.get("member")]:
+        raise Refusal(f'{place}: it would be made of itself: say its model too, as "model=rnn seed=1"')
+    return directory_of(member)
 
 
 def located(cfg: DictConfig) -> tuple[DictConfig, Data, Path]:
