@@ -60,10 +60,12 @@ def table(cfg: DictConfig, hydra: DictConfig) -> str:
     some = next((facts[0] for facts in finished.values() if facts), None)
     if some is None:
         return f"none of {len(runs)} runs has finished"
-    rows = []
+    rows, units_of = [], {one["units"]["loss"] for facts in finished.values() for one in facts}
     for (data, label), facts in groups.items():
         done = finished[data, label]
         losses, units = over_seeds(one["validation"] for one in done), (done or [some])[0]["units"]
+        loss = [written(losses["mean"], units["digits"]), spread(losses["std"], units["digits"])]
+        loss += [units["loss"]] * (len(units_of) > 1)
         diverged = sum(one.get("status") == "diverged" for one in facts)
         seeds = f"{len(done)}" if len(done) == len(facts) else f"{len(done)} of {len(facts)}"
         rows.append(
@@ -73,13 +75,12 @@ def table(cfg: DictConfig, hydra: DictConfig) -> str:
                 [
                     label,
                     f"{facts[0]['parameters']:,}" if facts[0] else "",
-                    f"{written(losses['mean'], units['digits'])} {spread(losses['std'], units['digits'])}".strip()
-                    if done
-                    else "",
+                    " ".join(filter(None, loss)) if done else "",
                     seeds + (f", {diverged} diverged" if diverged else ""),
                 ],
             )
         )
     rows.sort(key=lambda row: row[:2])
-    lines = [["", "parameters", f"validation, {some['units']['loss']}", "seeds"], *(cells for *_, cells in rows)]
+    validation = "validation" if len(units_of) > 1 else f"validation, {some['units']['loss']}"
+    lines = [["", "parameters", validation, "seeds"], *(cells for *_, cells in rows)]
     return "\n".join(["", *in_columns(lines), f"on held-out data: lab evaluate {'-m ' * sweep}{words}"])

@@ -29,3 +29,25 @@ def test_what_evaluates_the_runs_is_named_as_it_is_taken(words, evaluated, small
         monkeypatch.setattr(RunDirectory, "facts", facts)
         said = table(without_hydra(cfg), cfg.hydra).splitlines()[-1]
     assert said.startswith(f"on held-out data: lab evaluate {evaluated} ")
+
+
+@pytest.mark.parametrize("element, head", [("char", ["validation,", "nats/char"]), ("word", ["validation"])])
+def test_losses_stand_in_their_own_units(element, head, small, monkeypatch):
+    """As of study=knows, which reads one text by characters and by words."""
+    GlobalHydra.instance().clear()
+    losses = iter([("char", 1.5), (element, 4.25)])
+
+    def facts(run) -> dict:
+        unit, loss = next(losses)
+        units = {"loss": f"nats/{unit}", "digits": ".4f"}
+        return {"status": "finished", "validation": loss, "parameters": 7, "units": units}
+
+    with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
+        cfg = compose("config", overrides=small, return_hydra_config=True)
+        cfg.hydra.overrides.task = ["model=rnn,gru", *small]
+        monkeypatch.setattr(RunDirectory, "facts", property(facts))
+        _, first, *rows, _ = table(without_hydra(cfg), cfg.hydra).splitlines()
+    assert first.split() == ["parameters", *head, "seeds"]
+    unit = {"char": "", "word": " nats/{}"}[element]
+    for row, (said, loss) in zip(rows, [("char", "1.5000"), (element, "4.2500")], strict=True):
+        assert f"{loss}{unit.format(said)} " in row
