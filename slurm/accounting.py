@@ -6,23 +6,34 @@ import subprocess
 from collections.abc import Sequence
 
 FIELDS = ("JobID", "ElapsedRaw", "AllocCPUS", "TotalCPU", "MaxRSS", "ReqMem")
+AT_ONCE = 500  # jobs in one question
+PATIENCE = 60  # seconds for its answer
 MB = {"K": 1 / 1024, "M": 1, "G": 1024, "T": 1024**2}
 
 
 def used(ids: Sequence[str]) -> list[str]:
-    """A line on the cores and the memory of ended jobs together; none where SLURM keeps no account of them."""
+    """A line on the cores and the memory of ended jobs together; none where SLURM keeps no account of them, or does not
+    answer."""
     if not ids or shutil.which("sacct") is None:
         return []
-    words = ["sacct", "--parsable2", "--noheader", f"--format={','.join(FIELDS)}", f"--jobs={','.join(ids)}"]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=60)
-    rows = [line.split("|") for line in done.stdout.splitlines()] if done.returncode == 0 else []
+    rows = []
+    for at in range(0, len(ids), AT_ONCE):
+        words = ["sacct", "--parsable2", "--noheader", f"--format={','.join(FIELDS)}"]
+        try:
+            done = subprocess.run(
+                [*words, f"--jobs={','.join(ids[at : at + AT_ONCE])}"], capture_output=True, text=True, timeout=PATIENCE
+            )
+        except subprocess.TimeoutExpired:
+            return []
+        rows += [line.split("|") for line in done.stdout.splitlines()] if done.returncode == 0 else []
     given = busy = memory = wanted = 0.0
     for id, elapsed, cores, total, most, asked in rows:
         if "." in id:  # a step of a job, which alone has its memory
             memory = max(memory, _megabytes(most))
         else:
-            given += int(elapsed) * int(cores)
-            busy += seconds(total)
+            if seconds(total):  # else nobody has measured it (JobAcctGatherType=jobacct_gather/none)
+                given += int(elapsed) * int(cores)
+                busy += seconds(total)
             wanted = max(wanted, _megabytes(asked))
     if not given:
         return []

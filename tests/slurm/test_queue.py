@@ -339,14 +339,19 @@ def test_what_a_person_ended_has_not_failed(tmp_path):
     assert status.row(job.run, job, {})[1] == "failed"
 
 
-def test_what_jobs_used_is_said_where_slurm_accounts_for_it(slurm):
+def test_what_jobs_used_is_said_where_slurm_accounts_for_it(slurm, monkeypatch):
     (slurm / "accounts").write_text(
         "7_0|100|2|01:40.000||4G\n7_0.batch|100|2|00:01||\n7_0.0|100|2|01:39|1048576K|\n8|100|2|00:00:00||2048M\n"
     )
     [said] = accounting.used(["7_0", "8"])
-    assert said == "ended jobs kept their cores busy for 25% of their time, the largest process took 1.0 of 4.0 GB"
+    assert said == "ended jobs kept their cores busy for 50% of their time, the largest process took 1.0 of 4.0 GB"
+    (slurm / "accounts").write_text("8|100|2|00:00:00||2048M\n")  # which nobody has measured
+    assert accounting.used(["8"]) == []
     (slurm / "accounts").unlink()
     assert accounting.used(["7_0"]) == [] == accounting.used([])
+    (slurm / "sacct").write_text("#!/bin/sh\nexec sleep 60\n")
+    monkeypatch.setattr(accounting, "PATIENCE", 0.1)
+    assert accounting.used(["7_0"]) == []
     assert accounting.seconds("1-02:03:04") == timedelta(days=1, hours=2, minutes=3, seconds=4).total_seconds()
 
 
