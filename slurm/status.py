@@ -11,6 +11,7 @@ Examples:
   lab status -m model=rnn,gru seed=0,1
 """
 
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -51,13 +52,15 @@ def status(cfg: DictConfig) -> None:
 
 def table(cfg: DictConfig, runs: list[Path]) -> str:
     """What there is to say of the runs, and of what else was submitted."""
+    from pipeline.runs.directory import RunDirectory
     from slurm import queue
     from slurm.accounting import used
 
     jobs = {job.run: job for job in queue.submitted(queue.folder(cfg))}
-    places = queue.queued() if jobs else {}
-    runs = [run.absolute() for run in runs]
-    rows = [row(run, jobs.get(run), places) for run in dict.fromkeys([*runs, *([] if SWEPT else jobs)])]
+    runs = list(dict.fromkeys([*(run.absolute() for run in runs), *([] if SWEPT else jobs)]))
+    others = [run for run in runs if run not in jobs and RunDirectory(run).facts.get("job") is not None]
+    places = queue.queued() if jobs or others and shutil.which("squeue") else {}
+    rows = [row(run, jobs.get(run), places) for run in runs]
     if not rows:
         return f"there are no runs in {cfg.paths.runs}/{cfg.study.name}: train one, e.g. lab train model=lstm"
     width, words = (max(len(row[column]) for row in rows) for column in (0, 1))
@@ -97,15 +100,16 @@ def row(run: Path, job: "Job | None", places: "dict[str, Place]") -> tuple[str, 
     records = directory.records()
     known = facts.get("status")
     reached = f"step {records[-1]['step']:,}" if records else "no step yet"
-    place = places.get(job.id) if job else None
+    id = job.id if job else facts.get("job")  # the latter by sbatch slurm/train.sbatch, or within salloc
+    place = places.get(id)
     waits = "; its record waits for MLflow: the same command sends it" * bool(facts.get("mlflow_waits"))
-    if job is not None and job.trains(place):
+    if place is not None and (job.trains(place) if job else known == "running" or place.state == "PENDING"):
         state = STATES.get(place.state, place.state.lower())
         if place.state == "PENDING":
             start = "" if place.start == "N/A" else f", expected to start {place.start.replace('T', ' ')}"
-            what = f"job {job.id}: {place.reason}{start}" + (f", {reached} so far" if records else "")
+            what = f"job {id}: {place.reason}{start}" + (f", {reached} so far" if records else "")
         else:
-            what = f"job {job.id} on {place.nodes} for {place.time}, {reached}"
+            what = f"job {id} on {place.nodes} for {place.time}, {reached}"
     elif known == "finished":
         state, what = known, f"validation {facts['validation']:{facts['units']['digits']}}{waits}"
     elif known == "diverged":
@@ -114,6 +118,8 @@ def row(run: Path, job: "Job | None", places: "dict[str, Place]") -> tuple[str, 
         state, what = known, f"saved at {reached}; the same command goes on"
     elif known == "running" and directory.locked and facts.get("job") is None:
         state, what = "running", f"process {facts['process']}, outside SLURM, {reached}"
+    elif known == "running" and directory.locked and job is None and shutil.which("squeue") is None:
+        state, what = "running", f"job {id}, unless that has ended: there is no SLURM here to say, {reached}"
     elif job is not None and job.cancelled:
         state, what = "cancelled", f"job {job.id}, {reached}; the same command goes on"
     elif known is not None or job is not None and job.log.exists():

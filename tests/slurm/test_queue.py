@@ -405,6 +405,25 @@ def test_a_record_that_waits_for_mlflow_is_told_of(tmp_path):
         assert "MLflow" not in status.row(run, None, {})[2]
 
 
+def test_a_run_that_was_not_submitted_from_here_is_told_of(slurm, python, small, tmp_path, monkeypatch):
+    """By sbatch slurm/train.sbatch, or within salloc."""
+    run = begun(tmp_path / "runs" / "single" / "a", status="running", job="13")
+    (slurm / "queue").write_text("13|RUNNING|None|n1|1:00|x\n")
+    assert python("slurm.status", *small).splitlines() == [
+        "a  running    job 13 on n1 for 1:00, no step yet",
+        "1 running",
+    ]
+    (slurm / "queue").write_text("13|PENDING|BeginTime||0:00|N/A\n")
+    begun(run, status="stopped", job="13")
+    assert "a  waiting    job 13: BeginTime" in python("slurm.status", *small)
+    (slurm / "queue").write_text("")
+    begun(run, status="running", job="13")
+    assert "a  failed     killed at no step yet; the same command goes on" in python("slurm.status", *small)
+    (tmp_path / "runs" / "single" / ".a.lock").touch()
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert "a  running    job 13, unless that has ended: there is no SLURM here" in python("slurm.status", *small)
+
+
 def test_copies_of_the_code_that_nothing_needs_are_removed_at_a_submission(slurm, tmp_path):
     kept = tmp_path / ".slurm"
     runs = {
