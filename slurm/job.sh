@@ -13,13 +13,21 @@ echo "== job $SLURM_JOB_ID, attempt $((${SLURM_RESTART_COUNT:-0} + 1)), on $SLUR
 # A run that was killed by anything but SLURM (out of memory, by hand, a crash or a time-out in a library, SIGUSR1 before it had begun) goes on
 # from its last checkpoint, $RESTARTS times in a row at most without a new one. SLURM itself puts a job back whose node failed or that was
 # preempted, and a run that has saved before its time limit does: neither counts. Errors and cancelled jobs stay where they are.
+answered() {    # a command of SLURM, asked again where it fails: its controller may be away for a moment
+    local try
+    for try in 1 2 3; do
+        if [ "$try" -gt 1 ]; then sleep 5; fi
+        "$@" && return 0      # in a trap, `return` alone is what was before it
+    done
+    return 1
+}
 goes_on() {
     local code=$1 state times often
     case $code in 134 | 135 | 137 | 138 | 139) ;; *) return ;; esac
-    for _ in 1 2 3; do      # no answer is not an answer
-        state=$(scontrol show job "$SLURM_JOB_ID") && break
-        sleep 5
-    done
+    if ! state=$(answered scontrol show job "$SLURM_JOB_ID"); then
+        echo "killed (exit code $code), and SLURM does not say whether it was its own doing: submit it again"
+        return
+    fi
     grep -q JobState=RUNNING <<<"$state" || return
     echo "$(date '+%F %T') exit code $code" >>"$JOB_KILLS"
     times=$(wc -l <"$JOB_KILLS")
@@ -30,7 +38,7 @@ goes_on() {
         if [ -s "$JOB_RUN" ]; then "${PYTHON:-python}" -m slurm.give_up "$(cat "$JOB_RUN")"; fi
     else
         echo "killed (exit code $code), $often without a new checkpoint: back into the queue"
-        scontrol requeue "$SLURM_JOB_ID"
+        answered scontrol requeue "$SLURM_JOB_ID" || echo "SLURM does not take it back: submit it again"
     fi
 }
 trap 'goes_on $?; rm -f "$JOB_RUN"' EXIT

@@ -30,6 +30,7 @@ LOOK = 0.5  # seconds between two looks at the server
 HEALTH = 5.0  # seconds between two questions whether it answers
 SILENT = 60.0  # seconds without an answer, from a server that runs, after which it is started again
 STARTS = 120.0  # seconds that a start may take
+REQUEUES = 3  # times that SLURM is asked to take the job back: its controller may be away for a moment
 TRIES = 6  # starts in a row that come to nothing, after which it gives up
 ANSWER = 5.0  # seconds for one answer
 GRACE = 5.0  # seconds for a server to end by itself
@@ -256,6 +257,16 @@ def _asking(folder: Path, local: Path, environment: dict[str, str]) -> list[str]
     return ["--app-name", "basic-auth"]
 
 
+def requeue(job: str) -> None:
+    """Puts this job back into SLURM's queue; says so where that cannot be."""
+    for number in range(REQUEUES):
+        if number:
+            time.sleep(GRACE)
+        if subprocess.run(["scontrol", "requeue", job]).returncode == 0:
+            return
+    say("error: SLURM does not take this job back: start it again (sbatch slurm/mlflow_server.sbatch)")
+
+
 def prepared(folder: Path, local: Path) -> Server:
     """MLflow's server, its database brought up to date. Refusal: that cannot be."""
     environment = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
@@ -320,7 +331,7 @@ def main() -> None:
             server.end()
         lock.release()
     if asked.number == signal.SIGUSR1:  # before the time limit
-        subprocess.run(["scontrol", "requeue", os.environ["SLURM_JOB_ID"]])
+        requeue(os.environ["SLURM_JOB_ID"])
     sys.exit(asked.number is None)
 
 

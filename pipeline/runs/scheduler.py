@@ -36,7 +36,7 @@ NETWORK = {
     "fuse.glusterfs",
     "fuse.sshfs",
 }
-TRIES = 3  # to reach SLURM's controller, which may be away for a moment
+TRIES, PAUSE = 3, 2.0  # to reach SLURM's controller, which may be away for a moment, and seconds between them
 WAIT = 600  # seconds for which the ranks wait for one another
 
 
@@ -194,14 +194,17 @@ def requeue(number: int) -> bool:
 
 
 def _scontrol(*words: str) -> str | None:
-    """What scontrol prints; None when it cannot do it, tried again where the controller does not answer."""
-    for last in (*[False] * (TRIES - 1), True):
+    """What scontrol prints; None when it cannot do it, tried again: the controller may be away or busy for a moment,
+    which scontrol says in many ways."""
+    for number in range(TRIES):
+        if number:
+            time.sleep(PAUSE)
         try:
             return subprocess.run(["scontrol", *words], capture_output=True, text=True, timeout=30, check=True).stdout
+        except FileNotFoundError as error:
+            why = str(error)
+            break
         except (OSError, subprocess.SubprocessError) as error:
             why = (getattr(error, "stderr", None) or str(error)).strip()
-        if last or "Unable to contact" not in why:
-            break
-        time.sleep(2)
     print(f"scontrol {' '.join(words)}: {why}", flush=True)
     return None

@@ -134,8 +134,8 @@ def test_a_job_that_goes_on_does_not_start_over_again(job):
 # What bash's scontrol says, made up: the job runs; requeue notes that it was asked.
 SCONTROL = """#!/bin/sh
 case "$1 $2" in
-    "show job") [ -e away ] && rm away && exit 1; echo "JobState=${STATE:-RUNNING}" ;;
-    "requeue 7") echo back >>requeued ;;
+    "show job") [ -s away ] && sed -i 1d away && exit 1; echo "JobState=${STATE:-RUNNING}" ;;
+    "requeue 7") [ -s busy ] && sed -i 1d busy && exit 1; echo back >>requeued ;;
     *) echo n1 ;;
 esac
 """
@@ -182,8 +182,32 @@ def test_only_kills_without_a_new_checkpoint_count(attempt, tmp_path, monkeypatc
 
 
 def test_a_controller_that_is_away_for_a_moment_is_asked_again(attempt, tmp_path):
-    (tmp_path / "away").touch()
+    (tmp_path / "away").write_text("1\n2\n")
+    (tmp_path / "busy").write_text("1\n2\n")
     assert attempt("exit 137")[1] == 1
+
+
+def test_a_controller_that_stays_away_is_told_of(attempt, tmp_path):
+    (tmp_path / "away").write_text("1\n" * 3)
+    said, back = attempt("exit 137")
+    assert back == 0 and said.endswith("SLURM does not say whether it was its own doing: submit it again\n")
+    (tmp_path / "busy").write_text("1\n" * 3)
+    said, back = attempt("exit 137")
+    assert back == 0 and said.endswith("back into the queue\nSLURM does not take it back: submit it again\n")
+
+
+@pytest.mark.parametrize("times, goes_on", [(2, True), (3, False)])
+def test_a_run_that_has_saved_asks_again_until_it_is_put_back(job, monkeypatch, tmp_path, capfd, times, goes_on):
+    why = "Socket timed out on send/recv operation"
+    (tmp_path / "scontrol").write_text(
+        f"#!/bin/sh\ncd {tmp_path}\n[ -s busy ] || exit 0\nsed -i 1d busy; echo {why} >&2; exit 1\n"
+    )
+    (tmp_path / "scontrol").chmod(0o755)
+    (tmp_path / "busy").write_text("1\n" * times)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr(scheduler, "PAUSE", 0)
+    assert scheduler.requeue(signal.SIGUSR1) is goes_on
+    assert capfd.readouterr().out == ("" if goes_on else f"scontrol requeue 7: {why}\n")
 
 
 def test_a_log_says_where_an_attempt_begins(attempt):

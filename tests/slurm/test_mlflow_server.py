@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from slurm import mlflow_server
 from tests.conftest import ROOT
 from tests.slurm.test_slurm import processes
 
@@ -185,3 +186,16 @@ def test_a_folder_that_is_not_ones_own_is_refused(folder):
     assert re.fullmatch(
         r"error: \S+/mlflow-server is not a folder of \S+: name another one \(MLFLOW_FOLDER, .*\n", said
     )
+
+
+@pytest.mark.parametrize("times, said", [(2, ""), (3, "error: SLURM does not take this job back: start it again")])
+def test_a_server_at_its_time_limit_asks_again_until_it_is_put_back(tmp_path, monkeypatch, capsys, times, said):
+    (tmp_path / "scontrol").write_text(
+        f'#!/bin/sh\ncd {tmp_path}; echo "$*" >>asked; [ $(wc -l <asked) -gt {times} ]\n'
+    )
+    (tmp_path / "scontrol").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr(mlflow_server, "GRACE", 0)
+    mlflow_server.requeue("7")
+    assert (tmp_path / "asked").read_text() == "requeue 7\n" * 3 and said in capsys.readouterr().out
+    assert said or not capsys.readouterr().out
