@@ -6,6 +6,8 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
+from pipeline.command.refusal import Refusal
+
 
 def by_settings(name: str) -> bool:
     """Whether a run is named by settings, and not by its name or directory."""
@@ -17,15 +19,20 @@ def complete(cfg: DictConfig, job: Sequence[str]) -> None:
     one (`job`) that are not about the same choice or setting, and its own."""
     model = cfg.get("model") or {}
     if model.get("members"):
-        model.members = [_whole(name, job) for name in OmegaConf.to_container(model.members, resolve=True)]
+        names = OmegaConf.to_container(model.members, resolve=True)
+        model.members = [_whole("model.members", name, job) for name in names]
     if model.get("member"):
-        model.member = _whole(model.member, job)
+        model.member = _whole("model.member", model.member, job)
 
 
-def _whole(name: str, job: Sequence[str]) -> str:
+def _whole(place: str, name: str, job: Sequence[str]) -> str:
     if not by_settings(name):
         return name
-    own = shlex.split(name)
+    try:
+        own = shlex.split(name)
+    except ValueError as error:
+        why = f"{str(error)[0].lower()}{str(error)[1:]}"
+        raise Refusal(f"{place}={name}: {why}: take settings as a shell reads them") from None
     keys = [_key(word) for word in own]
     kept = [word for word in job if not any(_key(word) == key or _key(word).startswith(f"{key}.") for key in keys)]
     return shlex.join([*kept, *own])

@@ -120,6 +120,10 @@ def test_what_is_learned_goes_on_exactly_and_outlives_the_members(base, monkeypa
         (["model=cache", "model.member=rnn", "trainer.batch=4", "paths.runs=ONE"], "reads the validation part as it"),
         (["model=cache", "model.member='model=rnn'"], "has not finished: train it first"),
         (["model=mixture", 'model.members=["seed=1"]'], "it would be made of itself: say its model too"),
+        (
+            ["model=cache", "model.member='model=rnn \"x'"],
+            'model=rnn "x: no closing quotation: take settings',
+        ),
         (["model=cache", 'model.member="model.size=9"'], "it would be made of itself: say its model too"),
     ],
     ids=lambda one: " ".join(one) if isinstance(one, list) else "",
