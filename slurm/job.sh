@@ -10,10 +10,14 @@ export MASTER_ADDR JOB_KILLS JOB_RUN
 
 echo "== job $SLURM_JOB_ID, attempt $((${SLURM_RESTART_COUNT:-0} + 1)), on $SLURM_JOB_NODELIST, $(date '+%F %T')"
 
-# A run that was killed by anything but SLURM (out of memory, by hand, a crash or a time-out in a library, SIGUSR1 before it had begun) goes on
-# from its last checkpoint, $RESTARTS times in a row at most without a new one. SLURM itself puts a job back whose node failed or that was
-# preempted, and a run that has saved before its time limit does: neither counts. Errors and cancelled jobs stay where they are.
-answered() {    # a command of SLURM, asked again where it fails: its controller may be away for a moment
+# Whether a rank of this attempt has ended with an error of its own: then srun has ended the others.
+failed() {
+    awk '/^== job / { found = 0 } /^srun: error: .*: Exited with exit code [0-9][0-9]?$/ { found = 1 } END { exit !found }' \
+        "$(readlink /proc/$$/fd/1)" 2>/dev/null
+}
+
+# A command of SLURM, asked again where it fails: its controller may be away for a moment.
+answered() {
     local try
     for try in 1 2 3; do
         if [ "$try" -gt 1 ]; then sleep 5; fi
@@ -21,9 +25,18 @@ answered() {    # a command of SLURM, asked again where it fails: its controller
     done
     return 1
 }
+
+# A run that was killed by anything but SLURM (out of memory, by hand, a crash or a time-out in a library, SIGUSR1 or SIGTERM before it had begun:
+# SLURM may repeat its order to end a step, which then is the one of the next attempt, by the same number) goes on
+# from its last checkpoint, $RESTARTS times in a row at most without a new one. SLURM itself puts a job back whose node failed or that was
+# preempted, and a run that has saved before its time limit does: neither counts. Errors and cancelled jobs stay where they are.
 goes_on() {
     local code=$1 state times often
-    case $code in 134 | 135 | 137 | 138 | 139) ;; *) return ;; esac
+    case $code in
+        134 | 135 | 137 | 138 | 139) ;;
+        143) ! failed || return ;;
+        *) return ;;
+    esac
     if ! state=$(answered scontrol show job "$SLURM_JOB_ID"); then
         echo "killed (exit code $code), and SLURM does not say whether it was its own doing: submit it again"
         return

@@ -170,7 +170,7 @@ def test_only_kills_without_a_new_checkpoint_count(attempt, tmp_path, monkeypatc
         said, back = attempt("exit 137")
         assert back == count and f"killed (exit code 137), {often} without a new checkpoint: back" in said
     for _ in range(20):  # time limits, preemptions, errors
-        for end in ("exit 0", "exit 1", "exit 130", "exit 143"):
+        for end in ("exit 0", "exit 1", "exit 130"):
             assert attempt(end)[1] == 2
     assert attempt("exit 137", STATE="COMPLETING")[1] == 2  # preempted, cancelled: SLURM's own doing
     monkeypatch.setenv("JOB_KILLS", str(tmp_path / "7.kills"))
@@ -179,6 +179,17 @@ def test_only_kills_without_a_new_checkpoint_count(attempt, tmp_path, monkeypatc
     said, back = attempt('echo /runs/a >"$JOB_RUN"; exit 138')
     assert back == 4 and "3 times in a row without a new checkpoint: this job gives up" in said
     assert said.endswith("-m slurm.give_up /runs/a\n")
+
+
+def test_sigterm_before_a_run_has_begun_counts_as_a_kill_unless_a_rank_has_failed(attempt, tmp_path):
+    log = tmp_path / "log"
+    log.write_text(
+        "== job 7, attempt 1, on n1\nsrun: error: n2: task 1: Exited with exit code 1\n== job 7, attempt 2, on n1\n"
+    )
+    ends = f"exec >>{log}; echo 'srun: error: n1: task 0: Terminated'; exit 143"
+    assert attempt(ends)[1] == 1 and attempt(ends, STATE="COMPLETING")[1] == 1  # cancelled
+    log.write_text(f"{log.read_text()}srun: error: n2: task 1: Exited with exit code 1\n")
+    assert attempt(ends)[1] == 1
 
 
 def test_a_controller_that_is_away_for_a_moment_is_asked_again(attempt, tmp_path):
