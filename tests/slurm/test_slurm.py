@@ -3,7 +3,6 @@
 import os
 import re
 import signal
-import sys
 import urllib.request
 from pathlib import Path
 
@@ -77,13 +76,11 @@ def test_a_sweep_is_an_array_of_groups_on_two_nodes_with_a_gpu_each_and_says_wha
     assert log(runs[0]).count("\nGPU 0\n") == 2
     copy = Path(runs[0].facts["code"]["copy"])
     assert copy.parent == runs[0].path.parents[1].absolute() / ".slurm" / "code" and (copy / "pipeline").is_dir()
-    again = python("pipeline.train", *sweep, "hydra.launcher.wait=false")
-    assert "4 runs: 2 ended before, 0 in SLURM's queue already, 2 submitted" in again
     status = python("slurm.status", *project)
     assert f"{runs[0].path.name}  finished   validation {runs[0].facts['validation']:.4f}" in status
-    cluster.until_empty()
-    status = python("slurm.status", *project)
     assert status.count(f"    {refusal}\n") == 2 and "2 failed" in status
+    again = python("pipeline.train", *sweep, "hydra.launcher.wait=false")
+    assert "4 runs: 2 ended before, 0 in SLURM's queue already, 2 submitted" in again
 
 
 def test_a_search_trains_its_trials_as_jobs_and_learns_what_came_of_them(python, cluster, project):
@@ -143,30 +140,33 @@ def test_a_time_limit_and_a_preemption_save_and_the_run_goes_on_exactly_as_one_r
     ]
     serving = cluster.run(*server, f"--output={tmp_path}/server.out", "slurm/mlflow_server.sbatch").strip()
     address = tmp_path / "mlflow" / "address"
-    overrides = [*LONG, "trainer.steps=12000", "trainer.validate_every=4000"]
-    alone = cluster.start(sys.executable, "-m", "pipeline.train", *project, *overrides, f"paths.runs={tmp_path}/whole")
+    overrides, run = [*project, *LONG], directory(*project, *LONG)
+
+    def halt():  # so that it is not at its end before it hears of what comes, however fast this machine is
+        os.kill(run.facts["process"], signal.SIGSTOP)
+
     cluster.until("an MLflow server", address.exists)
     second = cluster.run(*server, f"--output={tmp_path}/second.out", "slurm/mlflow_server.sbatch").strip()
     assert urllib.request.urlopen(f"{address.read_text().strip()}/health").read() == b"OK"
-    run = directory(*project, *overrides)
     on = ["+hydra.launcher.more.nodelist=n1", "+hydra.launcher.more.exclusive=true"]
-    python("slurm.submit", *project, *overrides, f"tracking.uri={address}", "hydra.launcher.memory=1", *on)
+    python("slurm.submit", *overrides, f"tracking.uri={address}", "hydra.launcher.memory=1", *on)
     cluster.until("training", reached(run, 20))
+    halt()
     job = run.facts["job"]
     cluster.run("scancel", "--signal=USR1", "--batch", serving)  # as SLURM does before the limit
     cluster.until("no MLflow server", lambda: not address.exists())
     cluster.run("scancel", "--signal=USR1", job)
+    cluster.run("scancel", "--signal=CONT", job)
     cluster.until("saved", lambda: run.facts["status"] == "stopped")
     step = torch.load(run.last, weights_only=False)["global_step"]
+    whole = trained(*overrides, f"paths.runs={tmp_path}/whole")
     cluster.until("training again", reached(run, step + 10))
+    halt()
     cluster.run("sbatch", "--partition=high", "--nodelist=n1", "--exclusive", "--output=/dev/null", "--wrap=true")
-    cluster.until("saved", lambda: run.facts["status"] == "stopped")
+    cluster.until("saved", lambda: run.facts["status"] == "stopped")  # SLURM wakes what it is about to end
     cluster.until("finished", lambda: run.finished)
     assert run.facts["job"] == job and log(run).count("SLURM goes on with it") == 2
     assert re.findall(r"^== job \d+, attempt (\d)", log(run), re.MULTILINE) == ["1", "2", "3"]
-    said, _ = alone.communicate()
-    assert alone.returncode == 0, said
-    whole = directory(*project, *overrides, f"paths.runs={tmp_path}/whole")
     assert run.facts["status"] == "finished" and records(run.metrics) == records(whole.metrics)
     assert read_lines(run.samples) == read_lines(whole.samples)
     same(torch.load(run.last, weights_only=False), torch.load(whole.last, weights_only=False))
@@ -194,6 +194,7 @@ def test_two_nodes_stop_together_at_a_signal_and_a_killed_rank_takes_the_job_bac
     os.kill(second, signal.SIGUSR1)  # one rank alone: the others hear of it from there
     cluster.until("saved", lambda: run.facts["status"] == "stopped")
     step = torch.load(run.last, weights_only=False)["global_step"]
+    whole = trained(*project, *overrides, f"paths.runs={tmp_path}/whole")
     cluster.until("training again", reached(run, max(step + 10, 200)))
     [second] = processes(f"SLURM_JOB_ID={job} SLURM_PROCID=1 SLURM_STEP_ID=0")
     os.kill(second, signal.SIGKILL)
@@ -206,7 +207,6 @@ def test_two_nodes_stop_together_at_a_signal_and_a_killed_rank_takes_the_job_bac
     assert "killed (exit code 137), once without a new checkpoint: back into the queue" in log(run)
     # SLURM may repeat an order to end the step of before.
     assert run.facts["job"] == job and log(run).count("  goes on: ") >= 2
-    whole = trained(*project, *overrides, f"paths.runs={tmp_path}/whole")
     for ours, theirs in zip(read_lines(run.metrics), read_lines(whole.metrics), strict=True):
         assert ours["step"] == theirs["step"] and ours["train"] == pytest.approx(theirs["train"], rel=1e-9)
 
@@ -257,7 +257,7 @@ def test_a_run_is_told_of_while_it_runs_is_suspended_and_cancelled(python, clust
     assert "1 suspended" in python("slurm.status", *project)
     step = read_lines(run.metrics)[-1]["step"]
     cluster.run("scontrol", "resume", job)
-    cluster.until("training again", reached(run, step + 5000))  # what it has just resumed SLURM kills without a warning
+    cluster.until("training again", reached(run, step + 500))  # what it has just resumed SLURM kills without a warning
     where = [one for one in project if one.startswith("paths.runs=")]
     assert python("slurm.cancel", "study=single", *where) == f"cancelled 1 jobs of 1 runs of single: {job}\n"
     cluster.until_empty()
