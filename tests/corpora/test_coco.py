@@ -16,6 +16,9 @@ from pipeline.corpora.coco import Coco
 from pipeline.corpora.corpus import CorpusError
 from pipeline.corpora.preparation import prepare
 from pipeline.corpora.sources import fetch
+from tests.conftest import SHARED
+
+MINI = SHARED / "coco_mini"
 
 
 @pytest.fixture
@@ -147,3 +150,21 @@ def test_karpathys_split_without_its_file_is_refused(site, made):
     (site[0] / "karpathy/caption_datasets.zip").unlink()
     with pytest.raises(CorpusError, match="fetched without caption_datasets.zip.*data.split=official"):
         made()
+
+
+@pytest.mark.skipif(not MINI.exists(), reason=f"no real photographs in {MINI}")
+def test_real_photographs_come_from_a_mirror_with_all_that_people_wrote_of_them(made, tmp_path):
+    (tmp_path / "mirror").mkdir()
+    (tmp_path / "mirror/coco").symlink_to(MINI)
+    chosen, card = made(tmp_path / "mirror", "80-10-10", least=5)
+    pictures, published = chosen.read(), json.loads((MINI / "captions.json").read_text())
+    assert not card["skipped"] and len(pictures) == len(published["images"]) == 388
+    assert sum(card["sentences"].values()) == len(published["annotations"]) == 1941
+    said = {one["id"]: [] for one in published["images"]}
+    for one in published["annotations"]:
+        said[one["image_id"]].append(" ".join(one["caption"].split()))
+    for k in range(len(pictures)):
+        assert sorted(pictures.sentences(k)) == sorted(said[pictures.ids[k]])
+    image, listed = pictures.open(7), pictures.listed["images"][7]
+    assert image.mode == "RGB" and image.size == (listed["width"], listed["height"])
+    assert np.asarray(image).std() > 10
