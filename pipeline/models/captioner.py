@@ -21,6 +21,7 @@ from pipeline.recurrence.dropout import Dropout
 from pipeline.recurrence.stack import Stack
 
 PICTURES = 1000  # over which the means and deviations of features are taken
+RATE = 0.01  # at which those of an encoder that is learned follow those of batches
 
 
 class Captioner(SequenceModel):
@@ -29,7 +30,8 @@ class Captioner(SequenceModel):
 
     given      Reals(F): the features of an image; or Pixels: what `encoder` makes of it, learned with the rest. v is
                these less their means, by their standard deviations, over training pictures (`look_at`), so that an
-               image speaks as loudly as a word does at first
+               image speaks as loudly as a word does at first. What is learned changes: it is by those of the pictures
+               of each batch (Ioffe & Szegedy 2015) while it is, and by running averages of these afterwards
     embedding  E >= 1, numbers of a word's embedding; symbol V, "unknown", is read as zeros
     word_dropout  probability, in [0, 1), that a word is read as zeros while learning, the others times
                   1 / (1 - word_dropout): what follows must then be told from the image more than from the words before
@@ -73,25 +75,30 @@ class Captioner(SequenceModel):
     def image_of(self, given: Tensor) -> Tensor:
         """v of what is given, [B, F]."""
         features = given if self.encoder is None else self.encoder(given)
-        return (features - self.mean) / self.deviation
+        if self.encoder is None or not self.training or len(features) == 1:
+            return (features - self.mean) / self.deviation
+        mean, deviation = standard_units(features)
+        with torch.no_grad():
+            self.mean.lerp_(mean.to(self.mean), RATE)
+            self.deviation.lerp_(deviation.to(self.mean), RATE)
+        return (features - mean) / deviation
 
     @torch.no_grad()
     def look_at(self, data: Data) -> None:
-        """Sets the means and the standard deviations of features, those at first where the encoder is learned; one that
-        hardly differs between pictures counts as a tenth of the mean one."""
+        """Sets the means and the standard deviations of features, those at first where the encoder is learned."""
         batch, parts, seen = min(PICTURES, data.shape(None, None)[0]), [], 0
         batches = data.training(batch, None)
         for step in range(len(batches)):
             one = batches.at(step)
             filled = self.answers.asked(one.targets).any(0)  # what fills up the last batch asks nothing
-            parts.append(self.image_of(one.given[0][filled].to(self.device)))
+            given = one.given[0][filled].to(self.device)
+            parts.append(given if self.encoder is None else self.encoder(given))
             seen += len(parts[-1])
             if seen >= PICTURES:
                 break
-        features = torch.cat(parts)
-        deviation = features.std(0, correction=0)
-        self.mean.copy_(features.mean(0))
-        self.deviation.copy_(deviation.clamp(min=0.1 * deviation.mean()) if deviation.any() else self.deviation)
+        mean, deviation = standard_units(torch.cat(parts))
+        self.mean.copy_(mean)
+        self.deviation.copy_(deviation)
 
     def read(self, x: Tensor) -> Tensor:
         """e_t, [T, B, E]."""
@@ -127,6 +134,14 @@ class Captioner(SequenceModel):
         """The initial states, and what the cells' papers set, such as a forget bias."""
         for stack in self.stacks:
             stack.finish_initialization()
+
+
+def standard_units(features: Tensor) -> tuple[Tensor, Tensor]:
+    """Means and standard deviations over pictures, [B, F] -> [F] each: that of a feature which hardly differs between
+    them is a tenth of the mean one; 1 where none differs."""
+    variance, mean = torch.var_mean(features, 0, correction=0)
+    least = 0.1 * variance.detach().sqrt().mean()
+    return mean, variance.clamp(min=torch.where(least > 0, least, 1.0).square()).sqrt()
 
 
 def beside(e: Tensor, image: Tensor) -> Tensor:

@@ -9,7 +9,8 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from pipeline.datasets.batch import Batch
-from pipeline.datasets.space import Reals, Symbols
+from pipeline.datasets.space import Pixels, Reals, Symbols
+from pipeline.encoders.small_cnn import SmallCNN
 from tests.conftest import composed
 from tests.oracles import cells as oracle
 
@@ -187,6 +188,45 @@ def test_every_engine_learns_the_same(name):
         grads.append([parameter.grad for parameter in net.parameters() if parameter.requires_grad])
     for one, other in zip(*grads, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-9)
+
+
+def learned_encoder(name: str):
+    """A captioner that learns to see pictures of 8 x 8, which it is given, eight of them, as bytes."""
+    encoder = SmallCNN([4], [6], cells=2, size=8, crop=1.0, seed=0, fine_tune=True)
+    space, settings = Symbols(V, "word"), settings_of(name) | {"_partial_": True}
+    net = instantiate(settings)(space, space, (Pixels(3 * 8 * 8, chosen=encoder),))
+    net.finish_initialization()
+    return net, torch.randint(0, 256, (8, 3 * 8 * 8), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+
+
+def test_features_that_are_learned_stay_in_standard_units_however_far_they_have_moved():
+    """They are moved by much more than pictures differ, which would drown what is seen in what is always the same."""
+    net, pictures = learned_encoder("show_and_tell")
+    state = [part[0] for part in net.train().start(8, pictures)]
+    with torch.no_grad():
+        net.encoder[-1][-2].bias.add_(100)
+    features = net.encoder(pictures).detach().double().numpy()
+    v = net.image_of(pictures)
+    deviation = np.sqrt(np.maximum(features.var(0), (0.1 * features.std(0).mean()) ** 2))
+    np.testing.assert_allclose(v.detach(), (features - features.mean(0)) / deviation, atol=1e-3)
+    after = [part[0] for part in net.start(8, pictures)]
+    assert all(part.std(0).mean() > 0.02 for part in (*state, *after))
+    v.square().sum().backward()
+    assert all(p.grad is None or p.grad.isfinite().all() for p in net.parameters())
+
+
+def test_what_learned_features_were_is_followed_and_what_is_given_alone_needs_no_others():
+    net, pictures = learned_encoder("lrcn")
+    features = net.encoder(pictures).detach()
+    net.train()
+    for _ in range(1000):
+        net.image_of(pictures)
+    torch.testing.assert_close(net.mean, features.mean(0), rtol=1e-3, atol=1e-3)
+    kept, learning = net.mean.clone(), net.image_of(pictures)
+    torch.testing.assert_close(net.image_of(pictures[:1]), net.eval().image_of(pictures)[:1], rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(net.image_of(pictures), learning, rtol=1e-2, atol=1e-2)
+    net.image_of(pictures[:3])
+    torch.testing.assert_close(net.mean, kept, rtol=1e-5, atol=1e-5)
 
 
 def test_words_are_dropped_while_learning_alone_and_each_by_itself():
