@@ -437,6 +437,18 @@ def test_results_of_other_code_and_of_before_a_new_training_are_told(tmp_path):
     ]
 
 
+def test_a_number_whose_paper_names_no_size_stands_beside_all_of_ours(tmp_path):
+    """As Mikolov's of the Penn Treebank: study=words has networks of 150 units at one scale, of 300 at another."""
+    rows = [{"data": "linux", "model": "lstm", "size": "", "value": 1.1}]
+    rows.append({"data": "linux", "model": "gru", "size": "", "value": 1.2})
+    published = {"source": "A paper", "measure": "nats", "rows": rows}
+    made = make_study(tmp_path, "s", [("linux", "lstm", 1, 8, 1.2), ("linux", "lstm", 2, 9, 1.3)], published=published)
+    [found] = table(read(tmp_path / "results"), "published")
+    ours = {group["size"].replace("x", " × "): group["measured"]["nats"]["mean"] for group in made["groups"]}
+    assert [row[:3] for row in found] == [["lstm", size, "1.100"] for size in ours]
+    assert [row[3] for row in found] == [f"{mean:.3f}" for mean in ours.values()]
+
+
 def test_published_bits_are_compared_with_bits(tmp_path):
     published = {
         "source": "S",

@@ -55,9 +55,9 @@ def published_pairs(study: dict, measures: Mapping[str, Measure], heads: Mapping
     """Published numbers beside ours, a table a data set: {"data", "rows": [{..., "value", "ours", "difference"}],
     "doubts": lines below it}.
 
-    A row is paired with the groups of the same data set, model and asked size; "ours" is {"mean", "std"} of the
-    published measure and "difference" ours minus published, both None where we did not run it. Raises Refusal for a
-    measure that none of the study's probes has.
+    A row is paired with the groups of the same data set, model and asked size, of any where its own is ""; "ours" is
+    {"mean", "std"} of the published measure and "difference" ours minus published, both None where we did not run it.
+    Raises Refusal for a measure that none of the study's probes has.
     """
     published = study["published"]
     measure = published.get("measure")
@@ -71,12 +71,14 @@ def published_pairs(study: dict, measures: Mapping[str, Measure], heads: Mapping
         groups = [
             group
             for group in study["groups"]
-            if (group["data"], group["model"], group["asked_size"]) == (row["data"], row["model"], row["size"])
+            if all(group[key] == row[key] for key in ("data", "model")) and row["size"] in ("", group["asked_size"])
         ]
         for group in groups or [None]:
             ours = group and group["measured"].get(measure)
             gap = ours["mean"] - row["value"] if ours and known(ours["mean"]) else None
-            tables.setdefault(row["data"], []).append(row | {"ours": ours, "difference": gap, "group": group})
+            size = group["size"] if group else row["size"]
+            pair = row | {"size": size, "ours": ours, "difference": gap, "group": group}
+            tables.setdefault(row["data"], []).append(pair)
     head = {measure: heads.get(measure, measure)}
     return [
         {"data": data, "rows": rows, "doubts": doubts((row["group"] for row in rows if row["group"]), head)}
