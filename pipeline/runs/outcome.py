@@ -43,7 +43,7 @@ def table(cfg: DictConfig, hydra: DictConfig) -> str:
     from pipeline.exhibits.groups import over_seeds
     from pipeline.exhibits.numbers import spread, written
     from pipeline.runs.directory import RunDirectory
-    from pipeline.runs.settling import directory_of
+    from pipeline.runs.settling import located
     from pipeline.runs.study import SEARCH, labels
 
     words = shlex.join(hydra.overrides.task)
@@ -52,10 +52,14 @@ def table(cfg: DictConfig, hydra: DictConfig) -> str:
         from pipeline.runs import search
 
         return search.table(cfg, searched(cfg, hydra), f"{'-m ' * sweep}{SEARCH} {words}")
-    runs = list(compose_jobs(jobs_of(cfg, hydra)))
+    runs, directories = [], []
+    for composed in compose_jobs(jobs_of(cfg, hydra)):
+        settled, _, directory = located(composed)
+        runs.append(settled)
+        directories.append(directory)
     groups: dict[tuple[str, str], list[dict]] = {}
-    for (label, data), run in zip(labels(runs), runs, strict=True):
-        groups.setdefault((data, label), []).append(RunDirectory(directory_of(run)).facts)
+    for (label, data), directory in zip(labels(runs), directories, strict=True):
+        groups.setdefault((data, label), []).append(RunDirectory(directory).facts)
     finished = {key: [one for one in facts if one.get("status") == "finished"] for key, facts in groups.items()}
     some = next((facts[0] for facts in finished.values() if facts), None)
     if some is None:

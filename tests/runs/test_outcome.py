@@ -51,3 +51,16 @@ def test_losses_stand_in_their_own_units(element, head, small, monkeypatch):
     unit = {"char": "", "word": " nats/{}"}[element]
     for row, (said, loss) in zip(rows, [("char", "1.5000"), (element, "4.2500")], strict=True):
         assert f"{loss}{unit.format(said)} " in row
+
+
+def test_a_width_that_a_budget_gives_is_shown(small, monkeypatch):
+    """Of 24 symbols: H (24 + H + 1) + 24 (H + 1) = 984 with H = 15."""
+    GlobalHydra.instance().clear()
+    units = {"loss": "nats/char", "digits": ".4f"}
+    facts = {"status": "finished", "validation": 1.0, "parameters": 7, "units": units}
+    with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
+        cfg = compose("config", overrides=small, return_hydra_config=True)
+        cfg.hydra.overrides.task = ["model=rnn", "model.parameter_budget=1000", "seed=0,1", *small]
+        monkeypatch.setattr(RunDirectory, "facts", facts)
+        _, _, row, _ = table(without_hydra(cfg), cfg.hydra).splitlines()
+    assert row.startswith("rnn 1x15 ")
