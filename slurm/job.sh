@@ -2,8 +2,20 @@
 
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
 
-# Where the ranks meet: the first node, by the address that SLURM itself uses.
-MASTER_ADDR=$(scontrol show node "$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)" | sed -n 's/.*NodeAddr=\([^ ]*\).*/\1/p')
+# A command of SLURM, asked again where it fails: its controller may be away for a moment.
+answered() {
+    local try
+    for try in 1 2 3; do
+        if [ "$try" -gt 1 ]; then sleep 5; fi
+        "$@" && return 0      # in a trap, `return` alone is what was before it
+    done
+    return 1
+}
+
+# Where the ranks meet: the first node, by the address that SLURM itself uses, or by its name where SLURM does not say that.
+first=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
+MASTER_ADDR=$(answered scontrol show node "$first" | sed -n 's/.*NodeAddr=\([^ ]*\).*/\1/p')
+MASTER_ADDR=${MASTER_ADDR:-$first}
 JOB_KILLS=${JOB_LOGS:-$PWD}/$SLURM_JOB_ID.kills     # a line for each time that the job was killed; the run removes it when it has saved
 JOB_RUN=$(mktemp)                                   # where the first rank names its run
 export MASTER_ADDR JOB_KILLS JOB_RUN
@@ -14,16 +26,6 @@ echo "== job $SLURM_JOB_ID, attempt $((${SLURM_RESTART_COUNT:-0} + 1)), on $SLUR
 failed() {
     awk '/^== job / { found = 0 } /^srun: error: .*: Exited with exit code [0-9][0-9]?$/ { found = 1 } END { exit !found }' \
         "$(readlink /proc/$$/fd/1)" 2>/dev/null
-}
-
-# A command of SLURM, asked again where it fails: its controller may be away for a moment.
-answered() {
-    local try
-    for try in 1 2 3; do
-        if [ "$try" -gt 1 ]; then sleep 5; fi
-        "$@" && return 0      # in a trap, `return` alone is what was before it
-    done
-    return 1
 }
 
 # A run that was killed by anything but SLURM (out of memory, by hand, a crash or a time-out in a library, SIGUSR1 or SIGTERM before it had begun:

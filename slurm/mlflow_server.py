@@ -30,7 +30,7 @@ LOOK = 0.5  # seconds between two looks at the server
 HEALTH = 5.0  # seconds between two questions whether it answers
 SILENT = 60.0  # seconds without an answer, from a server that runs, after which it is started again
 STARTS = 120.0  # seconds that a start may take
-REQUEUES = 3  # times that SLURM is asked to take the job back: its controller may be away for a moment
+ASKS = 3  # times that SLURM is asked: its controller may be away for a moment
 TRIES = 6  # starts in a row that come to nothing, after which it gives up
 ANSWER = 5.0  # seconds for one answer
 GRACE = 5.0  # seconds for a server to end by itself
@@ -216,12 +216,19 @@ def _answers(address: str) -> bool:
 
 
 def _host() -> str:
-    """The address by which the other nodes reach this one; that of this node alone where there are no others."""
+    """The address by which the other nodes reach this one; that of this node alone where there are no others. Refusal:
+    SLURM does not say."""
     if "SLURMD_NODENAME" not in os.environ:
         return "127.0.0.1"
 
     def printed(*words: str) -> str:
-        return subprocess.run(words, capture_output=True, text=True, check=True).stdout
+        for number in range(ASKS):
+            if number:
+                time.sleep(GRACE)
+            done = subprocess.run(words, capture_output=True, text=True)
+            if done.returncode == 0:
+                return done.stdout
+        raise Refusal(f"SLURM does not answer ({words[0]}: {done.stderr.strip()}): start this server again in a while")
 
     if len(set(printed("sinfo", "--noheader", "--Node", "--format=%N").split())) == 1:
         return "127.0.0.1"
@@ -259,7 +266,7 @@ def _asking(folder: Path, local: Path, environment: dict[str, str]) -> list[str]
 
 def requeue(job: str) -> None:
     """Puts this job back into SLURM's queue; says so where that cannot be."""
-    for number in range(REQUEUES):
+    for number in range(ASKS):
         if number:
             time.sleep(GRACE)
         if subprocess.run(["scontrol", "requeue", job]).returncode == 0:

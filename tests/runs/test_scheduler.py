@@ -221,6 +221,10 @@ def test_a_run_that_has_saved_asks_again_until_it_is_put_back(job, monkeypatch, 
     assert capfd.readouterr().out == ("" if goes_on else f"scontrol requeue 7: {why}\n")
 
 
+def test_ranks_meet_at_the_first_node_also_where_slurm_does_not_say_its_address(attempt):
+    assert attempt('echo "at $MASTER_ADDR"')[0].endswith("\nat n1\n")
+
+
 def test_a_log_says_where_an_attempt_begins(attempt):
     assert re.match(
         r"== job 7, attempt 3, on n1, \d{4}-\d\d-\d\d \d\d:\d\d:\d\d\n", attempt("", SLURM_RESTART_COUNT="2")[0]

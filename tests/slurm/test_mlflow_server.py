@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.command.refusal import Refusal
 from slurm import mlflow_server
 from tests.conftest import ROOT
 from tests.slurm.test_slurm import processes
@@ -199,3 +200,13 @@ def test_a_server_at_its_time_limit_asks_again_until_it_is_put_back(tmp_path, mo
     mlflow_server.requeue("7")
     assert (tmp_path / "asked").read_text() == "requeue 7\n" * 3 and said in capsys.readouterr().out
     assert said or not capsys.readouterr().out
+
+
+def test_a_server_that_slurm_does_not_tell_where_it_is_says_so(tmp_path, monkeypatch):
+    (tmp_path / "sinfo").write_text("#!/bin/sh\necho Unable to contact slurm controller >&2; exit 1\n")
+    (tmp_path / "sinfo").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setenv("SLURMD_NODENAME", "n1")
+    monkeypatch.setattr(mlflow_server, "GRACE", 0)
+    with pytest.raises(Refusal, match=r"^SLURM does not answer \(sinfo: Unable to contact slurm controller\): start"):
+        mlflow_server._host()
