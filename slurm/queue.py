@@ -27,6 +27,8 @@ from slurm.script import script
 from slurm.times import minutes
 
 TRIES, PAUSE = 3, 1.0  # to reach SLURM, and seconds between them
+# In what sbatch says where the controller is away or busy
+AWAY = re.compile(r"unable to contact|timed out|connection (refused|reset)|zero bytes|communication", re.IGNORECASE)
 SLURMS = re.compile(r"srun: error: (\S+): tasks? ([\d,-]+): (.+)")
 NOISE = ("srun: ", "slurmstepd: ", "Error executing job with overrides", "== job ")
 TEMPORARY = ("down", "drain", "drng", "boot", "fail", "maint", "resv", "unk", "comp")  # states of nodes
@@ -277,7 +279,7 @@ def would_submit(asked: Asked, folder: Path) -> str:
 def array_size() -> int:
     """The most jobs that SLURM takes as one array."""
     found = re.search(r"MaxArraySize\s*=\s*(\d+)", _answer("scontrol", "show", "config"))
-    return int(found[1]) if found else 1001
+    return max(1, int(found[1])) if found else 1001  # 0: no arrays
 
 
 def refuse_impossible(profile: DictConfig, text: str) -> str:
@@ -316,6 +318,11 @@ def _sbatch(text: str, *words: str) -> str:
 
 
 def _refused(said: str) -> Refusal:
+    if AWAY.search(said):
+        return Unanswered(
+            f"SLURM does not answer (sbatch: {said[-300:]}), and may have taken the job all the same: see squeue, then "
+            "say the same again"
+        )
     return Refusal(f"SLURM refuses the job: {said[-300:]}: see conf/hydra/launcher/slurm.yaml")
 
 

@@ -157,6 +157,15 @@ def test_what_can_never_run_is_refused(slurm, tmp_path):
     assert len(queue.submit([asked(1, time=100000, partition="long")], folder)) == 1
 
 
+def test_a_controller_that_does_not_answer_sbatch_has_not_refused(slurm, tmp_path):
+    said = "sbatch: error: Batch job submission failed: Socket timed out on send/recv operation"
+    (slurm / "refuses").write_text(f"{said}\n")
+    with pytest.raises(
+        queue.Unanswered, match=r"^SLURM does not answer \(sbatch: .* timed out .*: see squeue, then say"
+    ):
+        queue.submit([asked(1)], tmp_path / ".slurm" / "zoo")
+
+
 def test_a_queue_that_does_not_answer_is_not_empty(slurm):
     (slurm / "queue").write_text("12_3|PENDING|Resources||0:00|2026-01-02T03:04:05\n")
     (slurm / "away").write_text("1\n2\n")
