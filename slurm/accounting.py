@@ -4,6 +4,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Sequence
+from functools import lru_cache
 
 FIELDS = ("JobID", "ElapsedRaw", "AllocCPUS", "TotalCPU", "MaxRSS", "ReqMem")
 AT_ONCE = 500  # jobs in one question
@@ -16,18 +17,8 @@ def used(ids: Sequence[str]) -> list[str]:
     answer."""
     if not ids or shutil.which("sacct") is None:
         return []
-    rows = []
-    for at in range(0, len(ids), AT_ONCE):
-        words = ["sacct", "--parsable2", "--noheader", f"--format={','.join(FIELDS)}"]
-        try:
-            done = subprocess.run(
-                [*words, f"--jobs={','.join(ids[at : at + AT_ONCE])}"], capture_output=True, text=True, timeout=PATIENCE
-            )
-        except subprocess.TimeoutExpired:
-            return []
-        rows += [line.split("|") for line in done.stdout.splitlines()] if done.returncode == 0 else []
     given = busy = memory = wanted = 0.0
-    for id, elapsed, cores, total, most, asked in rows:
+    for id, elapsed, cores, total, most, asked in _accounts(tuple(ids)):
         if "." in id:  # a step of a job, which alone has its memory
             memory = max(memory, _megabytes(most))
         else:
@@ -41,6 +32,22 @@ def used(ids: Sequence[str]) -> list[str]:
     return [
         share + f", the largest process took {memory / 1024:.1f} of {wanted / 1024:.1f} GB" * bool(memory and wanted)
     ]
+
+
+@lru_cache(maxsize=1)  # lab status --watch asks every few seconds
+def _accounts(ids: tuple[str, ...]) -> list[list[str]]:
+    """What sacct has of these jobs, in the order of FIELDS; nothing where it does not answer."""
+    rows = []
+    for at in range(0, len(ids), AT_ONCE):
+        words = ["sacct", "--parsable2", "--noheader", f"--format={','.join(FIELDS)}"]
+        try:
+            done = subprocess.run(
+                [*words, f"--jobs={','.join(ids[at : at + AT_ONCE])}"], capture_output=True, text=True, timeout=PATIENCE
+            )
+        except subprocess.TimeoutExpired:
+            return []
+        rows += [line.split("|") for line in done.stdout.splitlines()] if done.returncode == 0 else []
+    return rows
 
 
 def seconds(time: str) -> float:

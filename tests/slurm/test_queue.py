@@ -360,7 +360,7 @@ def test_what_jobs_used_is_said_where_slurm_accounts_for_it(slurm, monkeypatch):
     assert accounting.used(["7_0"]) == [] == accounting.used([])
     (slurm / "sacct").write_text("#!/bin/sh\nexec sleep 60\n")
     monkeypatch.setattr(accounting, "PATIENCE", 0.1)
-    assert accounting.used(["7_0"]) == []
+    assert accounting.used(["9"]) == []
     assert accounting.seconds("1-02:03:04") == timedelta(days=1, hours=2, minutes=3, seconds=4).total_seconds()
 
 
