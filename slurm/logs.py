@@ -26,7 +26,10 @@ def log_of(run: str, rank: int, runs: Path) -> Path:
 
     jobs = [job for folder in (runs / ".slurm").glob("*") for job in submitted(folder) if run in str(job.run)]
     if not jobs:
-        raise Refusal(f"run={run}: no job in {runs}/.slurm is of a run that is called so: lab status names them")
+        raise Refusal(
+            f"run={run}: no job in {runs}/.slurm is of a run that is called so: lab status names them; what sbatch "
+            "slurm/train.sbatch started logs to slurm-JOB.out"
+        )
     last = max(jobs, key=lambda job: tuple(map(int, job.id.split("_"))))
     log = last.log_of(rank)
     if not log.exists():
