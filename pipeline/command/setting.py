@@ -5,7 +5,7 @@ import types
 from functools import cache
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from annotated_types import Ge, Gt, Le, Lt
+from annotated_types import Ge, Gt, Le, Len, Lt
 from pydantic import AllowInfNan, ConfigDict, StringConstraints, TypeAdapter, ValidationError
 
 from pipeline.command.refusal import Refusal
@@ -46,6 +46,11 @@ Budget = (
         Called("a network that has as many, as 'lstm 1x64' for one layer of 64 units"),
     ]
 )
+Pairs = Annotated[
+    list[Annotated[str, Len(2, 2)]],
+    Len(1),
+    Called("an opening and a closing symbol each, one or more, as ['()','[]']"),
+]
 SLURM_TIME = r"(\d+-\d+(:\d\d?){0,2}|\d+:\d\d?(:\d\d?)?)"
 Minutes = (
     Count

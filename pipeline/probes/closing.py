@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from pipeline.command.setting import Count
+from pipeline.command.setting import Count, Pairs
 from pipeline.exhibits.exhibit import Exhibit, Measure
 from pipeline.exhibits.figures import drawing, legend, look, svg
 from pipeline.exhibits.gallery import folded
@@ -29,7 +29,7 @@ class Closing(Probe):
 
     measures = {"open": Measure(digits=".3f", better="high", title="open or not, far (AUC)")}
 
-    def __init__(self, pairs: list[str], elements: Count, far: Count):
+    def __init__(self, pairs: Pairs, elements: Count, far: Count):
         self.pairs, self.elements, self.far = list(pairs), elements, far
 
     def fits(self, network, data) -> bool:

@@ -1,6 +1,10 @@
 """How many words of a text a vocabulary lacks, by its size."""
 
-from pipeline.command.setting import Count
+from typing import Annotated
+
+from annotated_types import Len
+
+from pipeline.command.setting import Called, Count
 from pipeline.exhibits.exhibit import Exhibit, Measure
 from pipeline.exhibits.figures import drawing, legend, look, svg
 from pipeline.exhibits.numbers import visible, written
@@ -19,7 +23,11 @@ class Coverage(Probe):
     sizes  V, each >= 1; those above the number of words that occur twice say what all of these leave unknown
     """
 
-    def __init__(self, words: Count, sizes: list[Count]):
+    def __init__(
+        self,
+        words: Count,
+        sizes: Annotated[list[Count], Len(1), Called("whole numbers from 1, one or more, as [100,1000]")],
+    ):
         self.words, self.sizes = words, sorted(sizes)
         self.measures = {
             f"outside_{size}": Measure(digits=".1%", better="low", title=f"unknown, {size:,} words at most")

@@ -4,6 +4,7 @@ from typing import Annotated
 
 from annotated_types import Ge
 
+from pipeline.command.setting import Pairs
 from pipeline.exhibits.exhibit import Exhibit, Measure
 from pipeline.exhibits.gallery import folded
 from pipeline.exhibits.numbers import visible, written
@@ -33,7 +34,7 @@ class Inside(Probe):
         "majority": Measure(digits=".1%", better="high", title="inside, majority"),
     }
 
-    def __init__(self, pairs: list[str], elements: Annotated[int, Ge(100)]):
+    def __init__(self, pairs: Pairs, elements: Annotated[int, Ge(100)]):
         self.pairs, self.elements = list(pairs), elements
 
     def fits(self, network, data) -> bool:

@@ -113,6 +113,16 @@ def test_of_other_choices():
     assert refusal("schedule=cosine", "schedule.warmup=-5").startswith("schedule.warmup=-5: take a whole number from 0")
     assert refusal("model=hmm", "model.precision=half") == "model.precision=half: take float32 or float64"
     assert refusal("data=mackey_glass", "data.scheme=euler").startswith("data.scheme=euler: take reservoirpy or")
+    for word, said in (
+        ("closing.pairs=['(']", "[(]: take an opening and a closing symbol each, one or more, as ['()','[]']"),
+        ("closing.pairs=[]", "[]: take an opening and a closing symbol each, one or more"),
+        ("inside.pairs=['abc']", "[abc]: take an opening and a closing symbol each, one or more"),
+        ("completions.temperature=[]", "[]: take a number from 0, or numbers from 0, one or more, as [0.5,1.0]"),
+    ):
+        place = word.partition("=")[0]
+        assert refusal("study=knows", f"study.probes.{word}").startswith(f"study.probes.{place}={said}")
+    said = refusal("study=coverage", "study.probes.coverage.sizes=[]")
+    assert said == "study.probes.coverage.sizes=[]: take whole numbers from 1, one or more, as [100,1000]"
 
 
 HYDRA = [
