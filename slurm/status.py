@@ -103,7 +103,7 @@ def row(run: Path, job: "Job | None", places: "dict[str, Place]") -> tuple[str, 
     id = job.id if job else facts.get("job")  # the latter by sbatch slurm/train.sbatch, or within salloc
     place = places.get(id)
     waits = "; its record waits for MLflow: the same command sends it" * bool(facts.get("mlflow_waits"))
-    if place is not None and (job.trains(place) if job else known == "running" or place.state == "PENDING"):
+    if place is not None and (job.trains(place) if job else known in ("running", "stopped")):
         state = STATES.get(place.state, place.state.lower())
         if place.state == "PENDING":
             start = "" if place.start == "N/A" else f", expected to start {place.start.replace('T', ' ')}"

@@ -21,7 +21,7 @@ from pipeline.recurrence.dropout import Dropout
 from pipeline.recurrence.stack import Stack
 
 PICTURES = 1000  # over which the means and deviations of features are taken
-RATE = 0.01  # at which those of an encoder that is learned follow those of batches
+RATE = 0.1  # at which those of an encoder that is learned follow those of batches
 
 
 class Captioner(SequenceModel):

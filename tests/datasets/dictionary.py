@@ -33,7 +33,7 @@ def prepared_dictionary(folder: Path, text: str | None = None) -> list[str]:
     with zipfile.ZipFile(wheel, "w") as archive:
         archive.writestr(FILE, lines() if text is None else text)
     names = place_dictionary(wheel, raw / "files")
-    card = {"corpus": "pronunciation", "request": {}, "source": {"kind": "pip", "where": "here"}, "version": "0"}
+    card = {"corpus": "pronunciation", "request": {}, "source": {"kind": "path", "where": "here"}, "version": "0"}
     card |= {"files": 1, "bytes": 1, "sha256": write_list(raw, names), "licence": "none", "fetched": "today"}
     (raw / "card.json").write_text(json.dumps(card))
     preparation.prepare(corpus_of(composed(*overrides).data), folder / "raw")

@@ -425,6 +425,8 @@ def test_a_run_that_was_not_submitted_from_here_is_told_of(slurm, python, small,
     (slurm / "queue").write_text("13|PENDING|BeginTime||0:00|N/A\n")
     begun(run, status="stopped", job="13")
     assert "a  waiting    job 13: BeginTime" in python("slurm.status", *small)
+    (slurm / "queue").write_text("13|RUNNING|None|n1|0:05|x\n")  # put back, and about to go on
+    assert "a  running    job 13 on n1 for 0:05" in python("slurm.status", *small)
     (slurm / "queue").write_text("")
     begun(run, status="running", job="13")
     assert "a  failed     killed at no step yet; the same command goes on" in python("slurm.status", *small)
