@@ -76,7 +76,7 @@ def published_pairs(study: dict, measures: Mapping[str, Measure], heads: Mapping
         for group in groups or [None]:
             ours = group and group["measured"].get(measure)
             gap = ours["mean"] - row["value"] if ours and known(ours["mean"]) else None
-            size = group["size"] if group else row["size"]
+            size = group["asked_size"] if group else row["size"]
             pair = row | {"size": size, "ours": ours, "difference": gap, "group": group}
             tables.setdefault(row["data"], []).append(pair)
     head = {measure: heads.get(measure, measure)}
