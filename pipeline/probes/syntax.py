@@ -48,10 +48,10 @@ class Syntax(Probe):
         self,
         language: Literal["c", "latex"],
         length: Count,
-        earlier: Count,
         temperatures: Annotated[list[NotNegative], Len(1), Called("numbers from 0, one or more, as [1.0,0.5]")],
         real: Count,
         corruption: list[Share],
+        earlier: Count = 10_000,  # runs from before this setting have none
     ):
         self.language, self.length, self.earlier, self.temperatures = language, length, earlier, temperatures
         self.real, self.corruption = real, corruption

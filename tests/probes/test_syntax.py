@@ -8,12 +8,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from omegaconf import OmegaConf
 
+from pipeline.command.settings import check_choice
 from pipeline.corpora.prepared import Prepared
 from pipeline.corpora.vocabulary import Vocabulary
 from pipeline.datasets.text import Text
 from pipeline.exhibits.figures import PAPER
 from pipeline.probes.grammars import GRAMMARS, balanced, corrupted, judged, summary
+from pipeline.probes.probe import make_probe
 from pipeline.probes.syntax import FEW, Syntax, course
 from tests.conftest import SHARED, composed
 
@@ -139,14 +142,14 @@ def data_of(text: str) -> Text:
 def test_what_a_model_writes_is_measured_and_shown(monkeypatch):
     real = "int f(void)\n{\n\treturn (1 < 2);\n}\n" * 40
     wrote = {1.0: "<b>;\n}\n" + "int y(;\n\nint x;\n\n" * FEW + "x", 0.5: "int x;\n\n" * 3}
-    data, probe = data_of(real), Syntax("c", 200, 50, [1.0, 0.5], 300, [0.5])
+    data, probe = data_of(real), Syntax("c", 200, [1.0, 0.5], 300, [0.5], 50)
     monkeypatch.setattr(data, "write", lambda network, prompt, temperature, length, generator: iter(wrote[temperature]))
     found = probe.measure(None, data, 0)
     assert probe.fits(None, data) and not found["doubts"]
     assert found["parsed"] == 0.5 and found["errors"] == 1000 * FEW / (13 * FEW)
     assert found["balanced"] == 0.0 and found["written"][0][1]["kinds"] == {"parentheses": 0.0}
     assert found["real"][0][1]["parsed"] == 1.0 > found["real"][1][1]["parsed"] and found["real"][1][0] == 0.5
-    assert set(Syntax("c", 200, 50, [0.5], 300, []).measure(None, data, 0)["doubts"]) == set(probe.measures)
+    assert set(Syntax("c", 200, [0.5], 300, [], 50).measure(None, data, 0)["doubts"]) == set(probe.measures)
 
     row = {"name": "<lstm>", "label": "<lstm>", "study": "s", "data": "linux", "split": "80-10-10", "units": {}}
     figure, table, blocks = probe.show([row | {"runs": [{"seed": 0, "open": True, "found": found}]}])
@@ -159,7 +162,7 @@ def test_it_is_followed_as_training_goes(monkeypatch):
     end."""
     right, wrong = "int x;\n\n", "int y(;\n\n"
     wrote = {"first": wrong * 2, "then": (wrong + right) * FEW, "last": right * (FEW + 2)}
-    asked, data, probe = [], data_of(right * 60), Syntax("c", 200, 50, [1.0, 0.5], 300, [0.5])
+    asked, data, probe = [], data_of(right * 60), Syntax("c", 200, [1.0, 0.5], 300, [0.5], 50)
 
     def write(network, prompt, temperature, length, generator):
         asked.append((network, temperature, length))
@@ -217,3 +220,11 @@ def test_real_text_parses_the_less_the_more_of_it_is_corrupted(name, language, b
     for name, sign in (("parsed", -1), ("errors", 1), ("balanced", -1)):
         assert (np.diff([found[name] for found in scale]) * sign > 0).all()
     assert scale[0]["parsed"] > best and scale[-1]["parsed"] < worst and scale[0]["balanced"] > 0.97
+
+
+def test_runs_from_before_a_setting_are_read():
+    """As RunDirectory.config does; `earlier` came later than the first runs that have this probe."""
+    data = OmegaConf.to_container(composed("data=linux").data, resolve=True)
+    del data["probes"]["syntax"]["earlier"]
+    check_choice("data", data)
+    assert make_probe("syntax", data["probes"]["syntax"]).earlier == 10_000
