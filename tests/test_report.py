@@ -50,7 +50,6 @@ def make_study(root, name, cells, seeds=(0,), published=None, scale="laptop", st
             "model": model,
             "optimizer": "rmsprop",
             "size": f"{layers}x{hidden}",
-            "asked_size": f"{layers}x{hidden}",
             "units": CHARS,
             "parameters": 4 * layers * hidden * (hidden + 65),
             "split": "80-10-10",

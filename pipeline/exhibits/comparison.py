@@ -71,12 +71,12 @@ def published_pairs(study: dict, measures: Mapping[str, Measure], heads: Mapping
         groups = [
             group
             for group in study["groups"]
-            if all(group[key] == row[key] for key in ("data", "model")) and row["size"] in ("", group["asked_size"])
+            if all(group[key] == row[key] for key in ("data", "model")) and row["size"] in ("", asked(group))
         ]
         for group in groups or [None]:
             ours = group and group["measured"].get(measure)
             gap = ours["mean"] - row["value"] if ours and known(ours["mean"]) else None
-            size = group["asked_size"] if group else row["size"]
+            size = asked(group) if group else row["size"]
             pair = row | {"size": size, "ours": ours, "difference": gap, "group": group}
             tables.setdefault(row["data"], []).append(pair)
     head = {measure: heads.get(measure, measure)}
@@ -84,6 +84,11 @@ def published_pairs(study: dict, measures: Mapping[str, Measure], heads: Mapping
         {"data": data, "rows": rows, "doubts": doubts((row["group"] for row in rows if row["group"]), head)}
         for data, rows in tables.items()
     ]
+
+
+def asked(group: dict) -> str:
+    """The size of its model as it was asked for (pipeline.runs.identity.asked_size)."""
+    return group.get("asked_size", group["size"])
 
 
 def as_text(study: dict) -> str:

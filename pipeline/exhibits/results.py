@@ -51,7 +51,7 @@ class Group(TypedDict):
     data: str
     model: str
     size: str
-    asked_size: str
+    asked_size: NotRequired[str]  # results from before it have none: it is their size
     split: str
     units: Units
     parameters: int
