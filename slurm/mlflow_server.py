@@ -215,6 +215,17 @@ def _answers(address: str) -> bool:
         return False
 
 
+def _slurm(*words: str) -> subprocess.CompletedProcess:
+    """A command of SLURM, asked again where it fails."""
+    for number in range(ASKS):
+        if number:
+            time.sleep(GRACE)
+        done = subprocess.run(words, capture_output=True, text=True)
+        if done.returncode == 0:
+            break
+    return done
+
+
 def _host() -> str:
     """The address by which the other nodes reach this one; that of this node alone where there are no others. Refusal:
     SLURM does not say."""
@@ -222,13 +233,12 @@ def _host() -> str:
         return "127.0.0.1"
 
     def printed(*words: str) -> str:
-        for number in range(ASKS):
-            if number:
-                time.sleep(GRACE)
-            done = subprocess.run(words, capture_output=True, text=True)
-            if done.returncode == 0:
-                return done.stdout
-        raise Refusal(f"SLURM does not answer ({words[0]}: {done.stderr.strip()}): start this server again in a while")
+        done = _slurm(*words)
+        if done.returncode:
+            raise Refusal(
+                f"SLURM does not answer ({words[0]}: {done.stderr.strip()}): start this server again in a while"
+            )
+        return done.stdout
 
     if len(set(printed("sinfo", "--noheader", "--Node", "--format=%N").split())) == 1:
         return "127.0.0.1"
@@ -266,12 +276,10 @@ def _asking(folder: Path, local: Path, environment: dict[str, str]) -> list[str]
 
 def requeue(job: str) -> None:
     """Puts this job back into SLURM's queue; says so where that cannot be."""
-    for number in range(ASKS):
-        if number:
-            time.sleep(GRACE)
-        if subprocess.run(["scontrol", "requeue", job]).returncode == 0:
-            return
-    say("error: SLURM does not take this job back: start it again (sbatch slurm/mlflow_server.sbatch)")
+    done = _slurm("scontrol", "requeue", job)
+    if done.returncode:
+        say(done.stderr.strip())
+        say("error: SLURM does not take this job back: start it again (sbatch slurm/mlflow_server.sbatch)")
 
 
 def prepared(folder: Path, local: Path) -> Server:
