@@ -51,6 +51,7 @@ Pairs = Annotated[
     Len(1),
     Called("an opening and a closing symbol each, one or more, as ['()','[]']"),
 ]
+Temperatures = Annotated[list[NotNegative], Len(1), Called("numbers from 0, one or more, as [0.5,1.0]")]
 SLURM_TIME = r"(\d+-\d+(:\d\d?){0,2}|\d+:\d\d?(:\d\d?)?)"
 Minutes = (
     Count

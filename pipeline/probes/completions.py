@@ -1,11 +1,8 @@
 """How a model goes on from the beginnings that its data name."""
 
 import hashlib
-from typing import Annotated
 
-from annotated_types import Len
-
-from pipeline.command.setting import Called, NotNegative, Whole
+from pipeline.command.setting import NotNegative, Temperatures, Whole
 from pipeline.exhibits.exhibit import Exhibit
 from pipeline.exhibits.gallery import cards, folded, temperatures, written_text
 from pipeline.probes.probe import Probe
@@ -18,12 +15,7 @@ class Completions(Probe):
     temperature  >= 0, one or a list; 0 takes the likeliest, 1 draws from the model's own distribution, more flattens it
     """
 
-    def __init__(
-        self,
-        length: Whole,
-        temperature: NotNegative
-        | Annotated[list[NotNegative], Len(1), Called("numbers from 0, one or more, as [0.5,1.0]")],
-    ):
+    def __init__(self, length: Whole, temperature: NotNegative | Temperatures):
         self.length = length
         self.temperatures = list(temperature) if isinstance(temperature, list | tuple) else [temperature]
 

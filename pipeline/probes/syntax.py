@@ -1,11 +1,9 @@
 """How much of the C or the LaTeX that a model writes a parser takes, beside real text and corrupted real text."""
 
 from statistics import fmean
-from typing import Annotated, Literal
+from typing import Literal
 
-from annotated_types import Len
-
-from pipeline.command.setting import Called, Count, NotNegative, Share
+from pipeline.command.setting import Count, Share, Temperatures
 from pipeline.exhibits.exhibit import Exhibit, Measure
 from pipeline.exhibits.figures import INK, PAPER, drawing, legend, look, svg
 from pipeline.exhibits.gallery import cards, folded
@@ -48,7 +46,7 @@ class Syntax(Probe):
         self,
         language: Literal["c", "latex"],
         length: Count,
-        temperatures: Annotated[list[NotNegative], Len(1), Called("numbers from 0, one or more, as [1.0,0.5]")],
+        temperatures: Temperatures,
         real: Count,
         corruption: list[Share],
         earlier: Count = 10_000,  # runs from before this setting have none
