@@ -66,11 +66,10 @@ class Run:
 
     def load(self) -> "SequenceModel":
         """A copy of `network` that is not kept here."""
-        import torch
-
         from pipeline.runs.building import load_network
+        from pipeline.runs.process import settle_process
 
-        torch.set_num_threads(self.config.trainer.threads)
+        settle_process(self.config.trainer.threads)
         return load_network(self.directory, self.data)
 
     def earlier(self) -> "Iterator[tuple[int, SequenceModel]]":

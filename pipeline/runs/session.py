@@ -4,7 +4,6 @@ import math
 import os
 from contextlib import contextmanager
 
-import torch
 from omegaconf import DictConfig
 
 from pipeline.command.terminal import meanwhile
@@ -19,6 +18,7 @@ from pipeline.runs.directory import RunDirectory
 from pipeline.runs.identity import Identity, identify, machine
 from pipeline.runs.mirror import Mirror
 from pipeline.runs.pages import pages
+from pipeline.runs.process import settle_process
 from pipeline.runs.progress import Progress
 from pipeline.runs.recorder import Diverged, Recorder
 from pipeline.runs.run import Run
@@ -61,7 +61,7 @@ def train_run(cfg: DictConfig) -> float:
 
     if cfg.dry_run:
         return would_train(cfg, data, run)
-    torch.set_num_threads(cfg.trainer.threads)
+    settle_process(cfg.trainer.threads)
     quiet()
     scheduler.refuse_missing_gpus(cfg)
     set_matmul_precision(cfg.trainer.matmul_precision, on_gpu(cfg))
