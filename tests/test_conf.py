@@ -270,8 +270,11 @@ def test_the_tours_studies_read_what_params_has_fetched_or_what_is_made_on_the_s
         GlobalHydra.instance().clear()
         with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
             overrides = [f"study={study}", f"scale={parameters['scale']}"]
-            cfg = compose("config", overrides=overrides, return_hydra_config=True)
-        assert set(cfg.hydra.sweeper.params.data.split(",")) <= {*parameters["corpora"], *based("made")}, study
+            params = compose("config", overrides=overrides, return_hydra_config=True).hydra.sweeper.params
+            [(group, choices)] = [(name, params[name]) for name in ("data", "shape") if name in params]
+            read = [compose("config", overrides=[f"{group}={choice}"]).data for choice in choices.split(",")]
+        fetched = {data.get("folder", data.name) for data in read} - set(based("made"))
+        assert fetched <= set(parameters["corpora"]), study
 
 
 PARAMETERS = (CONF.parent / "params.yaml").read_text()

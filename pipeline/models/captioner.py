@@ -3,6 +3,7 @@
 Shapes: T time, B batch, F features of the image, E embedding, H hidden, S what the readout sees, O predictions.
 """
 
+from collections.abc import Callable
 from typing import Annotated
 
 import torch
@@ -22,6 +23,7 @@ from pipeline.recurrence.stack import Stack
 
 PICTURES = 1000  # over which the means and deviations of features are taken
 RATE = 0.1  # at which those of an encoder that is learned follow those of batches
+OPENING = 1000  # batches in which what a batch is corrected by grows by a deviation
 
 
 class Captioner(SequenceModel):
@@ -31,7 +33,9 @@ class Captioner(SequenceModel):
     given      Reals(F): the features of an image; or Pixels: what `encoder` makes of it, learned with the rest. v is
                these less their means, by their standard deviations, over training pictures (`look_at`), so that an
                image speaks as loudly as a word does at first. What is learned changes: it is by those of the pictures
-               of each batch (Ioffe & Szegedy 2015) while it is, and by running averages of these afterwards
+               of each batch at first (Ioffe & Szegedy 2015), by running averages of these when it has learned, and
+               between by those of the batch corrected toward the averages, more with each batch (Ioffe 2017, batch
+               renormalization: after n batches by r <= 1 + n / 1000 and |d| <= n / 1000). Ranks share their pictures'
     embedding  E >= 1, numbers of a word's embedding; symbol V, "unknown", is read as zeros
     word_dropout  probability, in [0, 1), that a word is read as zeros while learning, the others times
                   1 / (1 - word_dropout): what follows must then be told from the image more than from the words before
@@ -57,6 +61,8 @@ class Captioner(SequenceModel):
         self.features = space.features if learned else space.width
         self.register_buffer("mean", torch.zeros(self.features))
         self.register_buffer("deviation", torch.ones(self.features))
+        if learned:
+            self.register_buffer("batches", torch.zeros((), dtype=torch.long))
         self.embedding = nn.Embedding(reads.width, embedding)
         self.word_dropout = Dropout(word_dropout)
 
@@ -75,13 +81,17 @@ class Captioner(SequenceModel):
     def image_of(self, given: Tensor) -> Tensor:
         """v of what is given, [B, F]."""
         features = given if self.encoder is None else self.encoder(given)
-        if self.encoder is None or not self.training or len(features) == 1:
+        if self.encoder is None or not self.training or len(features) * ranks() == 1:
             return (features - self.mean) / self.deviation
-        mean, deviation = standard_units(features)
+        mean, deviation = standard_units(features, OverRanks.apply)
         with torch.no_grad():
             self.mean.lerp_(mean.to(self.mean), RATE)
             self.deviation.lerp_(deviation.to(self.mean), RATE)
-        return (features - mean) / deviation
+            self.batches += 1
+            limit = self.batches / OPENING
+            scale = (deviation / self.deviation).clamp(1 / (1 + limit), 1 + limit)
+            shift = ((mean - self.mean) / self.deviation).clamp(-limit, limit)
+        return (features - mean) / deviation * scale + shift
 
     @torch.no_grad()
     def look_at(self, data: Data) -> None:
@@ -99,6 +109,11 @@ class Captioner(SequenceModel):
         mean, deviation = standard_units(torch.cat(parts))
         self.mean.copy_(mean)
         self.deviation.copy_(deviation)
+
+    def _load_from_state_dict(self, state_dict: dict, prefix: str, *arguments) -> None:
+        if self.encoder is not None:  # not counted before batches were corrected
+            state_dict.setdefault(f"{prefix}batches", self.batches)
+        super()._load_from_state_dict(state_dict, prefix, *arguments)
 
     def read(self, x: Tensor) -> Tensor:
         """e_t, [T, B, E]."""
@@ -136,12 +151,39 @@ class Captioner(SequenceModel):
             stack.finish_initialization()
 
 
-def standard_units(features: Tensor) -> tuple[Tensor, Tensor]:
+def standard_units(features: Tensor, over: Callable[[Tensor], Tensor] = lambda mean: mean) -> tuple[Tensor, Tensor]:
     """Means and standard deviations over pictures, [B, F] -> [F] each: that of a feature which hardly differs between
-    them is a tenth of the mean one; 1 where none differs."""
-    variance, mean = torch.var_mean(features, 0, correction=0)
+    them is a tenth of the mean one; 1 where none differs.
+
+    over  what makes the mean over all pictures of that over these
+    """
+    mean = over(features.mean(0))
+    variance = over((features - mean).square().mean(0))
     least = 0.1 * variance.detach().sqrt().mean()
     return mean, variance.clamp(min=torch.where(least > 0, least, 1.0).square()).sqrt()
+
+
+def ranks() -> int:
+    return torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1
+
+
+class OverRanks(torch.autograd.Function):
+    """The mean over ranks, which have equally many pictures each, with its gradient: of the sum of their losses."""
+
+    @staticmethod
+    def forward(context, own: Tensor) -> Tensor:
+        return summed(own) / ranks()
+
+    @staticmethod
+    def backward(context, gradient: Tensor) -> Tensor:
+        return summed(gradient) / ranks()
+
+
+def summed(own: Tensor) -> Tensor:
+    total = own.clone()
+    if ranks() > 1:
+        torch.distributed.all_reduce(total)
+    return total
 
 
 def beside(e: Tensor, image: Tensor) -> Tensor:

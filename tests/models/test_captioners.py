@@ -1,5 +1,6 @@
 """Each captioner once more, one sentence at a time and step by step in NumPy, written from its paper's equations."""
 
+from copy import deepcopy
 from functools import cache
 
 import numpy as np
@@ -13,6 +14,7 @@ from pipeline.datasets.space import Pixels, Reals, Symbols
 from pipeline.encoders.small_cnn import SmallCNN
 from tests.conftest import composed
 from tests.oracles import cells as oracle
+from tests.runs.test_kinds import by_two
 
 V, F, E, H = 5, 3, 4, 4
 
@@ -199,16 +201,25 @@ def learned_encoder(name: str):
     return net, torch.randint(0, 256, (8, 3 * 8 * 8), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
 
 
+def batch_units(net, features: np.ndarray) -> np.ndarray:
+    """What a captioner that learns will make of them next: Ioffe 2017, with limits by the number of batches."""
+    mean, deviation = features.mean(0), np.sqrt(np.maximum(features.var(0), (0.1 * features.std(0).mean()) ** 2))
+    followed, limit = [0.9 * one.double().numpy() for one in (net.mean, net.deviation)], (int(net.batches) + 1) / 1000
+    followed = followed[0] + 0.1 * mean, followed[1] + 0.1 * deviation
+    r = np.clip(deviation / followed[1], 1 / (1 + limit), 1 + limit)
+    d = np.clip((mean - followed[0]) / followed[1], -limit, limit)
+    return (features - mean) / deviation * r + d
+
+
 def test_features_that_are_learned_stay_in_standard_units_however_far_they_have_moved():
     """They are moved by much more than pictures differ, which would drown what is seen in what is always the same."""
     net, pictures = learned_encoder("show_and_tell")
     state = [part[0] for part in net.train().start(8, pictures)]
     with torch.no_grad():
         net.encoder[-1][-2].bias.add_(100)
-    features = net.encoder(pictures).detach().double().numpy()
+    units = batch_units(net, net.encoder(pictures).detach().double().numpy())
     v = net.image_of(pictures)
-    deviation = np.sqrt(np.maximum(features.var(0), (0.1 * features.std(0).mean()) ** 2))
-    np.testing.assert_allclose(v.detach(), (features - features.mean(0)) / deviation, atol=1e-3)
+    np.testing.assert_allclose(v.detach(), units, atol=1e-3)
     after = [part[0] for part in net.start(8, pictures)]
     assert all(part.std(0).mean() > 0.02 for part in (*state, *after))
     v.square().sum().backward()
@@ -227,6 +238,46 @@ def test_what_learned_features_were_is_followed_and_what_is_given_alone_needs_no
     torch.testing.assert_close(net.image_of(pictures), learning, rtol=1e-2, atol=1e-2)
     net.image_of(pictures[:3])
     torch.testing.assert_close(net.mean, kept, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("batches", [0, 300, 10**6])
+def test_a_batch_is_corrected_by_more_the_more_were_learned_from(batches):
+    net, pictures = learned_encoder("lrcn")
+    net.train().batches.fill_(batches)
+    net.mean.uniform_(-1, 1), net.deviation.uniform_(0.3, 2)
+    for some in (pictures[:4], pictures[4:]):
+        units = batch_units(net, net.encoder(some).detach().double().numpy())
+        found = net.image_of(some)
+        np.testing.assert_allclose(found.detach(), units, rtol=1e-4, atol=1e-4)
+    if batches == 10**6:  # what it learns from is what it will be judged on
+        torch.testing.assert_close(found, net.eval().image_of(pictures[4:]), rtol=1e-4, atol=1e-4)
+
+
+def half_of(rank: int, port: int, work: tuple) -> None:
+    net, pictures, weights, folder = work
+    net = deepcopy(net)  # whose memory processes share
+    about = f"tcp://127.0.0.1:{port}"
+    torch.distributed.init_process_group("gloo", init_method=about, rank=rank, world_size=2)
+    own = slice(4 * rank, 4 * rank + 4)
+    v = net.image_of(pictures[own])
+    (v * weights[own]).sum().backward()
+    found = {"v": v.detach(), "mean": net.mean, "gradients": [one.grad for one in net.encoder.parameters()]}
+    torch.save(found, folder / f"{rank}.pt")
+    torch.distributed.destroy_process_group()
+
+
+def test_ranks_share_what_features_are_in_units_of(tmp_path):
+    net, pictures = learned_encoder("lrcn")
+    weights = torch.randn(8, net.features, dtype=torch.double, generator=torch.Generator().manual_seed(1))
+    by_two(half_of, (net.double().train(), pictures, weights, tmp_path))
+    v = net.image_of(pictures)
+    (v * weights).sum().backward()
+    ranks = [torch.load(tmp_path / f"{rank}.pt") for rank in range(2)]
+    torch.testing.assert_close(torch.cat([one["v"] for one in ranks]), v.detach(), rtol=1e-9, atol=1e-9)
+    for one in ranks:
+        torch.testing.assert_close(one["mean"], net.mean, rtol=1e-9, atol=1e-9)
+    for parameter, *halves in zip(net.encoder.parameters(), *(one["gradients"] for one in ranks), strict=True):
+        torch.testing.assert_close(halves[0] + halves[1], parameter.grad, rtol=1e-9, atol=1e-9)
 
 
 def test_words_are_dropped_while_learning_alone_and_each_by_itself():
