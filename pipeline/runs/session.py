@@ -138,9 +138,11 @@ def _first_rank(
     if mirror is not None:
         mirror.say = progress.say
     length = "whole sequences" if trainer.length is None else trainer.length
+    counts = "count" in learning.network.learned_by  # and has as many parameters as it finds
+    size = "parameters by counting" if counts else f"{run.facts['parameters']:,} parameters"
     progress.say(
         f"{run.path}  {'goes on' if run.last.exists() else 'starts'}: {trainer.steps:,} steps of {trainer.batch} x "
-        f"{length}\n  {run.facts['parameters']:,} parameters, reads {data.reads}, "
+        f"{length}\n  {size}, reads {data.reads}, "
         f"{trainer.threads} thread{'s' if trainer.threads > 1 else ''} (trainer.threads){', ' * bool(engine)}{engine}"
     )
     if modules := changed(run.facts):
