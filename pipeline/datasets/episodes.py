@@ -384,10 +384,18 @@ def answers_to(data: Data, network: Network, sequence: Sequence) -> Tensor:
 
 
 def _under_one_another(rows: dict[str, list[str]]) -> Iterator[str]:
-    """Lines, each with the row's name, in which words at one step stand at one place."""
-    width = max(map(len, sum(rows.values(), [])))
+    """Lines, each with the row's name, in which words at one step stand at one place. Of steps that take a line each
+    the first is shown and those that are asked."""
+    width, steps = max(map(len, sum(rows.values(), []))), len(rows["read"])
     fitting = max(1, (LINE - 8) // (width + 1))
-    for first in range(0, len(next(iter(rows.values()))), fitting):
+    left_out = 0
+    for first in range(0, steps, fitting):
+        if fitting == 1 and first > 0 and rows["answer"][first] == "·":
+            left_out += 1
+            continue
+        if left_out:
+            yield f"{'':8}{f'… {left_out} more'.rjust(width)}"
+            left_out = 0
         for name, row in rows.items():
             yield f"{name:8}{' '.join(word.rjust(width) for word in row[first : first + fitting])}"
 

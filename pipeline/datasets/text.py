@@ -17,7 +17,7 @@ from pipeline.decoding.sampling import draw_symbols
 
 ELEMENTS = {"characters": "char", "bytes": "byte", "words": "word"}
 STREAMS, LENGTH = 32, 250  # of the held-out parts, as they are read
-PREDICTED = 2**21  # predicted numbers of a batch of them, so that large vocabularies take shorter ones, which a cache holds
+PREDICTED = 2**21  # predicted numbers of a batch of them: large vocabularies take shorter ones, which a cache holds
 PASS_STREAMS, PASS_LENGTH = 512, 200  # of a pass over the training part, where the trainer does not say
 
 

@@ -9,7 +9,15 @@ import torch
 
 from pipeline.command.refusal import Refusal
 from pipeline.datasets.batch import Batch
-from pipeline.datasets.episodes import KEPT_BLOCKS, BlockEpisodes, Episodes, as_sequence, knowing_nothing, side_by_side
+from pipeline.datasets.episodes import (
+    KEPT_BLOCKS,
+    BlockEpisodes,
+    Episodes,
+    _under_one_another,
+    as_sequence,
+    knowing_nothing,
+    side_by_side,
+)
 from pipeline.datasets.space import Bits, Reals, Symbols
 from tests.datasets.problems import Adding, Counting, Latch, Quadrant, Shift, Sum
 
@@ -255,6 +263,14 @@ def test_of_a_long_episode_the_last_steps_that_are_asked_are_written():
     assert [line.split()[0] for line in lines] == ["read", "answer", "right"] * 6 and max(map(len, lines)) <= 110
     assert sum(len(line.split()) - 1 for line in lines) == 3 * 261
     assert "".join(problem.write(Told([0] * 300), "", 1.0, 0, torch.Generator())) == ""
+
+
+def test_of_steps_that_take_a_line_each_those_that_ask_nothing_are_counted():
+    wide = [f"{t},{'9' * 60}" for t in range(6)]
+    rows = {"read": wide, "answer": ["·", "·", "·", "1", "·", "2"], "right": ["·", "·", "·", "1", "·", "3"]}
+    lines = [(line[:8].strip(), line[8:].strip()) for line in _under_one_another(rows)]
+    groups = [[("read", wide[t]), ("answer", rows["answer"][t]), ("right", rows["right"][t])] for t in (0, 3, 5)]
+    assert lines == [*groups[0], ("", "… 2 more"), *groups[1], ("", "… 1 more"), *groups[2]]
 
 
 def test_a_network_is_in_evaluation_mode_only_while_it_answers():
