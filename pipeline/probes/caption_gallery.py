@@ -103,6 +103,8 @@ def cards(found: dict):
     def line(what: str, sentence: str):
         return Markup('<p class="when">{} <samp>{}</samp></p>').format(what, visible(sentence))
 
+    author = "program:" if found["synthetic"] else "people:"
+
     def inside(one: dict):
         (first, _), *others = one["best"]
         yield Markup('<img src="{}" alt="{}" style="align-self:start;max-width:100%">').format(
@@ -113,7 +115,7 @@ def cards(found: dict):
         yield line("greedy:", one["greedy"])
         yield line("drawn:", one["drawn"])
         yield line("nearest:", one["nearest"])
-        yield from (line("people:", sentence) for sentence in one["people"][:3])
+        yield from (line(author, sentence) for sentence in one["people"][:3])
 
     return gallery.cards(("", "", inside(one)) for one in found["shown"])
 

@@ -11,6 +11,8 @@ TITLES = {"cider": "CIDEr", "rouge_l": "ROUGE-L", "meteor": "METEOR"}
 TITLES |= {f"bleu_{n}": f"BLEU-{n}" for n in (4, 3, 2, 1)}
 OTHERS = {"nearest": "the nearest training picture's sentence", "people": "people among themselves"}
 
+PROGRAM = "the program's sentences among themselves"  # where no people wrote
+
 
 class CaptionScores(Probe):
     """BLEU-1 to 4, ROUGE-L, CIDEr and METEOR of the best sentence that a beam search finds for each picture of the part
@@ -63,7 +65,8 @@ class CaptionScores(Probe):
             for row in of:
                 lines.append([row["label"], *self._means([run["found"] for run in row["runs"]])])
             first = [run["found"]["others"] for run in of[0]["runs"]]
-            for other, title in OTHERS.items():
+            others = OTHERS | ({"people": PROGRAM} if of[0]["runs"][0]["found"]["synthetic"] else {})
+            for other, title in others.items():
                 some = [one[other] for one in first if one[other]]
                 if some:
                     which = f", as {of[0]['label']} sees it" if other == "nearest" else ""

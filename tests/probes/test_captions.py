@@ -197,7 +197,14 @@ def test_a_study_of_scenes_is_evaluated_shown_and_kept(scenes, monkeypatch):
         row |= {"runs": [{"seed": 0, "open": True, "found": result["probes"][name]}]}
         page += "".join(f"{one.about}{one.html}" for one in make_probe(name, dict(choice)).show([row]))
     assert page.count('<img src="data:image/webp;base64,') == min(12, len(numbers))
-    texts = ("people among themselves", "synthetic", "Synthetic scenes", "by log p(s | v)", "METEOR needs Java")
+    texts = (
+        "sentences among themselves",
+        "program: <samp>",
+        "synthetic",
+        "Synthetic scenes",
+        "by log p(s | v)",
+        "METEOR needs Java",
+    )
     assert result["measured"]["meteor"] is None and all(text in page for text in texts)
     [alone] = pages(composed(*base), load_network(run, data), data).values()
     assert alone.startswith("<!doctype html>") and result["probes"]["caption_gallery"]["shown"][0]["nearest"] in alone
