@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pipeline.command.setting import Count
 from pipeline.exhibits.exhibit import Exhibit, Measure
 from pipeline.exhibits.tables import in_cells
-from pipeline.probes.probe import Probe
+from pipeline.probes.probe import Probe, headed
 
 COLUMNS = 4  # models whose answers stand beside one another
 LINE = 60  # characters of an answer that are shown
@@ -58,7 +58,7 @@ class EditDistance(Probe):
             f"Words that none of them learned from, {len(lines)} of {words:,}: the pronunciations that the dictionary "
             f"lists, and what {best} says, one seed. Struck out: what is not listed."
         )
-        return [Exhibit("Pronunciations", about, in_cells(["word", "listed", *(row["name"] for row in shown)], lines))]
+        return [Exhibit("Pronunciations", about, in_cells(["word", "listed", *headed(shown)], lines))]
 
 
 def spoken(example: list):

@@ -72,6 +72,12 @@ class Probe(ABC):
         return []
 
 
+def headed(rows: list[dict]) -> list[str]:
+    """What rows are called side by side: their names, or their labels where names repeat."""
+    names = [row["name"] for row in rows]
+    return names if len(set(names)) == len(names) else [row["label"] for row in rows]
+
+
 def make_probe(name: str, choice: Mapping) -> Probe:
     """The probe that a choice of the group `probe` names. Raises Refusal where it is none."""
     settings = dict(choice)

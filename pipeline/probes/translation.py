@@ -4,7 +4,7 @@ from pipeline.command.setting import Count
 from pipeline.exhibits.exhibit import Exhibit, Measure
 from pipeline.exhibits.numbers import visible
 from pipeline.exhibits.tables import in_cells
-from pipeline.probes.probe import Probe
+from pipeline.probes.probe import Probe, headed
 
 COLUMNS = 3  # models whose translations stand beside one another
 
@@ -54,5 +54,5 @@ class Translation(Probe):
             f"The first of the {found['texts']:,} that were translated, people's translation of them, and the models', "
             f"best first, one seed. BLEU: {found['signature']}."
         )
-        heads = ["text", "reference", *(row["name"] for row in shown)]
+        heads = ["text", "reference", *headed(shown)]
         return [Exhibit("Translations", about, in_cells(heads, lines), long=True)]

@@ -43,6 +43,9 @@ def test_errors_over_the_phones_of_the_nearest_and_the_share_of_wrong_words():
     [exhibit] = EditDistance(1, None, 3).show([row, row | {"name": "<b>"}])
     assert "<th>ab</th><td>BA</td><td>BA</td><td>BA</td>" in exhibit.html and "DD or C" in exhibit.html
     assert "<td>D</td><td><s>DD</s></td>" in exhibit.html and "&lt;b&gt;" in exhibit.html
+    sizes = [row | {"label": f"train_size={size} one"} for size in (10, 20)]
+    [exhibit] = EditDistance(1, None, 3).show(sizes)
+    assert "<th>train_size=10 one</th><th>train_size=20 one</th>" in exhibit.html
 
 
 def test_bleu_is_that_of_texts_as_they_are_written():
