@@ -13,6 +13,7 @@ from pipeline.command.refusal import Refusal
 from pipeline.command.setting import Called, Count, NotNegative, Width
 from pipeline.datasets.batch import Batches
 from pipeline.datasets.data import Data
+from pipeline.datasets.space import Pixels
 from pipeline.models.model import SequenceModel
 
 if TYPE_CHECKING:
@@ -138,6 +139,11 @@ class HessianFree(Rule):
                 )
         if "samples" in (model.get("readout") or {}):
             raise Refusal("readout=sampled: optimizer=hessian_free compares losses of one step: take readout=linear")
+        if any(isinstance(space, Pixels) for space in data.given):
+            raise Refusal(
+                "encoder.fine_tune=true: optimizer=hessian_free compares losses of one step, and the units of learned "
+                "features change with every reading: take false"
+            )
 
     @classmethod
     def learning(cls, cfg: DictConfig, network: SequenceModel, batches: Batches) -> "Learning":

@@ -9,11 +9,12 @@ import torch
 
 from pipeline.command.refusal import Refusal
 from pipeline.datasets.batch import Batch, Batches
-from pipeline.datasets.space import Reals, Symbols
+from pipeline.datasets.space import Pixels, Reals, Symbols
 from pipeline.learning.conjugate_gradient import Iterate
 from pipeline.learning.hessian_free import HessianFreeLearning, backtracked, damping_factor, line_search
+from pipeline.learning.rule import HessianFree
 from pipeline.models.delay_taps import DelayTaps
-from tests.conftest import trained
+from tests.conftest import composed, trained
 from tests.learning.test_curvature import B, drawn, explicit
 
 
@@ -204,3 +205,11 @@ def test_what_it_cannot_do_is_refused(tmp_path, overrides, said):
         base[0:1] = ["data=copying"]
     with pytest.raises(Refusal, match=said):
         trained(*base, "optimizer=hessian_free", *overrides)
+
+
+def test_features_in_units_of_each_batch_are_refused():
+    """Every loss of them moves the averages that the next is corrected toward."""
+    data = SimpleNamespace(given=(Pixels(3 * 8 * 8),), shape=lambda batch, length: (batch, length))
+    cfg = composed("data=sine", "model=rnn", "optimizer=hessian_free", "scale=smoke")
+    with pytest.raises(Refusal, match="encoder.fine_tune=true: optimizer=hessian_free compares .*: take false"):
+        HessianFree.settle(cfg, data)
