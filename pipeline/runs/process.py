@@ -5,7 +5,7 @@ import ctypes
 import torch
 
 # mallopt of glibc: the parameter's number, and its value.
-TRIM_THRESHOLD = (-1, 2**31 - 1)  # freed memory at the heap's end is not given back
+TRIM_THRESHOLD = (-1, -1)  # freed memory at the heap's end is never given back, however much
 MMAP_MAX = (-4, 0)  # large pieces come from the heap, too
 
 
