@@ -31,7 +31,7 @@ class Curvature:
         self.parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
         with linearizing(network), torch.enable_grad():
             if state is None:
-                state = network.start(batch.inputs.shape[1], *batch.given)
+                state = network.begin(batch)
             if structural:
                 z, activities, _ = network.observe(batch.inputs, state)
             else:

@@ -40,7 +40,7 @@ class Captioner(SequenceModel):
     word_dropout  probability, in [0, 1), that a word is read as zeros while learning, the others times
                   1 / (1 - word_dropout): what follows must then be told from the image more than from the words before
                   (Bowman et al. 2016)
-    A captioner states where v enters: `start` and `run`. What of v each step needs is a part of the state. It has a
+    A captioner states where v enters: `shown` and `run`. What of v each step needs is a part of the state. It has a
     `readout`.
     """
 
@@ -78,16 +78,39 @@ class Captioner(SequenceModel):
         and the state after."""
         raise NotImplementedError
 
-    def image_of(self, given: Tensor) -> Tensor:
-        """v of what is given, [B, F]."""
+    def shown(self, batch: int, v: Tensor) -> State:
+        """The state before the first word, given v [B, F]."""
+        raise NotImplementedError
+
+    def start(self, batch: int, *given: Tensor) -> State:
+        return self.shown(batch, self.image_of(*given))
+
+    def begin(self, batch: Batch) -> State:
+        """What fills up a batch is no picture that units are of."""
+        return self.shown(batch.inputs.shape[1], self.image_of(*batch.given, self.asked_of(batch)))
+
+    def asked_of(self, batch: Batch) -> Tensor:
+        """Of which pictures something is asked, [B]: of those that fill up the last batch of a pass nothing is."""
+        return self.answers.asked(batch.targets).any(0)
+
+    def image_of(self, given: Tensor, counted: Tensor | None = None) -> Tensor:
+        """v of what is given, [B, F].
+
+        counted  [B], pictures that the units of a batch are of; None: all. One alone, over all ranks, is in those of
+                 the averages
+        """
         features = given if self.encoder is None else self.encoder(given)
-        if self.encoder is None or not self.training or len(features) * ranks() == 1:
+        if self.encoder is None or not self.training:
             return (features - self.mean) / self.deviation
-        mean, deviation = standard_units(features, OverRanks.apply)
+        counted = (features.new_ones(len(features)) if counted is None else counted.to(features))[:, None]
+        number = OverRanks.apply(counted.sum()).clamp(min=1)
+        mean, deviation = standard_units(features, lambda some: OverRanks.apply((some * counted).sum(0)) / number)
+        several = number > 1
+        mean, deviation = torch.where(several, mean, self.mean), torch.where(several, deviation, self.deviation)
         with torch.no_grad():
             self.mean.lerp_(mean.to(self.mean), RATE)
             self.deviation.lerp_(deviation.to(self.mean), RATE)
-            self.batches += 1
+            self.batches += several
             limit = self.batches / OPENING
             scale = (deviation / self.deviation).clamp(1 / (1 + limit), 1 + limit)
             shift = ((mean - self.mean) / self.deviation).clamp(-limit, limit)
@@ -100,8 +123,7 @@ class Captioner(SequenceModel):
         batches = data.training(batch, None)
         for step in range(len(batches)):
             one = batches.at(step)
-            filled = self.answers.asked(one.targets).any(0)  # what fills up the last batch asks nothing
-            given = one.given[0][filled].to(self.device)
+            given = one.given[0][self.asked_of(one)].to(self.device)
             parts.append(given if self.encoder is None else self.encoder(given))
             seen += len(parts[-1])
             if seen >= PICTURES:
@@ -151,37 +173,35 @@ class Captioner(SequenceModel):
             stack.finish_initialization()
 
 
-def standard_units(features: Tensor, over: Callable[[Tensor], Tensor] = lambda mean: mean) -> tuple[Tensor, Tensor]:
+def standard_units(
+    features: Tensor, mean_of: Callable[[Tensor], Tensor] = lambda some: some.mean(0)
+) -> tuple[Tensor, Tensor]:
     """Means and standard deviations over pictures, [B, F] -> [F] each: that of a feature which hardly differs between
     them is a tenth of the mean one; 1 where none differs.
 
-    over  what makes the mean over all pictures of that over these
+    mean_of  the mean over pictures, [B, F] -> [F]
     """
-    mean = over(features.mean(0))
-    variance = over((features - mean).square().mean(0))
+    mean = mean_of(features)
+    variance = mean_of((features - mean).square())
     least = 0.1 * variance.detach().sqrt().mean()
     return mean, variance.clamp(min=torch.where(least > 0, least, 1.0).square()).sqrt()
 
 
-def ranks() -> int:
-    return torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1
-
-
 class OverRanks(torch.autograd.Function):
-    """The mean over ranks, which have equally many pictures each, with its gradient: of the sum of their losses."""
+    """The sum over ranks, with its gradient: of the sum of their losses."""
 
     @staticmethod
     def forward(context, own: Tensor) -> Tensor:
-        return summed(own) / ranks()
+        return summed(own)
 
     @staticmethod
     def backward(context, gradient: Tensor) -> Tensor:
-        return summed(gradient) / ranks()
+        return summed(gradient)
 
 
 def summed(own: Tensor) -> Tensor:
     total = own.clone()
-    if ranks() > 1:
+    if torch.distributed.is_initialized():
         torch.distributed.all_reduce(total)
     return total
 

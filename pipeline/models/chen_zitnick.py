@@ -54,8 +54,7 @@ class ChenZitnick(Captioner):
         self.weight = reconstruction
         self.readout = readout(2 * hidden + self.features, answers, self.embedding.weight)
 
-    def start(self, batch: int, *given: Tensor) -> State:
-        v = self.image_of(*given)
+    def shown(self, batch: int, v: Tensor) -> State:
         return *self.language.start(batch), *self.visual.start(batch), v[None]
 
     def run(self, x: Tensor, state: State) -> tuple[Tensor, list[Tensor], State]:

@@ -45,8 +45,7 @@ class LRCN(Captioner):
         )
         self.readout = readout(hidden, answers, self.embedding.weight)
 
-    def start(self, batch: int, *given: Tensor) -> State:
-        v = self.image_of(*given)
+    def shown(self, batch: int, v: Tensor) -> State:
         below = () if self.words is None else self.words.start(batch)
         return *below, *self.stack.start(batch), v[None]
 

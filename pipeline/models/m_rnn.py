@@ -51,8 +51,7 @@ class MRNN(Captioner):
         self.multimodal = nn.Linear(2 * hidden, multimodal, bias=False)
         self.readout = readout(multimodal, answers, self.embedding.weight)
 
-    def start(self, batch: int, *given: Tensor) -> State:
-        v = self.image_of(*given)
+    def shown(self, batch: int, v: Tensor) -> State:
         return *self.stack.start(batch), self.image(v)[None]
 
     def run(self, x: Tensor, state: State) -> tuple[Tensor, list[Tensor], State]:

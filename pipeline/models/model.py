@@ -53,6 +53,10 @@ class SequenceModel(nn.Module):
         """The state before the first element, each part [L, B, ...]; given [B, ...] each."""
         raise NotImplementedError
 
+    def begin(self, batch: Batch) -> State:
+        """The state before a batch with which its sequences start."""
+        return self.start(batch.inputs.shape[1], *batch.given)
+
     def forward(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         """Elements of T steps and the state before them -> predictions [T, B, O] and the state after."""
         raise NotImplementedError

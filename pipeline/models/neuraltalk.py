@@ -42,8 +42,7 @@ class NeuralTalk(Captioner):
         self.stack = Stack(cell, embedding + self.features, layers, hidden, dropout)
         self.readout = readout(hidden, answers, self.embedding.weight)
 
-    def start(self, batch: int, *given: Tensor) -> State:
-        v = self.image_of(*given)
+    def shown(self, batch: int, v: Tensor) -> State:
         return *self.stack.start(batch), v[None]
 
     def run(self, x: Tensor, state: State) -> tuple[Tensor, list[Tensor], State]:

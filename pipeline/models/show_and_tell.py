@@ -41,8 +41,7 @@ class ShowAndTell(Captioner):
         self.stack = Stack(cell, embedding, layers, hidden, dropout)
         self.readout = readout(hidden, answers, self.embedding.weight)
 
-    def start(self, batch: int, *given: Tensor) -> State:
-        v = self.image_of(*given)
+    def shown(self, batch: int, v: Tensor) -> State:
         return self.stack(self.image(v)[None], self.stack.start(batch))[1]
 
     def run(self, x: Tensor, state: State) -> tuple[Tensor, list[Tensor], State]:

@@ -2,6 +2,7 @@
 
 from copy import deepcopy
 from functools import cache
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from omegaconf import OmegaConf
 from pipeline.datasets.batch import Batch
 from pipeline.datasets.space import Pixels, Reals, Symbols
 from pipeline.encoders.small_cnn import SmallCNN
+from pipeline.learning.learning import Learning
 from tests.conftest import composed
 from tests.oracles import cells as oracle
 from tests.runs.test_kinds import by_two
@@ -253,27 +255,48 @@ def test_a_batch_is_corrected_by_more_the_more_were_learned_from(batches):
         torch.testing.assert_close(found, net.eval().image_of(pictures[4:]), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("name", ["show_and_tell", "neuraltalk", "m_rnn", "lrcn", "chen_zitnick"])
+@pytest.mark.parametrize("real", [5, 1])
+def test_what_fills_up_a_batch_is_none_of_the_pictures_that_units_are_of(name, real):
+    net, pictures = learned_encoder(name)
+    net.train().mean.uniform_(-1, 1)
+    alone = deepcopy(net)
+    state = alone.start(real, pictures[:real])
+    pictures[real:] = 0
+    targets = torch.tensor([[1] * real + [V] * (8 - real), [2] + [V] * 7])
+    learning = Learning(net, SimpleNamespace(nothing=1.0))
+    learning.enter(Batch(targets, targets, real + 1, given=(pictures,)))
+    for ours, theirs in zip(learning.state, state, strict=True):
+        torch.testing.assert_close(ours[:, :real], theirs, rtol=1e-4, atol=1e-4)
+    for ours, theirs in zip(net.buffers(), alone.buffers(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
+    assert net.batches == (real > 1)
+
+
 def half_of(rank: int, port: int, work: tuple) -> None:
-    net, pictures, weights, folder = work
+    net, pictures, counted, weights, folder = work
     net = deepcopy(net)  # whose memory processes share
     about = f"tcp://127.0.0.1:{port}"
     torch.distributed.init_process_group("gloo", init_method=about, rank=rank, world_size=2)
     own = slice(4 * rank, 4 * rank + 4)
-    v = net.image_of(pictures[own])
-    (v * weights[own]).sum().backward()
+    v = net.image_of(pictures[own], counted[own])
+    (v * weights[own])[counted[own]].sum().backward()
     found = {"v": v.detach(), "mean": net.mean, "gradients": [one.grad for one in net.encoder.parameters()]}
     torch.save(found, folder / f"{rank}.pt")
     torch.distributed.destroy_process_group()
 
 
-def test_ranks_share_what_features_are_in_units_of(tmp_path):
+@pytest.mark.parametrize("real", [8, 5, 3, 1])  # the others fill the batch up
+def test_ranks_share_what_features_are_in_units_of(tmp_path, real):
     net, pictures = learned_encoder("lrcn")
+    counted = torch.arange(8) < real
+    pictures[real:] = 0
     weights = torch.randn(8, net.features, dtype=torch.double, generator=torch.Generator().manual_seed(1))
-    by_two(half_of, (net.double().train(), pictures, weights, tmp_path))
-    v = net.image_of(pictures)
-    (v * weights).sum().backward()
+    by_two(half_of, (net.double().train(), pictures, counted, weights, tmp_path))
+    v = net.image_of(pictures[:real])
+    (v * weights[:real]).sum().backward()
     ranks = [torch.load(tmp_path / f"{rank}.pt") for rank in range(2)]
-    torch.testing.assert_close(torch.cat([one["v"] for one in ranks]), v.detach(), rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(torch.cat([one["v"] for one in ranks])[:real], v.detach(), rtol=1e-9, atol=1e-9)
     for one in ranks:
         torch.testing.assert_close(one["mean"], net.mean, rtol=1e-9, atol=1e-9)
     for parameter, *halves in zip(net.encoder.parameters(), *(one["gradients"] for one in ranks), strict=True):
