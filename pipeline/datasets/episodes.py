@@ -393,11 +393,17 @@ def _under_one_another(rows: dict[str, list[str]]) -> Iterator[str]:
         if fitting == 1 and first > 0 and rows["answer"][first] == "·":
             left_out += 1
             continue
-        if left_out:
-            yield f"{'':8}{f'… {left_out} more'.rjust(width)}"
-            left_out = 0
+        yield from _counted(left_out, width)
+        left_out = 0
         for name, row in rows.items():
             yield f"{name:8}{' '.join(word.rjust(width) for word in row[first : first + fitting])}"
+    yield from _counted(left_out, width)
+
+
+def _counted(left_out: int, width: int) -> Iterator[str]:
+    """A line for steps that are not shown, where there are any."""
+    if left_out:
+        yield f"{'':8}{f'… {left_out} more'.rjust(width)}"
 
 
 def guessed(answers: Space, z: Tensor) -> Tensor:

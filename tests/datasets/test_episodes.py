@@ -266,11 +266,11 @@ def test_of_a_long_episode_the_last_steps_that_are_asked_are_written():
 
 
 def test_of_steps_that_take_a_line_each_those_that_ask_nothing_are_counted():
-    wide = [f"{t},{'9' * 60}" for t in range(6)]
-    rows = {"read": wide, "answer": ["·", "·", "·", "1", "·", "2"], "right": ["·", "·", "·", "1", "·", "3"]}
+    wide = [f"{t},{'9' * 60}" for t in range(8)]
+    rows = {"read": wide, "answer": [*"···1·2··"], "right": [*"···1·3··"]}
     lines = [(line[:8].strip(), line[8:].strip()) for line in _under_one_another(rows)]
     groups = [[("read", wide[t]), ("answer", rows["answer"][t]), ("right", rows["right"][t])] for t in (0, 3, 5)]
-    assert lines == [*groups[0], ("", "… 2 more"), *groups[1], ("", "… 1 more"), *groups[2]]
+    assert lines == [*groups[0], ("", "… 2 more"), *groups[1], ("", "… 1 more"), *groups[2], ("", "… 2 more")]
 
 
 def test_a_network_is_in_evaluation_mode_only_while_it_answers():
