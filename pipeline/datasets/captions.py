@@ -123,7 +123,8 @@ class Captions(Ragged):
         self, network: Network, prompt: str, temperature: float, length: int, generator: Generator
     ) -> Iterator[str]:
         """A sentence of a picture, drawn, and below it the best that a beam search finds with their log-probabilities,
-        in nats. Without a prompt, of the first pictures of the part that models are judged on, with people's sentences.
+        in nats. Without a prompt, of the first pictures of the part that models are judged on, with the sentences that
+        people, or a program, wrote.
 
         prompt  a file with a picture
         length  words at most
@@ -132,10 +133,11 @@ class Captions(Ragged):
             yield "\n"
             yield from self._written(network, self.shown(open_picture(prompt)), temperature, length, generator)
             return
+        author = "program" if self.card["synthetic"] else "people"
         for number in self.pictures.part_of(self.judged_on)[:SHOWN].tolist():
             yield f"{self.pictures.names[number]}\n"
             yield from self._written(network, self.given_of([number]), temperature, length, generator)
-            yield from (f"{'people':>10}  {sentence}\n" for sentence in self.pictures.sentences(number))
+            yield from (f"{author:>10}  {sentence}\n" for sentence in self.pictures.sentences(number))
             yield "\n"
 
     def _written(

@@ -77,10 +77,11 @@ class CaptionGallery(Probe):
             for run in row["runs"][:1]
         ]
         found = [row["runs"][0]["found"] for row in rows]
+        whose = "the program's" if all(one["synthetic"] for one in found) else "people's"
         about = (
             f"Pictures of the {found[0]['part']} part: in bold the best sentence of a beam of {self.width}, with "
             "others and their log-probabilities in nats; the likeliest word at each step; a sentence drawn at "
-            f"temperature {self.temperature}; the nearest training picture's; and people's. One seed of each model."
+            f"temperature {self.temperature}; the nearest training picture's; and {whose}. One seed of each model."
         )
         if any(one["synthetic"] for one in found):
             about += " Pictures and sentences of scenes are synthetic: a program made both."

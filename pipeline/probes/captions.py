@@ -72,10 +72,11 @@ class CaptionScores(Probe):
                     which = f", as {of[0]['label']} sees it" if other == "nearest" else ""
                     lines.append([visible(f"{data}: {title}{which}"), *self._means(some)])
         found = [run["found"] for row in rows for run in row["runs"]]
+        whose = "the program's" if all(one["synthetic"] for one in found) else "people's"
         about = (
             f"The best of a beam of {self.width}, of {found[0]['judged']:,} pictures of the {found[0]['part']} part, "
-            "beside people's sentences; CIDEr is of 10, the others are of 1. People are compared with one sentence "
-            "fewer than models are. The sentences lie in results/captions/, as COCO's server takes them."
+            f"beside {whose} sentences; CIDEr is of 10, the others are of 1. {whose.capitalize()} are compared with "
+            "one sentence fewer than models' are. The sentences lie in results/captions/, as COCO's server takes them."
         )
         if any(one["synthetic"] for one in found):
             about += " Pictures and sentences of scenes are synthetic: a program made both."

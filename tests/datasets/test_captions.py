@@ -139,12 +139,15 @@ def test_a_prompt_is_a_picture_and_what_is_written_a_sentence_and_the_five_best(
             data.check_prompt(name)
 
 
-def test_without_a_prompt_pictures_are_shown_with_peoples_sentences(pictures):
+@pytest.mark.parametrize("card, author", [({}, "people"), ({"synthetic": True}, "program")])
+def test_without_a_prompt_pictures_are_shown_with_the_sentences_that_were_written(pictures, card, author):
+    pictures.card |= card
     data = captions(pictures)
     text = "".join(data.write(network(data), "", 0.7, 5, torch.Generator().manual_seed(0)))
     for k in pictures.part_of("test")[:4]:
         block = next(one for one in text.split("\n\n") if one.startswith(pictures.names[k]))
-        assert [line[12:] for line in block.splitlines() if line.startswith("    people")] == pictures.sentences(k)
+        lines = block.splitlines()
+        assert [line[12:] for line in lines if line.startswith(f"{author:>10}")] == pictures.sentences(k)
 
 
 def test_a_part_without_a_sentence_is_refused(pictures):
