@@ -35,7 +35,8 @@ class Captioner(SequenceModel):
                image speaks as loudly as a word does at first. What is learned changes: it is by those of the pictures
                of each batch at first (Ioffe & Szegedy 2015), by running averages of these when it has learned, and
                between by those of the batch corrected toward the averages, more with each batch (Ioffe 2017, batch
-               renormalization: after n batches by r <= 1 + n / 1000 and |d| <= n / 1000). Ranks share their pictures'
+               renormalization: in the nth batch by r from 1 / (1 + n / 1000) to 1 + n / 1000 and |d| <= n / 1000; the
+               averages have this batch in them, not those before alone). Ranks share their pictures'
     embedding  E >= 1, numbers of a word's embedding; symbol V, "unknown", is read as zeros
     word_dropout  probability, in [0, 1), that a word is read as zeros while learning, the others times
                   1 / (1 - word_dropout): what follows must then be told from the image more than from the words before

@@ -273,6 +273,15 @@ def test_what_fills_up_a_batch_is_none_of_the_pictures_that_units_are_of(name, r
     assert net.batches == (real > 1)
 
 
+def test_weights_from_before_batches_were_counted_go_on_as_if_there_had_been_none():
+    net, pictures = learned_encoder("lrcn")
+    net.train().image_of(pictures)
+    kept = {f"network.{name}": one for name, one in net.state_dict().items() if name != "batches"}
+    other, _ = learned_encoder("lrcn")
+    torch.nn.ModuleDict({"network": other}).load_state_dict(kept)
+    assert other.batches == 0 and other.mean.equal(net.mean) and not any("batches" in name for name in kept)
+
+
 def half_of(rank: int, port: int, work: tuple) -> None:
     net, pictures, counted, weights, folder = work
     net = deepcopy(net)  # whose memory processes share
