@@ -14,6 +14,7 @@ from torch import Generator
 
 from pipeline.command.refusal import Refusal
 from pipeline.command.setting import Count, Seed
+from pipeline.corpora.image import BadPicture, decode
 from pipeline.corpora.parts import make_card
 from pipeline.datasets.episodes import SHOWN, Sequence
 from pipeline.datasets.pictured import pictured
@@ -60,7 +61,7 @@ class UCF101(Ragged):
         if path is None or not folder.is_dir():
             raise Refusal(f"data.path={path or 'null'}: UCF101 is not fetched: {EXPECTED}")
         self.seed = seed
-        self.classes = tuple(line.split()[1] for line in lines_of(folder, "classInd.txt"))
+        self.classes = classes_of(folder)
         self.reads, self.answers = Image(shape=(3, side, side)), Symbols(len(self.classes), "action")
         listed = videos(folder, f"trainlist0{split}.txt", self.classes)
         groups = sorted({group for *_, group in listed})
@@ -118,7 +119,7 @@ class Videos:
         else:
             chosen = [files[at] for at in evenly(len(files), count)]
             read = [opened(file) for file in chosen]
-        scaled = [one.convert("RGB").resize((self.side, self.side), Pictures.Resampling.BILINEAR) for one in read]
+        scaled = [one.resize((self.side, self.side), Pictures.Resampling.BILINEAR) for one in read]
         inputs = np.stack([np.asarray(one).transpose(2, 0, 1).reshape(-1) for one in scaled]) / 255
         return Sequence(inputs, np.full(len(inputs), self.labels[k], np.int64), ())
 
@@ -127,7 +128,21 @@ def lines_of(folder: Path, name: str) -> list[str]:
     path = folder / LISTS / name
     if not path.is_file():
         raise Refusal(f"data.path={folder}: there is no {LISTS}/{name}: {EXPECTED}")
-    return [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    try:
+        return [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except UnicodeDecodeError as error:
+        raise Refusal(f"{path}, byte {error.start:,}: it is not UTF-8: take the official lists") from error
+
+
+def classes_of(folder: Path) -> tuple[str, ...]:
+    """The names of the classes by their numbers, of lines such as "1 ApplyEyeMakeup"."""
+    found = []
+    for line in lines_of(folder, "classInd.txt"):
+        if len(words := line.split()) != 2:
+            path = folder / LISTS / "classInd.txt"
+            raise Refusal(f"{path}: {line!r} is no number and name of a class: take the official lists")
+        found.append(words[1])
+    return tuple(found)
 
 
 def videos(folder: Path, name: str, classes: tuple[str, ...]) -> list[tuple[int, str, int]]:
@@ -161,11 +176,9 @@ def is_video(files: list[Path]) -> bool:
 
 def opened(file: Path) -> Pictures.Image:
     try:
-        with Pictures.open(file) as picture:
-            picture.load()
-            return picture
-    except OSError as error:
-        raise Refusal(f"{file} is no picture that can be read ({error}): extract the frames again") from error
+        return decode(file)[0]
+    except BadPicture as error:
+        raise Refusal(f"{file}: {error}: extract the frames again") from error
 
 
 def frames_of(file: Path, count: int) -> list[Pictures.Image]:

@@ -81,6 +81,14 @@ def test_a_video_in_a_file_is_read_too(folder):
             "names no video of a class of classInd.txt",
         ),
         (
+            lambda folder: (folder / LISTS / "classInd.txt").write_text("Archery\nBiking\n"),
+            "classInd.txt: 'Archery' is no number and name of a class: take the official lists",
+        ),
+        (
+            lambda folder: (folder / LISTS / "trainlist01.txt").write_bytes(b"caf\xe9\n"),
+            "trainlist01.txt, byte 3: it is not UTF-8: take the official lists",
+        ),
+        (
             lambda folder: [one.unlink() for one in (folder / "Biking/v_Biking_g01_c01").iterdir()],
             "there are no frames in Biking/v_Biking_g01_c01/, and no Biking/v_Biking_g01_c01.avi: take the folder",
         ),
@@ -90,6 +98,20 @@ def test_what_is_missing_is_named(folder, spoil, said):
     spoil(folder)
     with pytest.raises(Refusal, match=re.escape(said)):
         opened(folder)
+
+
+def test_frames_are_decoded_as_other_pictures_are(folder):
+    frames = sorted((folder / "Archery/v_Archery_g01_c01").iterdir())
+    Image.new("RGBA", (8, 6), (0, 0, 0, 0)).save(frames[0])
+    Image.new("I;16", (8, 6), 40 * 256).save(frames[2])
+    frames[4].write_bytes(frames[4].read_bytes()[:45])
+    inputs = opened(folder, frames=5, side=2).parts["test"]
+    with pytest.raises(Refusal, match="frame004.png: corrupt, cut or no picture: extract the frames again"):
+        inputs[0]
+    Image.new("RGB", (8, 6)).save(frames[4])
+    read, _, _ = inputs[0]
+    assert (read[0] == 1).all()  # what is transparent lies on white
+    np.testing.assert_allclose(read[2], 40 / 255)
 
 
 def test_a_folder_that_is_none_is_refused():
