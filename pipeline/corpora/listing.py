@@ -93,9 +93,9 @@ def from_coco(content: dict, place: Callable[[dict], str] = lambda image: image[
     listing, found = Listing([]), {}
     for number, image in enumerate(content["images"]):
         with _entry("images", number):
-            one = Listed(place(image), [], image["id"], image.get("part"), image.get("facts"))
-            if not isinstance(image["file_name"], str) or not isinstance(one.id, int | str):
+            if not isinstance(image["file_name"], str) or not isinstance(image["id"], int | str):
                 raise ValueError("its file_name is no text, or its id no number")
+            one = Listed(place(image), [], image["id"], image.get("part"), image.get("facts"))
         if one.id not in found:
             found[one.id] = one
             listing.pictures.append(one)
@@ -145,7 +145,7 @@ def from_names(content: dict, find: Finder) -> Listing:
 def from_csv(path: Path, find: Finder) -> Listing:
     """Lines of a name, a comma and a sentence, with or without a line of headings; quotes as in CSV. CorpusError: it
     cannot be read, with the place."""
-    rows, line = [], 0
+    rows, columns, line = [], [], 0
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             for row in (reader := csv.reader(file, strict=True)):
@@ -153,12 +153,18 @@ def from_csv(path: Path, find: Finder) -> Listing:
                 if len(row) == 1:
                     raise CorpusError(f"{in_a_line(path)}, line {line}: it has no comma and no sentence: {MEND}")
                 if row:
+                    columns = columns or row
                     rows.append((row[0].strip(), ",".join(row[1:])))
     except csv.Error as error:
         raise CorpusError(f"{in_a_line(path)}, after line {line}: {error}: {MEND}") from error
     except UnicodeDecodeError as error:
         raise CorpusError(f"{in_a_line(path)}, after line {line}: it is not UTF-8: {MEND}") from error
     headed = rows and find(rows[0][0]) not in find.files and PurePosixPath(rows[0][0]).suffix.lower() not in SUFFIXES
+    if headed and len(columns) > 2:  # commas of a sentence need no quotes, so that the others would be read into it
+        raise CorpusError(
+            f"{in_a_line(path)}, line 1: it names {len(columns)} columns ({in_a_line(', '.join(columns))}): keep two, "
+            "the picture's name and the sentence, and fetch it again"
+        )
     return from_rows(rows[1:] if headed else rows, find)
 
 

@@ -189,6 +189,16 @@ def test_more_than_half_skipped_is_refused_and_half_is_not(tmp_path, own):
         ("captions.json", '{"images": [{"id": 1}], "annotations": []}', r"images\[0\] has no 'file_name'"),
         ("captions.json", '{"images": [], "annotations": [{"image_id": 1, "caption": 2}]}', r"tations\[0\]: its cap"),
         ("captions.json", "{}", "mine has no picture"),
+        (
+            "captions.json",
+            '{"images": [{"id": 1, "file_name": 3}], "annotations": []}',
+            r"ages\[0\]: its file_name is no te",
+        ),
+        (
+            "captions.csv",
+            "image,number,comment\na.png,0,one\n",
+            r"line 1: it names 3 columns \(image, number, comment\)",
+        ),
         ("captions.csv", "a.png,one\nb.png\n", "line 2: it has no comma and no sentence"),
         ("captions.csv", 'a.png,"one\nb.png,two\n', "after line .: unexpected end of data"),
     ],
