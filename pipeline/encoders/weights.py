@@ -2,6 +2,7 @@
 
 from functools import cache
 from pathlib import Path
+from pickle import UnpicklingError
 
 import torch
 from torch import nn
@@ -32,7 +33,8 @@ def load_weights(network: nn.Module, path: Path, place: str, mend: str) -> nn.Mo
     try:
         network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
     except Exception as error:  # of a damaged file torch raises whatever its readers meet
-        why = str(error).splitlines()[0][:120]
+        no_tensors = isinstance(error, UnpicklingError)  # whose message is advice to a programmer
+        why = "no file of tensors alone" if no_tensors else str(error).splitlines()[0][:120]
         raise Refusal(f"{place}: {path} holds no weights of this network ({why}): {mend}") from None
     return network
 

@@ -158,7 +158,9 @@ def test_resnet18_with_weights_from_a_file_is_he_et_al(tmp_path):
     torch.save(whole.state_dict() | {"conv1.weight": whole.conv1.weight + 1}, tmp_path / "weights.pth")
     assert torchvision_cnn(weights=str(tmp_path / "weights.pth")).key != before
     (tmp_path / "weights.pth").write_bytes(b"no weights")
-    with pytest.raises(Refusal, match="weights.pth holds no weights of this network.*take another"):
+    with pytest.raises(
+        Refusal, match=r"weights.pth holds no weights of this network \(no file of tensors alone\): take another"
+    ):
         encoder.network()
     with pytest.raises(Refusal, match="encoder.weights=gone.pth: there is no such file"):
         torchvision_cnn(weights="gone.pth").network()
