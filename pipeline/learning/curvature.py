@@ -31,7 +31,7 @@ class Curvature:
         self.parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
         with linearizing(network), torch.enable_grad():
             if state is None:
-                state = network.begin(batch)
+                state = network.start_of(batch)
             if structural:
                 z, activities, _ = network.observe(batch.inputs, state)
             else:

@@ -85,7 +85,7 @@ class HessianFreeLearning(Learning):
         gradient, states = torch.zeros_like(self.solution), []
         for part, state in self._micro_batches(batch, before):
             if state is None:
-                state = self.network.begin(part)
+                state = self.network.start_of(part)
             loss, after = self.network.loss(part, state)
             found = torch.autograd.grad(loss, self.parameters_, materialize_grads=True)
             gradient += torch.cat([one.flatten() for one in found])
@@ -153,7 +153,7 @@ class HessianFreeLearning(Learning):
         vector_to_parameters(theta, [parameter for parameter in network.parameters() if parameter.requires_grad])
         total = torch.zeros((), dtype=torch.float64, device=self.device)
         for part, state in self._micro_batches(batch, before):
-            state = network.begin(part) if state is None else state
+            state = network.start_of(part) if state is None else state
             total += network.loss(part, state)[0]
         return self._sum(total).item()
 

@@ -79,7 +79,7 @@ class Learning(lightning.LightningModule):
         """The state before a batch: that after the last one; or a start, where sequences start or network.restart says
         that they are to."""
         if not batch.carried or self.state is None or self._restarts():
-            self.state = self.network.begin(batch)
+            self.state = self.network.start_of(batch)
 
     def _restarts(self) -> bool:
         """At the first of as many batches as network.restart elements fill, and one at least."""

@@ -86,7 +86,7 @@ class Captioner(SequenceModel):
     def start(self, batch: int, *given: Tensor) -> State:
         return self.shown(batch, self.image_of(*given))
 
-    def begin(self, batch: Batch) -> State:
+    def start_of(self, batch: Batch) -> State:
         """What fills up a batch is no picture that units are of."""
         return self.shown(batch.inputs.shape[1], self.image_of(*batch.given, self.asked_of(batch)))
 

@@ -53,7 +53,7 @@ class SequenceModel(nn.Module):
         """The state before the first element, each part [L, B, ...]; given [B, ...] each."""
         raise NotImplementedError
 
-    def begin(self, batch: Batch) -> State:
+    def start_of(self, batch: Batch) -> State:
         """The state before a batch with which its sequences start."""
         return self.start(batch.inputs.shape[1], *batch.given)
 
