@@ -104,7 +104,7 @@ class Captioner(SequenceModel):
         if self.encoder is None or not self.training:
             return (features - self.mean) / self.deviation
         counted = (features.new_ones(len(features)) if counted is None else counted.to(features))[:, None]
-        number = OverRanks.apply(counted.sum()).clamp(min=1)
+        number = summed(counted.sum()).clamp(min=1)
         mean, deviation = standard_units(features, lambda some: OverRanks.apply((some * counted).sum(0)) / number)
         several = number > 1
         mean, deviation = torch.where(several, mean, self.mean), torch.where(several, deviation, self.deviation)
