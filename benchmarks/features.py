@@ -89,6 +89,7 @@ def photographs(folder: Path) -> list[Path]:
 
 
 @torch.inference_mode()
+@torch.backends.cudnn.flags(enabled=True, allow_tf32=False)  # a GPU computes as `features` has it do
 def bare(files: Files, encoder: Encoder, device: str, workers: int) -> np.ndarray:
     network = encoder.network().to(device, memory_format=torch.channels_last)
     loader = DataLoader(files, batch_size=AT_ONCE[device], num_workers=workers)

@@ -15,7 +15,7 @@ ONE += ["lstm_noaf", "lstm_np", "lstm_cifg", "lstm_fgr", "gru_reset_after"]
 CELLS = [*ONE, "gru", "mut1", "mut2", "mut3", "mrnn", "mlstm"]
 SIZES = [(128, 100), (512, 64), (512, 100), (512, 128), (1024, 100)]  # H, B
 MIDDLE = (512, 100)
-FULL = (128, 100)  # of the full multiplicative RNN
+FULL, FULLS = (128, 100), [(128, 100), (512, 100)]  # of the full multiplicative RNN
 PRECISIONS = {size: ["tf32", "bf16"] for size in SIZES} | {MIDDLE: ["ieee", "tf32", "bf16"]}
 
 
@@ -61,9 +61,11 @@ def measure() -> str:
     parts += [
         "",
         f"`loop` is the reference engine, tf32, H, B = {MIDDLE[0]}, {MIDDLE[1]}: a loop over the steps in Python. "
-        f"`mrnn_full`, one layer of {FULL[0]} reading {V} symbols, B={FULL[1]}: "
-        f"{full['nn.LSTM'] / full['ours']:.2f} of an "
-        "`nn.LSTM` of that size.",
+        f"`mrnn_full`, one layer reading {V} symbols that are drawn alike, of an `nn.LSTM` of its size: "
+        + "; ".join(
+            f"H, B = {size[0]}, {size[1]}: {full[f'nn.LSTM {size}'] / full[f'ours {size}']:.2f}" for size in FULLS
+        )
+        + ".",
         "",
         "### Correctness, launches and graphs",
         "",
@@ -116,7 +118,8 @@ def _jobs() -> list[tuple[str, tuple[int, int], str]]:
         for size in SIZES
         for precision, name in itertools.product(PRECISIONS[size], CELLS)
     }
-    return [*found.values(), *(("mrnn_full", FULL, precision) for precision in ("ieee", "tf32", "bf16"))]
+    full = [(FULL, precision) for precision in ("ieee", "tf32", "bf16")] + [(size, "tf32") for size in FULLS[1:]]
+    return [*found.values(), *(("mrnn_full", *one) for one in full)]
 
 
 def _compile(index: int, count: int) -> None:
@@ -189,10 +192,9 @@ def _speeds() -> dict:
         for precision, name in itertools.product(PRECISIONS[size], ["nn.LSTM", *CELLS]):
             found[name][f"{size} {precision}"] = _time(_pass(name, *size, precision, T, LAYERS)[0])
         print(size, file=sys.stderr, flush=True)
-    found["mrnn_full"] = {
-        "ours": _time(_pass("mrnn_full", *FULL, "tf32", T, 1)[0], 3),
-        "nn.LSTM": _time(_pass("nn.LSTM", *FULL, "tf32", T, 1)[0]),
-    }
+    for size in FULLS:
+        found["mrnn_full"][f"ours {size}"] = _time(_pass("mrnn_full", *size, "tf32", T, 1)[0])
+        found["mrnn_full"][f"nn.LSTM {size}"] = _time(_pass("nn.LSTM", *size, "tf32", T, 1)[0])
     for name in CELLS:
         found[name]["loop"] = _time(_pass(name, *MIDDLE, "tf32", T, LAYERS, "reference")[0], 1)
     return found

@@ -10,59 +10,10 @@ import torch
 from pipeline.files.whole import read_lines
 from pipeline.learning.gradient import GradientLearning
 from pipeline.learning.learning import Learning
-from tests.conftest import ROOT, prepared_text, trained, words
-from tests.datasets.dictionary import prepared_dictionary
+from tests.conftest import prepared_text, trained, words
+from tests.every_kind import PASS, RUNS, SMALL, TEXT, overrides_of
 from tests.pretended import DEVICE, Backend, move, pretended, training_on_it, waits
 from tests.runs.test_kinds import Stopped
-
-SMALL = ["scale=smoke", "tracking.uri=null", "trainer.sample.length=9", "trainer.sample.at=[]"]
-STEPS = ["trainer.steps=2", "trainer.batch=4", "trainer.validation_symbols=40"]
-TEXT = [*STEPS, "trainer.length=8"]
-PASS = ["optimizer.passes=1", "trainer.batch=4", "trainer.length=300"]
-SERIES = ["data=sunspots", "optimizer.passes=2", "trainer.batch=2", "trainer.length=50"]
-EPISODES = [
-    "data=attractors",
-    "data.episodes=4",
-    "data.held=4",
-    "data.units=20",
-    "data.patterns=2",
-    "optimizer.passes=1",
-    "trainer.batch=4",
-]
-SCENES = [f"hydra.searchpath=[file://{ROOT}/tests/conf]", "data=shift", *STEPS]
-OFTEN = 10**6
-# A run of each kind, and which functions wait for the device while it learns, how often at most.
-RUNS = {
-    "lstm": (["trainer.ema_decay=0.9", *TEXT], {}),
-    "mrnn_full": (TEXT, {"cells/matrices.py:gradients": 4}),
-    "gru": (
-        ["optimizer=hessian_free", "optimizer.cg_steps=2", "trainer.validate_every=2", "model.hidden=4", *TEXT],
-        {
-            "learning/conjugate_gradient.py:_value": OFTEN,
-            "learning/conjugate_gradient.py:conjugate_gradient": OFTEN,
-            "learning/hessian_free.py:_gradient": OFTEN,
-            "learning/hessian_free.py:_loss_at": OFTEN,
-            "learning/hessian_free.py:_step": OFTEN,
-        },
-    ),
-    "word_feedforward": (["readout=linear", "model.embedding=4", *TEXT], {}),
-    "delay_taps": (["optimizer=adam", *TEXT], {}),
-    "fully_recurrent": (TEXT, {}),
-    "classifier": (TEXT, {}),
-    "encoder_decoder": (STEPS, {}),
-    "show_and_tell": (SCENES, {}),
-    "hopfield": (EPISODES, {"models/hopfield.py:accumulate": 2, "models/hopfield.py:update": 1}),
-    "hmm": (PASS, {"models/hmm.py:_observations": 3}),
-    "lds": (SERIES, {"models/lds.py:_array": OFTEN}),
-    "echo_state": (
-        PASS,
-        {
-            "models/echo_state.py:ridge_solution": 1,
-            "models/echo_state.py:update": 1,
-        },
-    ),
-    "ngram": (PASS, {"models/ngram.py:_build": 1}),
-}
 
 
 @pytest.fixture(scope="module")
@@ -72,11 +23,7 @@ def text(tmp_path_factory) -> list[str]:
 
 @pytest.mark.parametrize("model", RUNS)
 def test_a_run_on_the_device_is_that_on_the_cpu(text, tmp_path, monkeypatch, model):
-    overrides, allowed = RUNS[model]
-    if model == "encoder_decoder":
-        overrides = [*prepared_dictionary(tmp_path / "words"), *overrides]
-    elif not any(one.startswith("data=") for one in overrides):
-        overrides = [*text, *overrides]
+    overrides, allowed = overrides_of(model, text, tmp_path), RUNS[model][1]
     waited, training_step = Counter(), Learning.training_step
 
     def noted(self, *arguments):
@@ -85,7 +32,6 @@ def test_a_run_on_the_device_is_that_on_the_cpu(text, tmp_path, monkeypatch, mod
         waited.update(waits)
 
     monkeypatch.setattr(Learning, "training_step", noted)
-    overrides = [f"model={model}", *overrides, *SMALL]
     runs = [trained(*overrides, f"paths.runs={tmp_path}/cpu")]
     with training_on_it():
         runs.append(trained(*overrides, f"paths.runs={tmp_path}/device"))

@@ -13,6 +13,7 @@ from pipeline.recurrence import engines
 from pipeline.recurrence.stack import linearizing
 from tests.cells.test_cells import NAMES, make, symbols
 from tests.conftest import composed, prepared_text, trained, words
+from tests.every_kind import RUNS, overrides_of
 from tests.recurrence.test_linearized import Seen
 from tests.recurrence.test_stepping import SYMBOLS, Writer
 
@@ -68,6 +69,21 @@ def test_a_symbol_at_a_time_gives_what_whole_sequences_give(name):
     whole, step = writer.whole(SYMBOLS.cuda()), writer.stepper()
     found = torch.stack([step(symbol) for symbol in SYMBOLS.tolist()])
     torch.testing.assert_close(found, whole, rtol=1e-11, atol=1e-12)
+
+
+@pytest.mark.parametrize("model", RUNS)
+def test_a_run_is_that_on_the_cpu(tmp_path, model):
+    """But for rounding; what is said is drawn by the CPU's generator on both."""
+    overrides = overrides_of(model, prepared_text(tmp_path, words(800)), tmp_path)
+    runs = [
+        trained(*overrides, f"trainer.accelerator={device}", f"paths.runs={tmp_path}/{device}")
+        for device in ("cpu", "gpu")
+    ]
+    (theirs, wanted), (ours, said) = ((read_lines(run.metrics), read_lines(run.samples)) for run in runs)
+    for one, other in zip(ours, theirs, strict=True):
+        for name in ("train", "validation"):
+            assert one[name] == pytest.approx(other[name], rel=1e-4)
+    assert [one["text"] for one in said] == [one["text"] for one in wanted]
 
 
 @pytest.mark.parametrize(

@@ -31,12 +31,13 @@ class Batch(NamedTuple):
     positions: Tensor | None = None
 
     def to(self, device: torch.device, dtype: torch.dtype) -> "Batch":
-        """On a device, with real numbers of this type."""
+        """On a device, with real numbers of this type. A GPU is not waited for: what it was asked for goes on."""
 
         def moved(part: Tensor) -> Tensor:
-            return part.to(device, dtype if part.is_floating_point() else None)
+            part = part.to(dtype) if part.is_floating_point() else part
+            return part.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else part.to(device)
 
-        positions = None if self.positions is None else self.positions.to(device)
+        positions = None if self.positions is None else moved(self.positions)
         given = tuple(map(moved, self.given))
         return self._replace(inputs=moved(self.inputs), targets=moved(self.targets), given=given, positions=positions)
 

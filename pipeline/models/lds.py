@@ -91,7 +91,10 @@ class LinearDynamicalSystem(StatisticsModel):
 
     @property
     def system(self) -> System:
-        return System(*(_array(part) for part in (self.A, self.B, self.C, self.D, self.d, self.Q, self.R)))
+        parts = [self.A, self.B, self.C, self.D, self.d, self.Q, self.R]
+        together = _array(torch.cat([part.flatten() for part in parts]))  # a GPU is waited for once
+        cuts = np.cumsum([part.numel() for part in parts])[:-1]
+        return System(*(one.reshape(part.shape) for one, part in zip(np.split(together, cuts), parts)))
 
     # Reading a sequence
 

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.fx import Node
 
 from pipeline.cells.cell import Cell
+from pipeline.cells.matrices import Matrix
 from pipeline.recurrence.columns import Columns
 from pipeline.recurrence.kernels import Kernels
 from pipeline.recurrence.program import Program
@@ -156,7 +157,8 @@ class FusedProgram(Program):
                 self.tape.bind(("added", name), what if what.stride(-1) == 1 else what.contiguous())
             else:
                 self.tape.bind_zeros(("added", name), steps, self.batch, weight.shape[-2])
-        self._bind_choice(cell, inputs)
+        for count in {len(cell.recurrent[name]) for name in cell.chosen}:
+            self.tape.bind_choice("choice", inputs.long(), count)  # for the backward pass, too
         self.tape.run("forward", 0, steps, 1, self.batch)
         for name in weights:
             self.tape.release(("added", name))
@@ -174,10 +176,8 @@ class FusedProgram(Program):
             self.tape.pack(("transposed", name), weight.mT)
         self.enter_backward(steps, d_states)
         self.tape.bind("d output", d_outputs if d_outputs.stride(-1) == 1 else d_outputs.contiguous())
-        self._bind_choice(cell, inputs)
         self.tape.run("backward", steps - 1, steps, -1, self.batch)
         self.tape.release("d output")
 
-    def _bind_choice(self, cell: Cell, symbols: Tensor) -> None:
-        if cell.chosen:
-            self.tape.bind("choice", symbols.long())
+    def gradients(self, matrix: Matrix, gradient: Tensor, operand: Tensor, inputs: Tensor):
+        return self.tape.gradients(matrix, gradient, operand, inputs)

@@ -31,14 +31,13 @@ class Replayed:
 def recorded(work: Callable[[], None], device: torch.device) -> Callable[[], None]:
     """What launches all at once what `work` launches, in the order of the stream that is current then.
 
-    Other threads, such as NCCL's, may use the GPU meanwhile. Garbage is collected before and not in between: to free
-    another graph would spoil this one.
+    Other threads, such as NCCL's, may use the GPU meanwhile. Garbage is not collected in between: to free another graph
+    would spoil this one.
     """
     graph, collects = torch.cuda.CUDAGraph(), gc.isenabled()
     with torch.cuda.device(device):
         now, stream = torch.cuda.current_stream(), torch.cuda.Stream()
         stream.wait_stream(now)
-        gc.collect()
         gc.disable()
         try:
             with torch.cuda.stream(stream):

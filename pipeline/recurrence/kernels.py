@@ -1,9 +1,10 @@
 """A tape as Triton kernels: each product with the stages around it in registers, and a whole pass as one CUDA graph.
 
 A kernel works on tiles of the batch and of the hidden units: it multiplies, and with the sums still in registers does
-the pointwise functions that follow, those of the next step included where they need nothing of other tiles.
+the pointwise functions that follow, those of the next step included where they need nothing of other tiles. Where rows
+of the batch choose their matrices, a tile takes rows that chose the same: they are sorted by it, for all steps at once.
 
-Shapes: B batch, N rows and K columns of a matrix.
+Shapes: B batch, N rows and K columns of a matrix, S symbols among which a row of the batch chooses.
 """
 
 import functools
@@ -17,6 +18,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from pipeline.cells.matrices import ChosenMatrix, Matrix
 from pipeline.recurrence.columns import Columns, Unsupported
 from pipeline.recurrence.graphs import Replayed
 from pipeline.recurrence.precision import matmul_precision
@@ -65,8 +67,29 @@ def tanh(x, ACC: tl.constexpr):
     return tl.where(tl.abs(x) < near, series, tl.where(x < 0, -far, far))
 
 
-@triton.jit(do_not_specialize=["t", "more"])
 '''
+STEP = '@triton.jit(do_not_specialize=["t", "more"])\n'
+# The gradients of matrices that were chosen: of symbol s, the sum of g a^T over the rows n that chose it.
+BY_CHOICE = """
+@triton.jit
+def kernel(G, GS, A, AS, ORDER, STARTS, OUT, N, K, BN: tl.constexpr, BK: tl.constexpr, ROWS: tl.constexpr,
+           PRECISION: tl.constexpr, OPERAND: tl.constexpr, ACC: tl.constexpr):
+    s = tl.program_id(0)
+    n = tl.program_id(1) * BN + tl.arange(0, BN)
+    k = tl.program_id(2) * BK + tl.arange(0, BK)
+    first = tl.load(STARTS + s)
+    last = tl.load(STARTS + s + 1)
+    total = tl.zeros((BN, BK), ACC)
+    for r0 in range(first, last, ROWS):
+        r = r0 + tl.arange(0, ROWS)
+        rm = r < last
+        row = tl.load(ORDER + r, mask=rm, other=0)
+        g = tl.load(G + row[None, :] * GS + n[:, None], mask=rm[None, :] & (n < N)[:, None], other=0.0).to(OPERAND)
+        a = tl.load(A + row[:, None] * AS + k[None, :], mask=rm[:, None] & (k < K)[None, :], other=0.0).to(OPERAND)
+        total = tl.dot(g, a, total, input_precision=PRECISION, out_dtype=ACC)
+    to = OUT + s.to(tl.int64) * N * K + n[:, None] * K + k[None, :]
+    tl.store(to, total, mask=(n < N)[:, None] & (k < K)[None, :])
+"""
 
 
 class Slot(NamedTuple):
@@ -150,6 +173,43 @@ class Kernels(Tape):
 
     def release(self, name: Hashable) -> None:
         """Stays, for the next pass."""
+
+    def bind_choice(self, name: Hashable, symbols: Tensor, count: int) -> None:
+        order, starts = sorted_by_choice(symbols, count)
+        self.bind((name, "order"), order)
+        self.bind((name, "starts"), starts)
+
+    def gradients(self, matrix: Matrix, gradient: Tensor, operand: Tensor, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        if not isinstance(matrix, ChosenMatrix):
+            return super().gradients(matrix, gradient, operand, x)
+        found = torch.empty_like(matrix.weight, memory_format=torch.contiguous_format)
+        (count, N, K), gradient, operand = found.shape, gradient.flatten(0, 1), operand.flatten(0, 1)
+        order, starts = sorted_by_choice(x.flatten(), count)
+        tile = tile_for_choice(N, K)
+        compiled(HEAD + BY_CHOICE)[count, -(-N // tile.BM), -(-K // tile.BN)](
+            gradient,
+            gradient.stride(0),
+            operand,
+            operand.stride(0),
+            order,
+            starts,
+            found,
+            N,
+            K,
+            *tile[:3],
+            *self.products_in(),
+            num_warps=tile.warps,
+            num_stages=tile.stages,
+        )
+        return found, None
+
+    def products_in(self) -> tuple:
+        """What products are computed in: Triton's precision, types of their operands and of their sums."""
+        import triton.language as tl
+
+        if self.dtype == torch.float64:
+            return "ieee", tl.float64, tl.float64
+        return DOT[self.precision], tl.bfloat16 if self.precision == "bf16" else tl.float32, tl.float32
 
     def pack(self, name: Hashable, matrix: Tensor) -> None:
         precision = matmul_precision() if self.dtype == torch.float32 else "ieee"
@@ -295,8 +355,7 @@ class Kernel:
         self.timed: dict[Hashable, bool] = {}
         self.products = [work for work, _ in group if isinstance(work, Product)]
         self.chosen = any(work.choice for work in self.products)
-        columns = max((work.shape[1] for work in self.products), default=0)
-        self.sizes = self.width, sum(work.shape[0] // self.width for work in self.products), columns
+        self.sizes = self.width, sum(work.shape[0] // self.width for work in self.products), self.chosen
         self.body: list[str] = []
         self._values: dict[tuple[Slot, int], str] = {}
         self._pointers: dict[Slot, str] = {}
@@ -338,35 +397,21 @@ class Kernel:
         sums = [f"sum{index}_{block}" for block in range(N // width)]
         self.body += [f"{name} = tl.zeros((BM, BN), ACC)" for name in sums]
         operand = self._address(work.operand, ahead, "k[None, :]")
-        if work.choice:
-            choice = self._argument(work.choice.tensor, True)
-            self.body += [
-                f"symbol = tl.load(X{choice} + t.to(tl.int64) * TS{choice} + m * RS{choice}, mask=mm, other=COUNT)",
-                "known = mm & (symbol < COUNT)",
-                f"matrix = W{index} + tl.where(known, symbol, 0)[:, None, None] * {N * K}",
-                f"for k0 in range(0, {K}, BK):",
-                "    k = k0 + tl.arange(0, BK)",
-                f"    a = tl.load({operand}, mask=mm[:, None] & (k < {K})[None, :], other=0.0)",
-                f"    some = known[:, None, None] & nn[None, :, None] & (k < {K})[None, None, :]",
-            ]
-            for block, name in enumerate(sums):
-                at = f"(n[None, :, None] + {block * width}) * {K} + k[None, None, :]"
-                self.body.append(f"    w = tl.load(matrix + {at}, mask=some, other=0.0).to(ACC)")
-                self.body.append(f"    {name} += tl.sum(a[:, None, :] * w, 2)")
-        else:
-            self.body += [
-                f"EVEN{index}: tl.constexpr = {K} % BK == 0",
-                f"for k0 in range(0, {K}, BK):",
-                "    k = k0 + tl.arange(0, BK)",
-                f"    km = k < {K}",
-                f"    am = mm[:, None] if EVEN{index} else mm[:, None] & km[None, :]",
-                f"    wm = nn[None, :] if EVEN{index} else nn[None, :] & km[:, None]",
-                f"    a = tl.load({operand}, mask=am, other=0.0).to(OPERAND)",
-            ]
-            for block, name in enumerate(sums):
-                at = f"(n[None, :] + {block * width}) * {K} + k[:, None]"
-                self.body.append(f"    w = tl.load(W{index} + {at}, mask=wm, other=0.0).to(OPERAND)")
-                self.body.append(f"    {name} = tl.dot(a, w, {name}, input_precision=PRECISION, out_dtype=ACC)")
+        some = "nn[None, :] & (symbol < COUNT)" if self.chosen else "nn[None, :]"
+        self.body += [
+            f"EVEN{index}: tl.constexpr = {K} % BK == 0",
+            f"matrix{index} = W{index}" + f" + symbol.to(tl.int64) * {N * K}" * self.chosen,
+            f"for k0 in range(0, {K}, BK):",
+            "    k = k0 + tl.arange(0, BK)",
+            f"    km = k < {K}",
+            f"    am = mm[:, None] if EVEN{index} else mm[:, None] & km[None, :]",
+            f"    wm = {some} if EVEN{index} else {some} & km[:, None]",
+            f"    a = tl.load({operand}, mask=am, other=0.0).to(OPERAND)",
+        ]
+        for block, name in enumerate(sums):
+            at = f"(n[None, :] + {block * width}) * {K} + k[:, None]"
+            self.body.append(f"    w = tl.load(matrix{index} + {at}, mask=wm, other=0.0).to(OPERAND)")
+            self.body.append(f"    {name} = tl.dot(a, w, {name}, input_precision=PRECISION, out_dtype=ACC)")
         added = self._argument(work.added.tensor, True) if work.added else None
         for block, name in enumerate(sums):
             if added is not None:
@@ -406,22 +451,32 @@ class Kernel:
             self._values[self.tape.slot(one.out, ahead), one.out.column] = name
 
     def _source(self) -> str:
+        head = ["n = tl.program_id(1) * BN + tl.arange(0, BN)", f"nn = n < {self.width}"]
+        rows = ["m = tl.program_id(0) * BM + tl.arange(0, BM)", "mm = m < B"]
+        if self.chosen:
+            [choice] = {work.choice.tensor for work in self.products}
+            order, starts = (self._argument((choice, part), True) for part in ("order", "starts"))
+            head += [
+                "symbol = tl.program_id(0)",
+                f"start = X{starts} + t.to(tl.int64) * TS{starts} + symbol",
+                "end = tl.load(start + 1)",
+                "for r0 in range(tl.load(start), end, BM):",
+            ]
+            rows = [
+                "r = r0 + tl.arange(0, BM)",
+                "mm = r < end",
+                f"m = tl.load(X{order} + t.to(tl.int64) * TS{order} + r, mask=mm, other=0)",
+            ]
+        body = [*rows, "both = mm[:, None] & nn[None, :]", *self.body]
+        if self.chosen:
+            body = ["    " + line for line in body]
         arguments = [f"X{index}, TS{index}, RS{index}, GIVEN{index}: tl.constexpr" for index in range(len(self.names))]
         arguments += [f"W{index}" for index in range(len(self.products))]
         arguments += [f"{name}: tl.constexpr" for name in ("COUNT", "BM", "BN", "BK", "PRECISION", "OPERAND", "ACC")]
-        lines = [
-            f"def kernel(t, more, B, {', '.join(arguments)}):",
-            "    m = tl.program_id(0) * BM + tl.arange(0, BM)",
-            "    n = tl.program_id(1) * BN + tl.arange(0, BN)",
-            "    mm = m < B",
-            f"    nn = n < {self.width}",
-            "    both = mm[:, None] & nn[None, :]",
-        ]
-        return HEAD + "\n".join([*lines, *("    " + line for line in self.body)]) + "\n"
+        lines = [f"def kernel(t, more, B, {', '.join(arguments)}):", *("    " + line for line in [*head, *body])]
+        return HEAD + STEP + "\n".join(lines) + "\n"
 
     def __call__(self, t: int, more: bool, batch: int) -> None:
-        import triton.language as tl
-
         tensors, arguments = self.tape.tensors, []
         for name in self.names:
             tensor = tensors.get(name)
@@ -430,21 +485,19 @@ class Kernel:
             else:
                 strides = tensor.stride()[:2] if self.timed[name] else (0, tensor.stride(0))
                 arguments += [tensor, *strides, True]
-        accumulated = tl.float64 if self.tape.dtype == torch.float64 else tl.float32
         device = next(iter(tensors.values())).device
         memory = [shared_memory(device)] if device.type == "cuda" else []
         tile = tile_for(*self.sizes, batch, self.tape.dtype.itemsize, *memory)
-        self.function[-(-batch // tile.BM), -(-self.width // tile.BN)](
+        count = self.products[0].count if self.chosen else 0
+        self.function[count + 1 if self.chosen else -(-batch // tile.BM), -(-self.width // tile.BN)](
             t,
             int(more),
             batch,
             *arguments,
             *(self.tape.matrices[work.matrix] for work in self.products),
-            self.products[0].count if self.chosen else 0,
+            count,
             *tile[:3],
-            DOT[self.tape.precision] if self.tape.dtype == torch.float32 else "ieee",
-            tl.bfloat16 if self.tape.precision == "bf16" else accumulated,
-            accumulated,
+            *self.tape.products_in(),
             num_warps=tile.warps,
             num_stages=tile.stages,
         )
@@ -461,12 +514,17 @@ class Tile(NamedTuple):
     stages: int = 3
 
 
-def tile_for(width: int, blocks: int, columns: int, batch: int, size: int = 4, memory: int = 232448) -> Tile:
-    """The fastest found on an H100 for a kernel with `blocks` products [B, columns] -> [B, width] of numbers of `size`
-    bytes, none: pointwise functions alone; smaller where a program's shared memory, in bytes, does not hold it."""
+def tile_for(width: int, blocks: int, chosen: bool, batch: int, size: int = 4, memory: int = 232448) -> Tile:
+    """The fastest found on an H100 for a kernel with `blocks` products [B, K] -> [B, width] of numbers of `size` bytes,
+    none: pointwise functions alone; smaller where a program's shared memory, in bytes, does not hold it.
+
+    chosen  whether rows choose their matrices: few of the batch have the same
+    """
     if not blocks:
         return Tile(16, 64, 16, 4, 1)
-    if width <= 128:
+    if chosen:
+        tile = Tile(16, 64, 64)
+    elif width <= 128:
         tile = Tile(16, 16, 128)
     elif batch > 32 and blocks > 2 and width >= 512:
         tile = Tile(64, 8, 128)
@@ -481,6 +539,19 @@ def tile_for(width: int, blocks: int, columns: int, batch: int, size: int = 4, m
     while needs(tile) > memory and (tile.stages > 2 or tile.BK > 16):
         tile = tile._replace(stages=tile.stages - 1) if tile.stages > 2 else tile._replace(BK=tile.BK // 2)
     return tile
+
+
+def tile_for_choice(N: int, K: int) -> Tile:
+    """Of the gradient of chosen matrices [N, K]: rows and columns of it, and how many of the batch's rows at a time."""
+    return Tile(32, 64, 64, 4, 2) if min(N, K) >= 64 else Tile(16, 16, 32)
+
+
+def sorted_by_choice(symbols: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Symbols [..., B] among `count`, others being unknown -> the order of rows [..., B] that brings equal ones
+    together, and where those of each begin in it, where the unknown do, and its end [..., count + 2]."""
+    ordered, order = symbols.clamp(max=count).sort(dim=-1, stable=True)
+    each = torch.arange(count + 2, device=symbols.device).expand(*symbols.shape[:-1], -1)
+    return order, torch.searchsorted(ordered, each.contiguous())
 
 
 @functools.cache

@@ -1,5 +1,7 @@
 """PyTorch's own kernels (oneDNN, cuDNN), for the cells that it ships."""
 
+import warnings
+
 import torch
 from torch import Tensor
 
@@ -8,6 +10,9 @@ from pipeline.cells.gru import ResetAfterGRU
 from pipeline.cells.lstm import LSTM
 from pipeline.cells.products import linear
 from pipeline.cells.rnn import ReluRNN, TanhRNN
+
+# cuDNN lays the weights of a layer side by side at each call, which costs little: they stay parameters of the cell.
+warnings.filterwarnings("ignore", "RNN module weights are not part of single contiguous chunk")
 
 # Exactly these: a class that is made from one of them has equations of its own.
 IN_TORCH = {LSTM: "lstm", ResetAfterGRU: "gru", TanhRNN: "rnn_tanh", ReluRNN: "rnn_relu"}

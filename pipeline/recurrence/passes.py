@@ -90,7 +90,7 @@ class Steps(torch.autograd.Function):
         for name, matrix in matrices(cell, weights).items():
             gradient, operand = program.d_results[name][:steps], program.operands[name][:steps]
             gradients["added", name] = gradient
-            gradients["weight", name], by_choice = matrix.gradients(gradient, operand, inputs)
+            gradients["weight", name], by_choice = program.gradients(matrix, gradient, operand, inputs)
             if by_choice is not None:
                 d_inputs = by_choice if d_inputs is None else d_inputs + by_choice
         if ctx.lasting:

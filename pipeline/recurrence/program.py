@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.fx import Node
 
 from pipeline.cells.cell import Cell
+from pipeline.cells.matrices import Matrix
 from pipeline.recurrence.step import Step
 
 
@@ -68,6 +69,12 @@ class Program:
     ) -> None:
         """Runs backward from the gradients of the outputs and of the states after, None for zeros."""
         raise NotImplementedError
+
+    def gradients(
+        self, matrix: Matrix, gradient: Tensor, operand: Tensor, inputs: Tensor
+    ) -> tuple[Tensor, Tensor | None]:
+        """After a backward pass, from a product's d_results and operands: pipeline.cells.matrices.Matrix.gradients."""
+        return matrix.gradients(gradient, operand, inputs)
 
     def is_state(self, name: str) -> bool:
         """Whether a product's operand is a state as it was before the step."""

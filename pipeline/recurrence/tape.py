@@ -10,6 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from pipeline.cells.matrices import Matrix
 from pipeline.recurrence.columns import ADD, SCALE, Columns, Instruction
 
 
@@ -152,6 +153,15 @@ class Tape:
         """`tensor` under this name from now on, of the tape's dtype,
         or int64 where rows choose a matrix; its rows must be dense."""
         raise NotImplementedError
+
+    def bind_choice(self, name: Hashable, symbols: Tensor, count: int) -> None:
+        """Which of `count` matrices each row chooses at every step [T, B], under this name from now on; another number
+        none of them."""
+        self.bind(name, symbols)
+
+    def gradients(self, matrix: Matrix, gradient: Tensor, operand: Tensor, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        """pipeline.cells.matrices.Matrix.gradients."""
+        return matrix.gradients(gradient, operand, x)
 
     def bind_zeros(self, name: Hashable, steps: int, batch: int, width: int) -> None:
         """Zeros [steps, batch, width] under this name from now on."""

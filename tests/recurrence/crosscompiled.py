@@ -30,7 +30,7 @@ def inspected(kernel: kernels.Kernel, architecture: int, precision: str) -> tupl
     tile = kernels.tile_for(*kernel.sizes, BATCH, 4, MEMORY[architecture])
     options = dict(
         zip(("BM", "BN", "BK"), tile[:3]),
-        COUNT=0,
+        COUNT=65,
         PRECISION=kernels.DOT[precision],
         OPERAND=tl.bfloat16 if precision == "bf16" else tl.float32,
         ACC=tl.float32,
@@ -38,6 +38,7 @@ def inspected(kernel: kernels.Kernel, architecture: int, precision: str) -> tupl
     names = kernel.function.arg_names
     options |= {name: True for name in names if name.startswith("GIVEN")}
     types = {name: "constexpr" if name in options else "*fp32" if name[0] in "XW" else "i32" for name in names}
+    types |= {f"X{index}": "*i64" for index, name in enumerate(kernel.names) if name[-1] in ("order", "starts")}
     dense = {(place,): [["tt.divisibility", 16]] for place, name in enumerate(names) if name[0] in "XWTR"}
     made = triton.compile(
         ASTSource(kernel.function, types, options, dense),
@@ -53,10 +54,10 @@ def inspected(kernel: kernels.Kernel, architecture: int, precision: str) -> tupl
 
 def main(hidden: int, architecture: int, precision: str, names: list[str]) -> None:
     for name in names:
-        cell = make(name, hidden, hidden=hidden).float()
+        cell = make(name, 65 if name == "mrnn_full" else hidden, hidden=hidden).float()
         xs = {
             key: part[0]
-            for key, part in projections(cell, torch.zeros(1, 1, hidden)).items()
+            for key, part in projections(cell, torch.zeros(1, 1, cell.inputs)).items()
             if key not in cell.recurrent
         }
         state = tuple(torch.zeros(1, width) for width in cell.state.values())
