@@ -2,10 +2,12 @@
 
 import statistics
 import time
+from collections import defaultdict
 
 T, B, H, V, P = 100, 50, 448, 65, 0.5
 ROUNDS = 11
 WARM_UP = 2
+THREADS = 1, 2
 
 
 def measure() -> str:
@@ -14,33 +16,43 @@ def measure() -> str:
     from torch.nn import functional as F
 
     from pipeline.recurrence import masks
+    from pipeline.runs.process import settle_process
 
-    torch.set_num_threads(1)
+    settle_process(1)  # as in training
     torch.manual_seed(0)
     x, y = torch.randint(V, (T, B)), torch.randint(V, (T, B))
     numbers, drawn = torch.ones(T, B, H), masks.dropout
     ways = {"none": (0.0, drawn), "by torch": (P, F.dropout), "by `masks.cpp`": (P, drawn)}
     networks = {name: _network(p) for name, (p, _) in ways.items()}
-    steps, alone = {name: [] for name in ways}, {name: [] for name in ways}
+    operands = torch.randn(T * B, H), torch.randn(H, 4 * H)
+    taken: dict[tuple[str, str, int], list[float]] = defaultdict(list)
     for _ in range(WARM_UP + ROUNDS):
-        for name, (p, dropout) in ways.items():
-            masks.dropout = dropout
-            steps[name].append(_seconds(lambda net=networks[name]: _step(net, x, y)))
-            alone[name].append(_seconds(lambda p=p, dropout=dropout: p and dropout(numbers, p)))
+        for threads in THREADS:
+            torch.set_num_threads(threads)
+            for name, (p, dropout) in ways.items():
+                masks.dropout = dropout
+                taken[name, "step", threads].append(_seconds(lambda net=networks[name]: _step(net, x, y)))
+                taken[name, "alone", threads].append(_seconds(lambda p=p, dropout=dropout: p and dropout(numbers, p)))
+            taken["products", "step", threads].append(_seconds(lambda: [torch.mm(*operands) for _ in range(4)]))
     masks.dropout = drawn
-    step, mask = ({name: statistics.median(taken[WARM_UP:]) for name, taken in of.items()} for of in (steps, alone))
-    lines = [f"| none | {1000 * step['none']:.0f} | |"]
-    lines += [f"| {name} | {1000 * step[name]:.0f} | {1000 * mask[name]:.1f} |" for name in list(ways)[1:]]
+    torch.set_num_threads(1)
+    found = {key: 1000 * statistics.median(times[WARM_UP:]) for key, times in taken.items()}
+    lines = []
+    for name in [*ways, "products"]:
+        one, two = (found[name, "step", threads] for threads in THREADS)
+        alone = f"{found[name, 'alone', 1]:.1f}" if name.startswith("by") else ""
+        said = f"four products [{T * B}, {H}] x [{H}, {4 * H}], no masks" if name == "products" else name
+        lines.append(f"| {said} | {one:.0f} | {two:.0f} | {one / two:.2f} | {alone} |")
     return "\n".join(
         [
             "## Dropout",
             "",
-            f"A training step of `mlstm` 1 x {H}, T={T}, B={B}, `model.dropout={P}`, float32, one thread, CPU "
-            f"milliseconds; medians of {ROUNDS} rounds in turn. The masks are the same, bit for bit: torch's draws "
-            "from its generator of the CPU.",
+            f"A training step of `mlstm` 1 x {H}, T={T}, B={B}, `model.dropout={P}`, float32, milliseconds; medians of "
+            f"{ROUNDS} rounds in turn. The masks are the same, bit for bit: torch's draws from its generator of the "
+            "CPU, one after the other, so that threads do not share them.",
             "",
-            f"| masks | step, ms | {T * B * H:,} numbers dropped alone, ms |",
-            "|---|---:|---:|",
+            f"| masks | step | by two threads | times as fast | {T * B * H:,} numbers dropped alone |",
+            "|---|---:|---:|---:|---:|",
             *lines,
         ]
     )
@@ -79,6 +91,6 @@ def _step(network, x, y) -> None:
 
 
 def _seconds(work) -> float:
-    started = time.process_time()
+    started = time.perf_counter()
     work()
-    return time.process_time() - started
+    return time.perf_counter() - started
