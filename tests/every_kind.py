@@ -43,7 +43,7 @@ RUNS = {
     "show_and_tell": (SCENES, {}),
     "hopfield": (EPISODES, {"models/hopfield.py:accumulate": 2, "models/hopfield.py:update": 1}),
     "hmm": (PASS, {"models/hmm.py:_observations": 3}),
-    "lds": (SERIES, {"models/lds.py:_array": OFTEN}),
+    "lds": (SERIES, {"models/lds.py:_arrays": 28}),
     "echo_state": (
         PASS,
         {

@@ -91,10 +91,7 @@ class LinearDynamicalSystem(StatisticsModel):
 
     @property
     def system(self) -> System:
-        parts = [self.A, self.B, self.C, self.D, self.d, self.Q, self.R]
-        together = _array(torch.cat([part.flatten() for part in parts]))  # a GPU is waited for once
-        cuts = np.cumsum([part.numel() for part in parts])[:-1]
-        return System(*(one.reshape(part.shape) for one, part in zip(np.split(together, cuts), parts)))
+        return System(*_arrays(self.A, self.B, self.C, self.D, self.d, self.Q, self.R))
 
     # Reading a sequence
 
@@ -109,8 +106,9 @@ class LinearDynamicalSystem(StatisticsModel):
     def forward(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         """x_t = [y_t, u_{t+1}] [T, B, D + U] -> E[y_{t+1} | y_0 .. y_t, u_1 .. u_{t+1}] [T, B, D]
         and the state after."""
-        y, u = self._split(x)
-        system, filtered = self.system, self._filter(y, np.concatenate([_array(state[2]), u[:-1]]), state)
+        read, before = _arrays(x, state[2])
+        y, u = read[..., : self.observed], read[..., self.observed :]
+        system, filtered = self.system, self._filter(y, np.concatenate([before, u[:-1]]), state)
         means = times(filtered.updated.means, system.A) + times(u, system.B)
         prediction = self._tensor(times(means, system.C) + times(u, system.D) + system.d)
         return prediction.to(x.dtype), self._state(
@@ -131,7 +129,7 @@ class LinearDynamicalSystem(StatisticsModel):
     def filter(self, y: Tensor, u: Tensor | None = None) -> Filtered:
         """What is known of each state from the observations up to it, in NumPy: y [T, B, D] from a stream's start on, u
         [T, B, U] or None (U = 0)."""
-        return self._filter(_array(y), self._driving(u, *y.shape[:2]), self.start(y.shape[1]))
+        return self._filter(*_arrays(y), self._driving(u, *y.shape[:2]), self.start(y.shape[1]))
 
     def smooth(self, y: Tensor, u: Tensor | None = None) -> Smoothed:
         """What is known of each state, and of each two in a row, from all observations, as filter."""
@@ -143,7 +141,7 @@ class LinearDynamicalSystem(StatisticsModel):
 
         u [steps - 1, B, U], the driving inputs after the one that the state holds, or None (U = 0).
         """
-        system, (z, P, known) = self.system, (_array(part[0]) for part in state)
+        system, (z, P, known) = self.system, _arrays(*(part[0] for part in state))
         u = np.concatenate([known[None], self._driving(u, steps - 1, len(z))])
         means, covariances = [], []
         for k in range(steps):
@@ -156,7 +154,7 @@ class LinearDynamicalSystem(StatisticsModel):
     def sample(self, state: State, steps: int, u: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """A draw of z_t, z_{t+1} .. [steps, B, N] and y_t, y_{t+1} .. [steps, B, D] from a state before y_t, u as in
         forecast; torch's generator."""
-        system, (mean, P, known) = self.system, (_array(part[0]) for part in state)
+        system, (mean, P, known) = self.system, _arrays(*(part[0] for part in state))
         u = np.concatenate([known[None], self._driving(u, steps - 1, len(mean))])
         w, v = (
             torch.randn(steps, len(mean), width, dtype=torch.float64).numpy() for width in (self.states, self.observed)
@@ -250,7 +248,7 @@ class LinearDynamicalSystem(StatisticsModel):
         "The M step"). Parameters on which nothing was observed stay."""
         N, (starts, transitions, observations) = (
             self.states,
-            (_array(statistics[name]) for name in ("starts", "transitions", "observations")),
+            _arrays(*(statistics[name] for name in ("starts", "transitions", "observations"))),
         )
         if starts[-1, -1] > 0:
             mean, P0 = _regression(starts / starts[-1, -1], N, self.floor)
@@ -270,17 +268,13 @@ class LinearDynamicalSystem(StatisticsModel):
     # Between the protocol and the filter
 
     def _filter(self, y: Array, u: Array, state: State) -> Filtered:
-        mean, P = _array(state[0][0]), _array(state[1][0])
+        mean, P = _arrays(state[0][0], state[1][0])
         return kalman_filter(self.system, y, u, mean, P[:1] if (P == P[:1]).all() else P)
-
-    def _split(self, x: Tensor) -> tuple[Array, Array]:
-        x = _array(x)
-        return x[..., : self.observed], x[..., self.observed :]
 
     def _observations(self, inputs: Tensor, targets: Tensor, state: State) -> tuple[Array, Array]:
         """The window's first input and all its targets, [T + 1, B, D], and what drives them, [T + 1, B, U]."""
-        y, u = self._split(inputs)
-        return np.concatenate([y[:1], _array(targets)]), np.concatenate([_array(state[2]), u])
+        x, asked, before = _arrays(inputs, targets, state[2])
+        return np.concatenate([x[:1, :, : self.observed], asked]), np.concatenate([before, x[..., self.observed :]])
 
     def _last(self, filtered: Filtered, u: Array) -> State:
         """The state before the last observation, which the next window reads first."""
@@ -299,7 +293,7 @@ class LinearDynamicalSystem(StatisticsModel):
                 f"linear dynamical system: it is driven by {self.driving} inputs, none were given: give u "
                 f"[{steps}, {streams}, {self.driving}]"
             )
-        return np.zeros((steps, streams, 0)) if u is None else _array(u)
+        return np.zeros((steps, streams, 0)) if u is None else _arrays(u)[0]
 
 
 def _rotations(states: int) -> Tensor:
@@ -314,8 +308,11 @@ def _rotations(states: int) -> Tensor:
     return torch.block_diag(*rotations, *[torch.ones(1, 1, dtype=torch.float64)] * (states % 2))
 
 
-def _array(part: Tensor) -> Array:
-    return part.detach().double().cpu().numpy()
+def _arrays(*parts: Tensor) -> list[Array]:
+    """In float64. A GPU is waited for once."""
+    together = torch.cat([part.detach().double().flatten() for part in parts]).cpu().numpy()
+    cuts = np.cumsum([part.numel() for part in parts])[:-1]
+    return [one.reshape(part.shape) for one, part in zip(np.split(together, cuts), parts)]
 
 
 def _products(parts: list[Array], weights: Array) -> Array:
