@@ -97,7 +97,8 @@ def test_pictures_are_given_as_they_are_where_the_model_learns_to_see(pictures):
     [space] = data.given
     assert isinstance(space, Pixels) and (space.width, space.features) == (3 * 16**2, 24)
     batch = data.training(5, None).at(0)
-    assert batch.given[0].dtype == torch.uint8 and batch.to("cpu", torch.float32).given[0].dtype == torch.uint8
+    moved = batch.to(torch.device("cpu"), torch.float32)
+    assert batch.given[0].dtype == moved.given[0].dtype == torch.uint8
     torch.testing.assert_close(space.encoder()(data.given_of([3, 1])[0]), kept.given_of([3, 1])[0])
     encoder = space.encoder().train()
     assert all(one.requires_grad for one in encoder.parameters()) and not encoder[1].training
