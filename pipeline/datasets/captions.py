@@ -16,6 +16,7 @@ from torch import Generator, Tensor, nn
 
 from pipeline.command.refusal import Refusal
 from pipeline.command.setting import Count, Seed
+from pipeline.corpora.authors import author
 from pipeline.corpora.image import BadPicture, decode
 from pipeline.corpora.parts import make_card
 from pipeline.corpora.pictures import Pictures
@@ -133,11 +134,11 @@ class Captions(Ragged):
             yield "\n"
             yield from self._written(network, self.shown(open_picture(prompt)), temperature, length, generator)
             return
-        author = "program" if self.card["synthetic"] else "people"
+        label = author(self.card["synthetic"])
         for number in self.pictures.part_of(self.judged_on)[:SHOWN].tolist():
             yield f"{self.pictures.names[number]}\n"
             yield from self._written(network, self.given_of([number]), temperature, length, generator)
-            yield from (f"{author:>10}  {sentence}\n" for sentence in self.pictures.sentences(number))
+            yield from (f"{label:>10}  {sentence}\n" for sentence in self.pictures.sentences(number))
             yield "\n"
 
     def _written(

@@ -4,6 +4,7 @@ import base64
 import io
 
 from pipeline.command.setting import Count, NotNegative
+from pipeline.corpora.authors import author, origin, whose
 from pipeline.exhibits.exhibit import Exhibit
 from pipeline.exhibits.numbers import visible
 from pipeline.probes.probe import Probe
@@ -77,14 +78,13 @@ class CaptionGallery(Probe):
             for run in row["runs"][:1]
         ]
         found = [row["runs"][0]["found"] for row in rows]
-        whose = "the program's" if all(one["synthetic"] for one in found) else "people's"
+        synthetic = [one["synthetic"] for one in found]
         about = (
             f"Pictures of the {found[0]['part']} part: in bold the best sentence of a beam of {self.width}, with "
             "others and their log-probabilities in nats; the likeliest word at each step; a sentence drawn at "
-            f"temperature {self.temperature}; the nearest training picture's; and {whose}. One seed of each model."
+            f"temperature {self.temperature}; the nearest training picture's; and {whose(synthetic)}. One seed of each "
+            f"model.{origin(synthetic)}"
         )
-        if any(one["synthetic"] for one in found):
-            about += " Pictures and sentences of scenes are synthetic: a program made both."
         return [Exhibit("Captions of pictures", about, "".join(parts), long=True)]
 
     def page(self, found: dict) -> str:
@@ -104,7 +104,7 @@ def cards(found: dict):
     def line(what: str, sentence: str):
         return Markup('<p class="when">{} <samp>{}</samp></p>').format(what, visible(sentence))
 
-    author = "program:" if found["synthetic"] else "people:"
+    label = f"{author(found['synthetic'])}:"
 
     def inside(one: dict):
         (first, _), *others = one["best"]
@@ -116,7 +116,7 @@ def cards(found: dict):
         yield line("greedy:", one["greedy"])
         yield line("drawn:", one["drawn"])
         yield line("nearest:", one["nearest"])
-        yield from (line(author, sentence) for sentence in one["people"][:3])
+        yield from (line(label, sentence) for sentence in one["people"][:3])
 
     return gallery.cards(("", "", inside(one)) for one in found["shown"])
 

@@ -1,6 +1,7 @@
 """How near a captioner's sentences are to people's."""
 
 from pipeline.command.setting import Count, NotNegative
+from pipeline.corpora.authors import origin, whose
 from pipeline.exhibits.exhibit import Exhibit, Measure
 from pipeline.exhibits.groups import over_seeds
 from pipeline.exhibits.numbers import visible, written
@@ -9,9 +10,7 @@ from pipeline.probes.probe import Probe
 
 TITLES = {"cider": "CIDEr", "rouge_l": "ROUGE-L", "meteor": "METEOR"}
 TITLES |= {f"bleu_{n}": f"BLEU-{n}" for n in (4, 3, 2, 1)}
-OTHERS = {"nearest": "the nearest training picture's sentence", "people": "people among themselves"}
-
-PROGRAM = "the program's sentences among themselves"  # where no people wrote
+OTHERS = {"nearest": "the nearest training picture's sentence", "people": "{whose} sentences among themselves"}
 
 
 class CaptionScores(Probe):
@@ -65,21 +64,21 @@ class CaptionScores(Probe):
             for row in of:
                 lines.append([row["label"], *self._means([run["found"] for run in row["runs"]])])
             first = [run["found"]["others"] for run in of[0]["runs"]]
-            others = OTHERS | ({"people": PROGRAM} if of[0]["runs"][0]["found"]["synthetic"] else {})
-            for other, title in others.items():
+            theirs = whose(run["found"]["synthetic"] for run in of[0]["runs"])
+            for other, title in OTHERS.items():
                 some = [one[other] for one in first if one[other]]
                 if some:
                     which = f", as {of[0]['label']} sees it" if other == "nearest" else ""
-                    lines.append([visible(f"{data}: {title}{which}"), *self._means(some)])
+                    lines.append([visible(f"{data}: {title.format(whose=theirs)}{which}"), *self._means(some)])
         found = [run["found"] for row in rows for run in row["runs"]]
-        whose = "the program's" if all(one["synthetic"] for one in found) else "people's"
+        synthetic = [one["synthetic"] for one in found]
+        wrote = whose(synthetic)
         about = (
             f"The best of a beam of {self.width}, of {found[0]['judged']:,} pictures of the {found[0]['part']} part, "
-            f"beside {whose} sentences; CIDEr is of 10, the others are of 1. {whose.capitalize()} are compared with "
+            f"beside {wrote} sentences; CIDEr is of 10, the others are of 1. {wrote.capitalize()} are compared with "
             "one sentence fewer than models' are. The sentences lie in results/captions/, as COCO's server takes them."
+            f"{origin(synthetic)}"
         )
-        if any(one["synthetic"] for one in found):
-            about += " Pictures and sentences of scenes are synthetic: a program made both."
         if not all(one["java"] for one in found):
             about += " METEOR needs Java, which was not found."
         return [Exhibit("Captions", about, in_cells(["", *TITLES.values()], lines))]

@@ -1,6 +1,8 @@
 """Scores of sentences about pictures, rankings, facts of scenes, and the gallery."""
 
+import html
 import json
+import re
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from pipeline.evaluate import evaluate_run
 from pipeline.probes import caption_scores, captioning
 from pipeline.probes.caption_scores import people_among_themselves, scores
 from pipeline.probes.captioning import chosen, features, log_likelihoods, nearest, written
+from pipeline.probes.captions import TITLES, CaptionScores
 from pipeline.probes.probe import make_probe, probes_of
 from pipeline.probes.ranking import ranked
 from pipeline.probes.scene_facts import judged
@@ -208,3 +211,19 @@ def test_a_study_of_scenes_is_evaluated_shown_and_kept(scenes, monkeypatch):
     assert result["measured"]["meteor"] is None and all(text in page for text in texts) and "eople" not in page
     [alone] = pages(composed(*base), load_network(run, data), data).values()
     assert alone.startswith("<!doctype html>") and result["probes"]["caption_gallery"]["shown"][0]["nearest"] in alone
+
+
+def test_a_table_of_scenes_and_photographs_says_who_wrote_of_which():
+    scored = dict.fromkeys(TITLES, 0.5)
+    found = scored | {"others": {"nearest": scored, "people": scored}, "judged": 2, "part": "test", "java": True}
+    rows = [
+        {"label": "lrcn", "data": data, "runs": [{"found": found | {"synthetic": synthetic}}]}
+        for data, synthetic in (("scenes", True), ("coco", False))
+    ]
+    [both] = CaptionScores(None, 5, 0.0).show(rows)
+    assert "beside people's and the program's sentences;" in both.about and "a program made both" in both.about
+    lines = dict.fromkeys(html.unescape(re.sub("<[^>]+>", "\n", both.html)).split("\n"))
+    for line in ("scenes: the program's sentences among themselves", "coco: people's sentences among themselves"):
+        assert line in lines
+    [alone] = CaptionScores(None, 5, 0.0).show(rows[1:])
+    assert "beside people's sentences;" in alone.about and "program" not in f"{alone.about}{alone.html}"
