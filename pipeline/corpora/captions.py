@@ -38,7 +38,7 @@ class OwnPictures(PictureSet):
     def place(self, path: Path, folder: Path) -> list[str]:
         if not path.is_dir():
             raise CorpusError(f"it is no folder: {MEND}")
-        named = [Path(self.captions).expanduser()] if self.captions else [path / name for name in LISTS]
+        named = self.lists(path)
         found = [one for one in named if one.is_file()]
         if not found:
             raise CorpusError(
@@ -49,6 +49,16 @@ class OwnPictures(PictureSet):
             raise CorpusError(f"data.captions={in_a_line(found[0])}: take a .json or a .csv file")
         shutil.copyfile(found[0], folder / kept)
         return [kept, *link(path, pictures_below(path), folder)]
+
+    def lists(self, path: Path) -> list[Path]:
+        """Where the list may be, of pictures below `path`."""
+        return [Path(self.captions).expanduser()] if self.captions else [path / name for name in LISTS]
+
+    def copied_from(self, file: Path, root: Path) -> Path:
+        if file.is_symlink() or file.name not in LISTS:
+            return super().copied_from(file, root)
+        lists = self.lists(Path(self.path).expanduser())
+        return next((one for one in lists if one.is_file() and one.suffix.lower() == file.suffix), file)
 
     def listed(self, files: list[Path], root: Path) -> Listing:
         listed = files[0]

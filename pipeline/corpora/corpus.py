@@ -31,6 +31,14 @@ def in_a_line(name: object) -> str:
     return str(name) if str(name).isprintable() else repr(str(name))
 
 
+class Unreadable(CorpusError):
+    """What is wrong with a file that was fetched, as what follows its name in a line."""
+
+    def __init__(self, file: Path | str, why: str):
+        super().__init__(f"{in_a_line(file)}{why}")
+        self.file, self.why = Path(file), why
+
+
 class Getter(Protocol):
     """A way to bring an original here."""
 
@@ -86,6 +94,11 @@ class Published:
     def originals(self) -> list[Original]:
         """Published forms in the order in which they are tried. CorpusError: the configuration names none."""
         raise NotImplementedError
+
+    def copied_from(self, file: Path, root: Path) -> Path:
+        """The user's own file that a fetched one, below `root`, is a link to or a copy of: what there is to mend. The
+        fetched one where there is no other."""
+        return file.readlink() if file.is_symlink() else file
 
     def request(self) -> dict:
         """What else decides which files are fetched, e.g. the subset; kept on the card."""

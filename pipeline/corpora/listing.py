@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from pipeline.corpora.corpus import CorpusError, in_a_line
+from pipeline.corpora.corpus import Unreadable, in_a_line
 
 SUFFIXES = frozenset(".jpg .jpeg .jpe .png .gif .bmp .webp .tif .tiff .ppm .pgm".split())
 NO_SENTENCE, NO_PICTURE, SAME_ID = "no sentence", "a sentence of no picture in the list", "its id is another picture's"
@@ -67,20 +67,20 @@ class Finder:
 
 
 def read_pictures(path: Path, form: Callable[[object], Listing]) -> Listing:
-    """A JSON file as `form` reads it. CorpusError: it cannot be read, with the place, or is no list of pictures."""
+    """A JSON file as `form` reads it. Unreadable: it cannot be read, with the place, or is no list of pictures."""
     kind = "list of pictures"
     try:
         return form(json.loads(path.read_bytes().decode("utf-8-sig")))
     except json.JSONDecodeError as error:
         at = f"line {error.lineno}, column {error.colno}"
-        raise CorpusError(f"{in_a_line(path)}, {at}: {error.msg}: it is no JSON: {MEND}") from error
+        raise Unreadable(path, f", {at}: {error.msg}: it is no JSON: {MEND}") from error
     except UnicodeDecodeError as error:
-        raise CorpusError(f"{in_a_line(path)}, byte {error.start:,}: it is not UTF-8: {MEND}") from error
+        raise Unreadable(path, f", byte {error.start:,}: it is not UTF-8: {MEND}") from error
     except RecursionError as error:
-        raise CorpusError(f"{in_a_line(path)}: lists in lists without end: it is no {kind}: {MEND}") from error
+        raise Unreadable(path, f": lists in lists without end: it is no {kind}: {MEND}") from error
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         lacks = f"an entry lacks {error}" if isinstance(error, KeyError) else str(error)
-        raise CorpusError(f"{in_a_line(path)}: {lacks}: it is no {kind}: {MEND}") from error
+        raise Unreadable(path, f": {lacks}: it is no {kind}: {MEND}") from error
 
 
 def from_coco(content: dict, place: Callable[[dict], str] = lambda image: image["file_name"]) -> Listing:
@@ -143,7 +143,7 @@ def from_names(content: dict, find: Finder) -> Listing:
 
 
 def from_csv(path: Path, find: Finder) -> Listing:
-    """Lines of a name, a comma and a sentence, with or without a line of headings; quotes as in CSV. CorpusError: it
+    """Lines of a name, a comma and a sentence, with or without a line of headings; quotes as in CSV. Unreadable: it
     cannot be read, with the place."""
     rows, columns, line = [], [], 0
     try:
@@ -151,19 +151,20 @@ def from_csv(path: Path, find: Finder) -> Listing:
             for row in (reader := csv.reader(file, strict=True)):
                 line = reader.line_num
                 if len(row) == 1:
-                    raise CorpusError(f"{in_a_line(path)}, line {line}: it has no comma and no sentence: {MEND}")
+                    raise Unreadable(path, f", line {line}: it has no comma and no sentence: {MEND}")
                 if row:
                     columns = columns or row
                     rows.append((row[0].strip(), ",".join(row[1:])))
     except csv.Error as error:
-        raise CorpusError(f"{in_a_line(path)}, after line {line}: {error}: {MEND}") from error
+        raise Unreadable(path, f", after line {line}: {error}: {MEND}") from error
     except UnicodeDecodeError as error:
-        raise CorpusError(f"{in_a_line(path)}, after line {line}: it is not UTF-8: {MEND}") from error
+        raise Unreadable(path, f", after line {line}: it is not UTF-8: {MEND}") from error
     headed = rows and find(rows[0][0]) not in find.files and PurePosixPath(rows[0][0]).suffix.lower() not in SUFFIXES
     if headed and len(columns) > 2:  # commas of a sentence need no quotes, so that the others would be read into it
-        raise CorpusError(
-            f"{in_a_line(path)}, line 1: it names {len(columns)} columns ({in_a_line(', '.join(columns))}): keep two, "
-            "the picture's name and the sentence, and fetch it again"
+        raise Unreadable(
+            path,
+            f", line 1: it names {len(columns)} columns ({in_a_line(', '.join(columns))}): keep two, "
+            "the picture's name and the sentence, and fetch it again",
         )
     return from_rows(rows[1:] if headed else rows, find)
 

@@ -25,6 +25,9 @@ class PennTreebank(Corpus):
     def request(self) -> dict:
         return {"path": self.path}
 
+    def copied_from(self, file: Path, root: Path) -> Path:
+        return Local(self.path).copied_from(file, root)
+
     def place(self, path: Path, folder: Path) -> list[str]:
         for name in PARTS:
             if not (path / name).is_file():

@@ -19,7 +19,7 @@ import numpy as np
 from pipeline.corpora.arrays import Arrays, write_arrays
 from pipeline.corpora.captioning import described, odd_pictures, write_pictures
 from pipeline.corpora.checksums import read_texts
-from pipeline.corpora.corpus import Corpus, CorpusError, Published
+from pipeline.corpora.corpus import Corpus, CorpusError, Published, Unreadable
 from pipeline.corpora.parts import make_card
 from pipeline.corpora.pictures import PictureSet
 from pipeline.corpora.reading import progress, symbols_of
@@ -59,7 +59,10 @@ def prepare(corpus: Published, raw: Path) -> dict:
                 print(f"{corpus.folder}: another process has just prepared it, in {directory}")
                 return done
         folder = stack.enter_context(landing(directory, root))
-        prepared = _writer(corpus)(corpus, paths, folder, card)
+        try:
+            prepared = _writer(corpus)(corpus, paths, folder, card)
+        except Unreadable as error:
+            raise Unreadable(corpus.copied_from(error.file, source / "files"), error.why) from error
         (folder / "card.json").write_text(json.dumps(prepared, indent=2) + "\n")
     print(f"{corpus.folder}: {_described(corpus, prepared)}, in {directory}{oddities(corpus, prepared)}")
     return prepared

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 from tqdm import tqdm
 
-from pipeline.corpora.corpus import Corpus, CorpusError
+from pipeline.corpora.corpus import Corpus, Unreadable
 from pipeline.corpora.encodings import HEAD, marked, packed
 from pipeline.corpora.tokens import BREAK, words, written
 
@@ -43,7 +43,7 @@ def pieces(path: str, symbols: str, tally: Counter, encoding: str | None = None)
     Characters: UTF-16 or UTF-32 where a byte order mark says so, else UTF-8, and bytes that are not read as Latin-1; or
     the `encoding` that is named. A byte order mark at the start is dropped, CRLF becomes LF.
     Bytes: each byte as the character of that code point, nothing changed.
-    CorpusError: the file is packed, is not in its encoding, or has too many bytes or characters that no text has.
+    Unreadable: the file is packed, is not in its encoding, or has too many bytes or characters that no text has.
     """
     with open(path, "rb", buffering=0) as file:
         if symbols == "bytes":
@@ -54,7 +54,7 @@ def pieces(path: str, symbols: str, tally: Counter, encoding: str | None = None)
         head = file.read(HEAD)
         file.seek(0)
         if packed(head):
-            raise CorpusError(f"{path} is {packed(head)}: unpack it and fetch it again, {MENDS}")
+            raise Unreadable(path, f" is {packed(head)}: unpack it and fetch it again, {MENDS}")
         encoding = encoding or marked(head)
         decoder = codecs.getincrementaldecoder(encoding)() if encoding else Decoder("pipeline.latin1")
         foreign_before, size, characters, controls = latin1.count, 0, 0, 0
@@ -71,9 +71,7 @@ def pieces(path: str, symbols: str, tally: Counter, encoding: str | None = None)
                 controls += count_controls(text)
             except UnicodeError as error:
                 at = f" at byte {size - len(error.object) + error.start:,}" * isinstance(error, UnicodeDecodeError)
-                raise CorpusError(
-                    f"{path} is not {encoding}{at}: name its encoding (data.encoding), {MENDS}"
-                ) from error
+                raise Unreadable(path, f" is not {encoding}{at}: name its encoding (data.encoding), {MENDS}") from error
             characters += len(text)
             if first and text:
                 first, text = False, text.removeprefix("\ufeff")
@@ -88,14 +86,16 @@ def pieces(path: str, symbols: str, tally: Counter, encoding: str | None = None)
     foreign = latin1.count - foreign_before
     tally["not_utf8"] += foreign
     if controls >= FEWEST_CONTROLS and controls > CONTROLS * characters:
-        raise CorpusError(
-            f"{path} is no text: {controls / characters:.0%} of its characters are NULs or other control characters: "
-            f"name its encoding (data.encoding=utf-16-le), {MENDS}"
+        raise Unreadable(
+            path,
+            f" is no text: {controls / characters:.0%} of its characters are NULs or other control characters: "
+            f"name its encoding (data.encoding=utf-16-le), {MENDS}",
         )
     if foreign >= FEWEST_FOREIGN and foreign > FOREIGN * size:
-        raise CorpusError(
-            f"{path} is not UTF-8: {foreign / size:.0%} of its bytes cannot be decoded: name its encoding "
-            f"(data.encoding=cp1252), {MENDS}"
+        raise Unreadable(
+            path,
+            f" is not UTF-8: {foreign / size:.0%} of its bytes cannot be decoded: name its encoding "
+            f"(data.encoding=cp1252), {MENDS}",
         )
 
 

@@ -31,6 +31,12 @@ class Local:
             raise CorpusError(f"it is a device, a pipe or a socket: {MEND}")
         return Path(path), None
 
+    def copied_from(self, file: Path, root: Path) -> Path:
+        """What a file below `root` was copied from; the copy itself where that is gone."""
+        where = Path(self.where).expanduser()
+        found = where / file.relative_to(root) if where.is_dir() else where
+        return found if found.is_file() else file
+
 
 @dataclass
 class Text(Corpus):
@@ -43,6 +49,9 @@ class Text(Corpus):
 
     def request(self) -> dict:
         return {"path": self.path, "pattern": self.pattern}
+
+    def copied_from(self, file: Path, root: Path) -> Path:
+        return Local(self.path).copied_from(file, root)
 
     def place(self, path: Path, folder: Path) -> list[str]:
         if path.is_file():

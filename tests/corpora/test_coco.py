@@ -152,6 +152,13 @@ def test_karpathys_split_without_its_file_is_refused(site, made):
         made()
 
 
+def test_a_damaged_list_of_a_copy_is_named_where_it_lies(made, tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/captions.json").write_text('{"images": [], "annotations": 1')
+    with pytest.raises(CorpusError, match=f"^{tmp_path}/mine/captions.json, line 1, column 32: .*: it is no JSON"):
+        made(path=str(tmp_path / "mine"), split="official")
+
+
 @pytest.mark.skipif(not MINI.exists(), reason=f"no real photographs in {MINI}")
 def test_real_photographs_come_from_a_mirror_with_all_that_people_wrote_of_them(made, tmp_path):
     (tmp_path / "mirror").mkdir()

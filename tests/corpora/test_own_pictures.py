@@ -203,9 +203,17 @@ def test_more_than_half_skipped_is_refused_and_half_is_not(tmp_path, own):
         ("captions.csv", 'a.png,"one\nb.png,two\n', "after line .: unexpected end of data"),
     ],
 )
-def test_a_list_that_cannot_be_read_is_refused_with_its_place(own, name, content, reason):
-    with pytest.raises(CorpusError, match=reason):
+def test_a_list_that_cannot_be_read_is_refused_with_its_place(tmp_path, own, name, content, reason):
+    with pytest.raises(CorpusError, match=reason) as refusal:
         own(content, name)
+    assert str(refusal.value).startswith((f"{tmp_path}/mine/{name}", "mine has no picture"))
+
+
+def test_the_users_list_is_named_wherever_it_lies(tmp_path, own):
+    listed = tmp_path / "of mine.CSV"
+    listed.write_text("a.png,one\nb.png\n")
+    with pytest.raises(CorpusError, match=f"^{listed}, line 2: it has no comma"):
+        own("{}", captions=str(listed))
 
 
 def test_csv_with_and_without_headings_quotes_and_commas(tmp_path, own):

@@ -13,6 +13,7 @@ from pipeline.corpora import reading
 from pipeline.corpora.corpus import CorpusError
 from pipeline.corpora.preparation import prepare
 from pipeline.corpora.prepared import load
+from pipeline.corpora.sources import fetch
 
 TEXT = "Der König sprach: «Я здесь, 王よ», und so fort.\r\n" * 40
 NOISE = random.Random(0).randbytes(3000)
@@ -49,7 +50,7 @@ def test_what_is_packed_is_named(fetched, what, content, encoding):
     with pytest.raises(CorpusError) as caught:
         prepare(corpus, raw)
     assert str(caught.value) == (
-        f"{raw}/text/files/001.txt is {what}: unpack it and fetch it again, read its bytes as they are "
+        f"{raw.parent}/texts/001.txt is {what}: unpack it and fetch it again, read its bytes as they are "
         "(data.symbols=bytes), or leave the file out"
     )
 
@@ -72,7 +73,7 @@ def test_what_is_packed_is_named(fetched, what, content, encoding):
 def test_what_is_no_text_is_refused_with_its_share(fetched, monkeypatch, content, reason, piece):
     monkeypatch.setattr(reading, "PIECE", piece)
     corpus, raw = fetched(TEXT.encode(), content)
-    with pytest.raises(CorpusError, match=rf"^{raw}/text/files/001\.txt {reason}$"):
+    with pytest.raises(CorpusError, match=rf"^{raw.parent}/texts/001\.txt {reason}$"):
         prepare(corpus, raw)
     prepare(*fetched(TEXT.encode(), content, symbols="bytes"))
 
@@ -128,7 +129,9 @@ def test_an_encoding_can_be_named(fetched, encoding):
 def test_what_is_not_in_the_encoding_that_is_named_is_refused(fetched, monkeypatch, content, encoding, reason, piece):
     monkeypatch.setattr(reading, "PIECE", piece)
     corpus, raw = fetched(content, encoding=encoding)
-    with pytest.raises(CorpusError, match=rf"^{raw}/text/files/000\.txt {reason}: name its encoding \(data\.encoding"):
+    with pytest.raises(
+        CorpusError, match=rf"^{raw.parent}/texts/000\.txt {reason}: name its encoding \(data\.encoding"
+    ):
         prepare(corpus, raw)
 
 
@@ -142,3 +145,14 @@ def test_each_encoding_has_a_folder_of_its_own(fetched, tmp_path):
     assert folders == {"characters-80-10-10", "characters-80-10-10-iso8859-1", "characters-80-10-10-cp1251"}
     assert len(fingerprints) == 2  # what cannot be decoded is read as Latin-1
     assert {path.name for path in (tmp_path / "prepared/text").iterdir()} == folders
+
+
+def test_the_users_file_is_named_as_long_as_it_is_there(fetched, text, tmp_path):
+    corpus, raw = fetched(TEXT.encode(), NOISE)
+    one = text(tmp_path / "texts" / "001.txt")
+    fetch(one, raw, None)
+    with pytest.raises(CorpusError, match=f"^{tmp_path}/texts/001.txt is no text"):
+        prepare(one, raw)
+    (tmp_path / "texts" / "001.txt").unlink()
+    with pytest.raises(CorpusError, match=f"^{raw}/text/files/001.txt is no text"):
+        prepare(one, raw)
