@@ -17,6 +17,7 @@ from yaml import YAMLError
 from pipeline.command.otherwise import complete
 from pipeline.command.overrides import in_a_line, quoted
 from pipeline.command.refusal import Refusal
+from pipeline.command.replaced import leave_out_replaced
 from pipeline.command.settings import CONF, check
 from pipeline.command.verb import HYDRAS_OWN, refused
 
@@ -24,6 +25,7 @@ from pipeline.command.verb import HYDRAS_OWN, refused
 def compose_job(job: Sequence[str]) -> DictConfig:
     """The configuration of one run. Raises Refusal for a setting that it cannot have."""
     cfg = compose("config", overrides=list(job))
+    leave_out_replaced(cfg, job)
     check(cfg)
     complete(cfg, job)
     return cfg
@@ -55,6 +57,7 @@ def compose_jobs(jobs: Sequence[Sequence[str]]) -> Iterator[DictConfig]:
         except (OmegaConfBaseException, HydraException):  # which Hydra itself words better
             yield compose_job(job)
         else:
+            leave_out_replaced(cfg, job)
             check(cfg)
             complete(cfg, job)
             yield cfg

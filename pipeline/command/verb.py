@@ -21,6 +21,7 @@ from yaml import YAMLError
 from pipeline.command.otherwise import complete, places
 from pipeline.command.overrides import first_value, in_a_line, quoted
 from pipeline.command.refusal import Refusal
+from pipeline.command.replaced import leave_out_replaced
 from pipeline.command.settings import CONF, check, check_choice
 from pipeline.command.terminal import HELP, give_up_output, replace_what_cannot_be_shown
 
@@ -60,8 +61,9 @@ def verb(
     @functools.wraps(task)
     def alone(cfg: DictConfig) -> object:
         try:
-            check(cfg)
             hydra = HydraConfig.get()
+            leave_out_replaced(cfg, hydra.overrides.task)
+            check(cfg)
             check_choice("hydra.launcher", OmegaConf.to_container(hydra.launcher))
             complete(cfg, [*places(hydra), *hydra.overrides.task])
             return task(cfg)
