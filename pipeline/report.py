@@ -55,7 +55,8 @@ def write_report(results: Path) -> Path:
     import jinja2
 
     page = results / "report" / "index.html"
-    studies = [present(read_study(path), page) for path in sorted((results / "studies").glob("*.json"))]
+    found = [arranged(read_study(path), page) for path in sorted((results / "studies").glob("*.json"))]
+    studies = [present(study, found) for study in found]
     if not studies:
         raise Refusal(f"{results} holds no results: make them with `python -m pipeline.evaluate study=NAME`")
     templates = jinja2.Environment(
@@ -153,8 +154,8 @@ def settings(identity: dict[str, dict]) -> dict:
     return found
 
 
-def present(study: dict, page: Path) -> dict:
-    """What the template shows of a study: the study, with tables and exhibits, and the records of each run with it."""
+def arranged(study: dict, page: Path) -> dict:
+    """The study with its runs as `read_run` gives them, its measures, and its groups in sections, best first."""
     measures = measures_in(study)
     study = study | {"runs": [read_run(run, page) for run in study["runs"]]}
     evaluated = [run for run in study["runs"] if run["status"] != "failed"]
@@ -169,22 +170,30 @@ def present(study: dict, page: Path) -> dict:
             row["name"] = row["label"].removeprefix(row["data"] + " ") if len(sections) > 1 else row["label"]
             for place, run in enumerate(row["runs"]):
                 run["open"] = place == 0 and (len(rows) <= MOST_CURVES or row["best"])
+    return study | {"measures": measures, "sections": sections}
+
+
+def present(study: dict, studies: list[dict]) -> dict:
+    """What the template shows of a study: the study, with tables and exhibits, and the records of each run with it.
+
+    studies  all of the report, and this one, as `arranged` gives them
+    """
+    measures, sections = study["measures"], study["sections"]
+    evaluated = [run for run in study["runs"] if run["status"] != "failed"]
     heads, published = columns(sections, measures), study["published"] and {"note": None} | study["published"]
     return study | {
-        "sections": sections,
-        "measures": measures,
         "verdict": sentences(sections, measures, study["claims"] or []),
         "columns": heads,
         "equations": equations(run["model_settings"] for run in evaluated if run["model_settings"]),
         "trained": max((run["steps"] or 0 for run in evaluated), default=0),
         "outdated": outdated(study),
-        "doubts": doubts((row for section in sections for row in section["rows"]), heads),
+        "doubts": doubts(rows_of(study), heads),
         "curves": curves(study["study"], sections),
         "exhibits": [
             *left_out(study["runs"]),
             *searched(study),
             *versus(study, sections, measures),
-            *shown(study, sections),
+            *shown(study, studies),
         ],
         "published": published,
         "pairs": published_pairs(study, measures, heads) if published else [],
@@ -244,21 +253,29 @@ def versus(study: dict, sections: list[dict], measures: dict[str, Measure]) -> l
     return [exhibit for exhibit in drawn if exhibit is not None]
 
 
-def shown(study: dict, sections: list[dict]) -> list[Exhibit]:
-    """What the study's probes show of the runs in which they found something. Raises Refusal where it is not what they
-    find."""
+def shown(study: dict, studies: list[dict]) -> list[Exhibit]:
+    """What the study's probes show of the runs in which they found something, and of the studies that they name beside
+    it. Raises Refusal where it is not what they find."""
     exhibits = []
     for name, probe in study["made"].items():
         rows = []
-        for row in (row for section in sections for row in section["rows"]):
+        for row in rows_of(study):
             found = [run | {"found": run["probes"][name]} for run in row["runs"] if name in run["probes"]]
             rows += [row | {"runs": found}] if found else []
+        if rows:
+            others = [one for one in studies if one["study"] in probe.beside and one["study"] != study["study"]]
+            rows += [row for one in others for row in rows_of(one)]
         try:
             exhibits += probe.show(rows) if rows else []
         except (KeyError, TypeError) as error:  # each probe alone knows the form of what it finds
             why = f"probe {name} cannot show it, {type(error).__name__} {error}"
             raise Refusal(f"{study['path']} is damaged ({why}): {study['again']}") from error
     return exhibits
+
+
+def rows_of(study: dict) -> list[dict]:
+    """A study's groups, best first within each section."""
+    return [row for section in study["sections"] for row in section["rows"]]
 
 
 main = verb(report, ("paths.results",))

@@ -713,6 +713,20 @@ def test_the_page_is_the_same_each_time_and_nothing_else_is_left(tmp_path):
     assert {path.name for path in (tmp_path / "results" / "report").iterdir()} == {"index.html", "published.md"}
 
 
+def test_a_probe_shows_what_another_study_found_where_the_report_has_it(tmp_path):
+    study = make_study(tmp_path, "shapes", [("clothes", "cnn", 1, 8, 1.2)])
+    task = {"shape": "one to many", "data": "scenes", "task": "a sentence", "measure": "right", "digits": ".1%"}
+    task |= {"baseline": "none", "called": "", "command": "python -m pipeline.train -m study=captions"}
+    study["probes"]["shapes"] = {"_target_": "pipeline.probes.shapes.Shapes", "tasks": [task]}
+    study["runs"][0]["probes"]["shapes"] = {}
+    (tmp_path / "results" / "studies" / "shapes.json").write_text(json.dumps(study))
+    assert "not run" in section(read(tmp_path / "results"), "shapes").text
+    other = make_study(tmp_path, "captions", [("scenes", "lrcn", 1, 8, 1.0)])
+    right = other["groups"][0]["measured"]["right"]["mean"]
+    text = section(read(tmp_path / "results"), "shapes").text
+    assert f"lrcn {right:.1%}" in text and "not run" not in text
+
+
 def test_claims_stand_with_their_evidence(tmp_path):
     study = make_study(tmp_path, "zoo", [("shakespeare", "lstm", 1, 8, 1.2), ("shakespeare", "gru", 1, 8, 1.1)])
     judged = {

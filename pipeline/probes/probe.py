@@ -1,7 +1,7 @@
 """What a probe is: it measures a run, and shows a study what it found."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -30,11 +30,13 @@ class Probe(ABC):
               measure that the run has ranks it.
     tracked   whether it is measured at the end of the training too, where MLflow keeps the run, to stand on the run's
               page: `page`
+    beside    names of other studies that it shows something of, too, where the report has them
     The page is made without torch: what needs it is imported in `fits` and `measure`.
     """
 
     measures: Mapping[str, Measure] = {}
     tracked = False
+    beside: Collection[str] = ()
 
     def fits(self, network: "SequenceModel", data: "Data") -> bool:
         """Whether it can measure this model on these data."""
@@ -67,7 +69,8 @@ class Probe(ABC):
               first within each data set, at least one; besides, each has "name", its label without its data where
               several data are shown, the "study", and "runs", by seed: those in which the probe found something, each
               with that, "found", and whether what it shows of the run is "open" at first, where that folds. Settings of
-              the probe that differ between data are here those of the first.
+              the probe that differ between data are here those of the first. The rows of studies that it names
+              `beside` follow, with all their runs, and nothing "found".
         """
         return []
 

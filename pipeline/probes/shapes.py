@@ -1,5 +1,6 @@
 """The five shapes of sequence problems, drawn as the lecture draws them, with what came out in each."""
 
+import re
 from collections.abc import Mapping
 from textwrap import wrap
 from typing import NamedTuple
@@ -41,11 +42,13 @@ class Shapes(Probe):
     tasks  mappings of texts: "shape", one of SHAPES; "data", the name of the task's data; "task", what it is; "measure"
            and its "digits"; "baseline", what it is held against: a model of the study, or a number that is found where
            ours is, a measure or, as "probe.place.place", of what a probe found; and what that is "called"; "command",
-           what runs it. "unit" stands before ours. "reference", where there is one, says what others found.
+           what runs it, this study or another. "unit" stands before ours. "reference", where there is one, says what
+           others found.
     """
 
     def __init__(self, tasks: list[dict]):
         self.tasks = tasks
+        self.beside = {name for task in tasks for name in re.findall(r"study=(\w+)", task["command"])}
 
     def measure(self, network, data, seed: int) -> dict:
         """Nothing beside what the other probes measure."""
@@ -88,7 +91,7 @@ def result(task: Mapping, rows: list[dict]) -> Result:
     if by_model:
         baseline = number(by_model[0], task["measure"], task["digits"])
     elif "." in task["baseline"]:
-        baseline = with_spread(over_seeds(beside(run, task["baseline"]) for run in ours[0]["runs"]), task["digits"])
+        baseline = with_spread(over_seeds(in_probes(run, task["baseline"]) for run in ours[0]["runs"]), task["digits"])
     else:
         baseline = number(ours[0], task["baseline"], task["digits"])
     return Result(ours[0], number(ours[0], task["measure"], task["digits"]), baseline)
@@ -101,7 +104,7 @@ def number(row: dict, measure: str, digits: str) -> str | None:
     return with_spread(row["measured"][measure], digits, DOUBT if measure in row["doubts"] else "")
 
 
-def beside(run: dict, place: str) -> float | None:
+def in_probes(run: dict, place: str) -> float | None:
     """A number that a probe found beside its measures, by "probe.place.place"."""
     found = run["probes"]
     for key in place.split("."):

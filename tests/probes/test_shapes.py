@@ -60,3 +60,14 @@ def test_tasks_of_the_study_are_of_shapes_and_commands_that_there_are():
     assert {"fashion_mnist", "reuters", "speakers", "moving_digits"} <= {task["data"] for task in tasks} & set(
         choices("data")
     )
+
+
+def test_a_task_of_another_study_is_found_there():
+    tasks = [
+        TASK,
+        TASK | {"data": "scenes", "called": "", "command": "python -m pipeline.train -m study=captions scale=tour"},
+    ]
+    probe = Shapes(tasks)
+    assert probe.beside == {"captions"}
+    _, table = probe.show([*ROWS, ROWS[0] | {"study": "captions", "data": "scenes"}])
+    assert "not run" in probe.show(ROWS)[1].html and "not run" not in table.html
