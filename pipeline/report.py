@@ -16,6 +16,7 @@ from pipeline.command.refusal import Refusal
 from pipeline.command.verb import verb
 from pipeline.exhibits import gallery, numbers
 from pipeline.exhibits.claims import compared, evidence
+from pipeline.exhibits.commands import evaluating, training
 from pipeline.exhibits.comparison import columns, compare, doubts, measures_in, published_pairs
 from pipeline.exhibits.curves import MOST_CURVES, curves
 from pipeline.exhibits.equations import equations
@@ -205,11 +206,6 @@ def present(study: dict, studies: list[dict]) -> dict:
     }
 
 
-def named(study: dict) -> str:
-    """The words that name its runs."""
-    return study.get("given") or f"study={study['study']} scale={study['scale']}"
-
-
 def outdated(study: dict) -> list[str]:
     """Why the results may not be those of today, a line each, with the command that mends it."""
     runs, lines = [run for run in study["runs"] if run["about"]], []
@@ -218,16 +214,13 @@ def outdated(study: dict) -> list[str]:
         modules = ", ".join(dict.fromkeys(module for some in old for module in some))
         lines.append(
             f"{len(old)} of {len(runs)} runs were trained by code that has changed since ({modules}): "
-            f"python -m pipeline.train -m {named(study)} fresh=code"
+            f"{training(study, 'fresh=code')}"
         )
     evaluated = study["path"].stat().st_mtime
     bests = [RunDirectory(run["directory"]).best for run in runs]
     newer = sum(best.exists() and best.stat().st_mtime > evaluated for best in bests)
     if newer:
-        lines.append(
-            f"{newer} of {len(runs)} runs were trained again since they were evaluated: "
-            f"python -m pipeline.evaluate {'-m ' * bool(study.get('given'))}{named(study)}"
-        )
+        lines.append(f"{newer} of {len(runs)} runs were trained again since they were evaluated: {evaluating(study)}")
     return lines
 
 

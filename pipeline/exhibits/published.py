@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 
+from pipeline.exhibits.commands import evaluating, training
 from pipeline.exhibits.comparison import cell
 from pipeline.exhibits.exhibit import Measure
 from pipeline.exhibits.numbers import count, difference, known, written
@@ -46,8 +47,7 @@ def section(study: dict) -> str:
     lines = [
         f"## {study['study']}",
         f"{study['question']} At scale `{study['scale']}`:",
-        f"```\npython -m pipeline.train -m study={study['study']} scale={study['scale']}\n"
-        f"python -m pipeline.evaluate study={study['study']} scale={study['scale']}\n```",
+        f"```\n{training(study)}\n{evaluating(study)}\n```",
         " ".join(
             filter(
                 None,

@@ -74,3 +74,16 @@ def test_what_it_cost_stands_beside_it(tmp_path):
     assert not any(
         one.startswith(("model.hidden=", "trainer.threads=", "trainer.sample", "model.weight_drop")) for one in shared
     )
+
+
+def test_a_search_of_a_study_says_the_words_that_it_was_given(tmp_path):
+    made = make_study(tmp_path, "s", [("linux", "lstm", 1, 8, 1.2)])
+    made["published"] = published({"data": "linux", "model": "lstm", "size": "1x8", "value": 1.2})
+    path = tmp_path / "results" / "studies" / "s.json"
+    for given, trained, evaluated in (
+        (None, "study=s scale=laptop", "study=s scale=laptop"),
+        ("study=s hydra/sweeper=optuna", "study=s hydra/sweeper=optuna", "-m study=s hydra/sweeper=optuna"),
+    ):
+        path.write_text(json.dumps(made | {"given": given}))
+        commands = rows(tmp_path)[1].split("```")[1].strip().splitlines()
+        assert commands == [f"python -m pipeline.train -m {trained}", f"python -m pipeline.evaluate {evaluated}"]
