@@ -84,6 +84,11 @@ class Gradient(Rule):
     def settle(cls, cfg: DictConfig, data: Data) -> None:
         super().settle(cfg, data)
         refuse_short_restart(cfg)
+        if cfg.trainer.batch == 1 and any(isinstance(space, Pixels) for space in data.given):
+            raise Refusal(
+                "trainer.batch=1: what a learned encoder sees is in units of each batch's pictures, and one alone has "
+                "none: take 2 or more, or encoder.fine_tune=false"
+            )
 
     @classmethod
     def learning(cls, cfg: DictConfig, network: SequenceModel, batches: Batches) -> "Learning":

@@ -10,10 +10,12 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
+from pipeline.command.refusal import Refusal
 from pipeline.datasets.batch import Batch
 from pipeline.datasets.space import Pixels, Reals, Symbols
 from pipeline.encoders.small_cnn import SmallCNN
 from pipeline.learning.learning import Learning
+from pipeline.runs.settling import rule_of
 from tests.conftest import composed
 from tests.oracles import cells as oracle
 from tests.runs.test_kinds import by_two
@@ -310,6 +312,20 @@ def test_ranks_share_what_features_are_in_units_of(tmp_path, real):
         torch.testing.assert_close(one["mean"], net.mean, rtol=1e-9, atol=1e-9)
     for parameter, *halves in zip(net.encoder.parameters(), *(one["gradients"] for one in ranks), strict=True):
         torch.testing.assert_close(halves[0] + halves[1], parameter.grad, rtol=1e-9, atol=1e-9)
+
+
+def test_batches_of_one_picture_have_no_units_and_are_refused():
+    def settled(space, *overrides: str):
+        data = SimpleNamespace(given=(space,), shape=lambda batch, length: (batch, length))
+        cfg = composed("data=scenes", "model=lrcn", "scale=smoke", *overrides)
+        rule_of(cfg).settle(cfg, data)
+
+    encoder = SmallCNN([4], [6], cells=2, size=8, crop=1.0, seed=0, fine_tune=True)
+    learned = Pixels(3 * 8 * 8, chosen=encoder)
+    with pytest.raises(Refusal, match="^trainer.batch=1: .*: take 2 or more, or encoder.fine_tune=false$"):
+        settled(learned, "trainer.batch=1")
+    settled(learned, "trainer.batch=2")
+    settled(Reals(6), "trainer.batch=1")
 
 
 def test_words_are_dropped_while_learning_alone_and_each_by_itself():
