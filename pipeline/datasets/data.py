@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from torch import Generator
+from torch import Generator, Tensor
 
 from pipeline.command.choice import make
 from pipeline.command.refusal import Refusal
@@ -37,6 +37,7 @@ class Data(ABC):
     foretells   whether an answer is the next element of what is read: language models, forecasts
     contiguous  whether each part is one sequence from its beginning to its end
     context     elements that are then read before what is asked of a held-out part
+    forecasts   whether `forecast` foretells what comes
     criterion   of success, where the problem's paper states one
     prompts     beginnings that finished models are asked to complete, of text
     asked_with  what a finished model can be asked something new with: a "text", a "picture", a "series" or a "sequence"
@@ -49,6 +50,7 @@ class Data(ABC):
     foretells = False
     contiguous = False
     context = 0
+    forecasts = False
     criterion: Criterion | None = None
     prompts: tuple[str, ...] = ()
     asked_with = "sequence"
@@ -110,6 +112,12 @@ class Data(ABC):
             f"data={self.card['corpus']}: nothing is asked in {where}, so no model can be judged on it (what the "
             "training part lacks is not asked): take more data or another split"
         )
+
+    def forecast(self, network: Network, steps: int) -> tuple[Tensor, Tensor]:
+        """What was observed from the beginning of the part that models are judged on, and what is foretold of it by a
+        network that reads its own forecasts: [S, D] each, as models read values, S = `steps` at most. Raises Refusal
+        where data are not foretold so."""
+        raise Refusal(f"{self.card['corpus']} is no series to be continued: take data=sine or another series")
 
     def check_prompt(self, prompt: str) -> str | None:
         """A warning if not all of the prompt is understood. Raises Refusal where `write` reads none."""

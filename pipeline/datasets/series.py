@@ -37,7 +37,7 @@ class Series(Data):
     Raises Refusal for a split that is none, and for a part of less than two elements.
     """
 
-    foretells = contiguous = True
+    foretells = contiguous = forecasts = True
     context = BEFORE
     asked_with = "series"
 
@@ -111,10 +111,7 @@ class Series(Data):
         return Batch(x[:, None], targets[:, None], int((~targets.isnan()).sum()))
 
     def forecast(self, network: Network, steps: int) -> tuple[Tensor, Tensor]:
-        """What was observed, and the means of y_{t+1}, y_{t+2}, .. from the beginning of the part that models
-        are judged on, each read in
-        place of what was observed; what drives the series is known. [S, D] each, as models read values, S = `steps` at
-        most."""
+        """As Data; what is foretold are means, and what drives the series is known."""
         values, inputs = self.whole
         start = self.borders[self.judged_on].start
         stop = min(start + steps, self.borders[self.judged_on].stop)

@@ -19,9 +19,7 @@ class Forecast(Probe):
         self.length = length
 
     def fits(self, network, data) -> bool:
-        from pipeline.datasets.series import Series
-
-        return isinstance(data, Series) and self.length > 0
+        return data.forecasts and self.length > 0
 
     def measure(self, network, data, seed: int) -> dict:
         """{"observed": [steps][D], "forecast": [steps][D]}, as models read values."""

@@ -3,7 +3,9 @@ import re
 
 import numpy as np
 import pytest
+import torch
 
+from pipeline.command.refusal import Refusal
 from pipeline.datasets.series import BEFORE, Series
 from pipeline.probes.forecast import Forecast, figure
 from tests.probes.test_held_out import Linear, text_of
@@ -32,8 +34,20 @@ def test_a_forecast_reads_itself_and_what_drives_the_series(length, steps):
     assert np.array_equal(found["observed"], y[start:stop]) and network.training
 
 
-def test_nothing_but_a_series_is_forecast():
-    assert not Forecast(9).fits(None, text_of(np.zeros(60, dtype=np.uint8)))
+def test_data_say_whether_they_are_forecast():
+    text = text_of(np.zeros(60, dtype=np.uint8))
+    assert not Forecast(9).fits(None, text)
+    with pytest.raises(Refusal, match="is no series to be continued"):
+        text.forecast(None, 9)
+
+    class Ramp:
+        forecasts = True
+
+        def forecast(self, network, steps):
+            return torch.arange(steps)[:, None], torch.zeros(steps, 1)
+
+    assert Forecast(2).fits(None, Ramp()) and not Forecast(0).fits(None, Ramp())
+    assert Forecast(2).measure(None, Ramp(), seed=0) == {"observed": [[0], [1]], "forecast": [[0.0], [0.0]]}
 
 
 def row(data, name, forecast, split="80-10-10"):
