@@ -5,11 +5,13 @@ import hashlib
 import json
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 
-ROOMS = ("cells", "recurrence", "models", "learning", "datasets")  # whose code decides what comes out of training
+from omegaconf import DictConfig, OmegaConf
+
+ROOMS = ("cells", "recurrence", "models", "learning", "datasets", "encoders")  # whose code decides what training gives
 COMPILED = {  # source -> the module that calls it
     "recurrence.steps.cpp": "recurrence.native",
     "recurrence.masks.cpp": "recurrence.masks",
@@ -18,14 +20,71 @@ COMPILED = {  # source -> the module that calls it
     "models.hmm.cpp": "models.hmm_compiled",
 }
 PACKAGE = "pipeline"
+PIPELINE = Path(__file__).parents[1]
+BUILDER = "runs.building"  # what makes of a configuration what learns
+NAMING = ("_target_", "rule", "dataset")  # settings that name classes and functions of modules
 COPIED = "copied.json"  # beside a copy of the package, which a job runs: what it is a copy of
 
 
 def code_version() -> dict:
-    """{"commit", "dirty", "sources"}: the commit of the checkout that this code lies in, or was copied from for a job,
-    None outside one, and of each loaded module of ROOMS what `digest` says of it; and, of such a copy, "copy": where it
-    is."""
-    return {**_checkout(Path(__file__).parents[2]), "sources": {name: digest(name) for name in loaded()}}
+    """{"commit", "dirty"}: of the checkout that this code lies in, or was copied from for a job, None outside one; and,
+    of such a copy, "copy": where it is."""
+    return _checkout(PIPELINE.parent)
+
+
+def sources(cfg: DictConfig) -> dict[str, str | None]:
+    """What `digest` says of each module of ROOMS that this process has imported and that the run of `cfg` leads to. A
+    process that has trained other runs before has imported theirs as well."""
+    named = list(_named(OmegaConf.to_container(cfg, resolve=True)))
+    found = loaded()
+    if all(name.startswith((f"{PACKAGE}.", "torch.")) for name in named):  # else nobody knows what they import
+        leads_to = reached([BUILDER, *(name.removeprefix(f"{PACKAGE}.").rpartition(".")[0] for name in named)])
+        found = [module for module in found if COMPILED.get(module, module) in leads_to]
+    return {module: digest(module) for module in found}
+
+
+def _named(part: object) -> Iterator[str]:
+    """Classes and functions that a configuration names, but for what looks at finished runs."""
+    if isinstance(part, Mapping):
+        for key, value in part.items():
+            if key in NAMING and isinstance(value, str):
+                yield value
+            elif key not in ("probes", "study"):
+                yield from _named(value)
+    elif isinstance(part, list):
+        for one in part:
+            yield from _named(one)
+
+
+def reached(modules: Iterable[str]) -> set[str]:
+    """These modules of the package and all of it that they import, at once or when something of them is called."""
+    found, left = set(), list(modules)
+    while left:
+        module = left.pop()
+        if module not in found:
+            found.add(module)
+            left += _imported(module)
+    return found
+
+
+@cache
+def _imported(module: str) -> list[str]:
+    path, found = _file(module), []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if path.exists() else ():
+        if isinstance(node, ast.ImportFrom):
+            found += [node.module or "", *(f"{node.module}.{one.name}" for one in node.names)]
+        elif isinstance(node, ast.Import):
+            found += [one.name for one in node.names]
+    own = (name.removeprefix(f"{PACKAGE}.") for name in found if name.startswith(f"{PACKAGE}."))
+    return [name for name in own if _file(name).exists()]
+
+
+def _file(module: str) -> Path:
+    """Of "models.recurrent", or of what it compiles."""
+    if module in COMPILED:
+        room, _, name = module.partition(".")
+        return PIPELINE / room / name
+    return PIPELINE / f"{module.replace('.', '/')}.py"
 
 
 def _checkout(root: Path) -> dict:
@@ -53,9 +112,7 @@ def loaded() -> list[str]:
 def digest(module: str) -> str | None:
     """Eight digits that change with what a module does, and not with its comments, docstrings and line breaks; None
     where there is no such module."""
-    room, _, name = module.partition(".")
-    path = Path(__file__).parents[1] / room / name
-    path = path if module in COMPILED else path.with_name(name.replace(".", "/") + ".py")
+    path = _file(module)
     if not path.exists():
         return None
     text = path.read_text(encoding="utf-8")

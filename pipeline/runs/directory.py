@@ -15,7 +15,7 @@ from pipeline.command.settings import check_choice
 from pipeline.files.form import misfit
 from pipeline.files.lock import Held, Lock
 from pipeline.files.whole import read_json, read_lines, remove_partials, write_atomically, write_json
-from pipeline.runs.code import code_version
+from pipeline.runs.code import code_version, sources
 from pipeline.runs.forms import OF_STATUS, Facts, Record, Sample, Settled
 from pipeline.runs.identity import Identity
 
@@ -132,7 +132,7 @@ class RunDirectory:
             seed=identity.seed,
             status="running",
             created=datetime.now(UTC).isoformat(timespec="seconds"),
-            code=code_version(),
+            code={**code_version(), "sources": sources(cfg)},
             process=os.getpid(),
             **facts,
         )
