@@ -2,6 +2,7 @@
 
 import io
 import os
+import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,10 +17,24 @@ def replace_what_cannot_be_shown() -> None:
             stream.reconfigure(errors="replace")
 
 
-def in_columns(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Lines of a table, its first column to the left, the others to the right."""
+def in_columns(rows: Sequence[Sequence[str]], most: int | None = None) -> list[str]:
+    """Lines of a table, its first column to the left, the others to the right. Columns that lines of `most` characters
+    (None: of the terminal, if standard output is one) have no room for stand below, beside the first column again."""
+    if most is None:
+        most = shutil.get_terminal_size().columns if sys.stdout.isatty() else sys.maxsize
     widths = [max(map(len, column)) for column in zip(*rows)]
-    return ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows]
+    tables, width = [[]], widths[0]
+    for k in range(1, len(widths)):
+        if tables[-1] and width + 2 + widths[k] > most:
+            tables.append([])
+            width = widths[0]
+        tables[-1].append(k)
+        width += 2 + widths[k]
+    lines = []
+    for columns in tables:
+        lines += [""] * bool(lines)
+        lines += ["  ".join([row[0].ljust(widths[0]), *(row[k].rjust(widths[k]) for k in columns)]) for row in rows]
+    return lines
 
 
 @contextmanager
