@@ -8,6 +8,7 @@ matrix leaves the loop as one product, dW a_t for all steps.
 Shapes: T time, B batch, R rows and C columns of a product, H hidden.
 """
 
+import warnings
 import weakref
 
 import torch
@@ -20,6 +21,9 @@ from pipeline.recurrence.columns import Unsupported
 from pipeline.recurrence.lending import PROGRAMS, Lease, borrow
 from pipeline.recurrence.passes import Steps, by_program
 from pipeline.recurrence.program import Program
+
+# PyTorch scripts some of its own forward derivatives at the first that is asked for.
+warnings.filterwarnings("ignore", "`torch.jit.script`")
 
 
 def linearized(cell: Cell, x: Tensor, state: State, recurrent: dict[str, Tensor], engine: str) -> tuple[Tensor, State]:

@@ -16,6 +16,7 @@ from pipeline.learning.rule import HessianFree
 from pipeline.models.delay_taps import DelayTaps
 from tests.conftest import composed, trained
 from tests.learning.test_curvature import B, drawn, explicit
+from tests.test_train import command, finish
 
 
 class Same(Batches):
@@ -213,3 +214,10 @@ def test_features_in_units_of_each_batch_are_refused():
     cfg = composed("data=sine", "model=rnn", "optimizer=hessian_free", "scale=smoke")
     with pytest.raises(Refusal, match="encoder.fine_tune=true: optimizer=hessian_free compares .*: take false"):
         HessianFree.settle(cfg, data)
+
+
+def test_nothing_is_said_of_what_pytorch_is_made_of(tmp_path):
+    words = ["data=adding", "data.lag=20", "optimizer=hessian_free", "optimizer.curvature_batch=2", "trainer.batch=4"]
+    process = command(*words, "scale=smoke", "trainer.steps=1", "tracking.uri=null", f"paths.runs={tmp_path}")
+    code, _, err = finish(process)
+    assert (code, err) == (0, "")
