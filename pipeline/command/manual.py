@@ -15,8 +15,9 @@ from typing import NamedTuple
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
+from pipeline.command.refusal import Refusal
 from pipeline.command.setting import shown, takes
-from pipeline.command.settings import CONF, settings
+from pipeline.command.settings import CONF, nearest, settings
 
 # Groups of choices, and what one of each is.
 GROUPS = {
@@ -58,6 +59,9 @@ def manual(task: Callable, asked: Sequence[str], words: list[str], conf: Path) -
     if groups:
         return "\n\n".join(_choices(group, conf) for group in groups)
     overrides = [word for word in words if word != "all"]
+    for word in overrides:
+        if "=" not in word and not word.startswith("~"):
+            raise Refusal(f"--help {word}: there is nothing of that name: {nearest(word, ['all', *GROUPS])}")
     with initialize_config_dir(str(conf), version_base="1.3"):
         whole = compose("config", overrides=overrides, return_hydra_config=True)
         cfg = OmegaConf.masked_copy(whole, [key for key in whole if key != "hydra"])

@@ -71,7 +71,7 @@ def in_a_line(error: Exception, conf: Path, words: Sequence[str]) -> str:
         reason = _unreadable(word)
         if reason is not None:
             reason = reason if "=" in word else "no value"
-            return f"{word}: cannot be read ({reason}): give key=value, and {QUOTES}"
+            return f"{word}: cannot be read ({reason}): give key=value without spaces around =, and {QUOTES}"
     if "Config group override" in text:
         word = next((word for word in words if re.fullmatch(r"[\w/]+=(null|\W*)", word)), "a group of choices")
         return f"{word}: a group takes the name of a choice: `--help` lists them"
@@ -109,7 +109,19 @@ def _no_such_setting(key: str, conf: Path, words: Sequence[str]) -> str:
         alike = difflib.get_close_matches(last, [name for keys in choices.values() for name in keys], 1)
         if alike and not difflib.get_close_matches(last, known, 1):
             return f"{word}: there is no such setting: did you mean {group}.{alike[0]}, of {group}={having(alike[0])}?"
+    elsewhere = [] if cfg is None or last in known else _called(last, OmegaConf.to_container(cfg, resolve=False))
+    if elsewhere:
+        return f"{word}: there is no such setting: did you mean {' or '.join(elsewhere)}?"
     return f"{word}: there is no such setting: {nearest(last, known, '.'.join(place))}"
+
+
+def _called(name: str, node: dict, above: str = "") -> list[str]:
+    """Places of the settings of that name, as model.hidden."""
+    found = [f"{above}{name}"] if name in node and above else []
+    for key, value in node.items():
+        if isinstance(value, dict) and key not in HYDRA:
+            found += _called(name, value, f"{above}{key}.")
+    return found
 
 
 def _unread(conf: Path) -> Iterator[str]:

@@ -1,5 +1,6 @@
 """How a verb (`python -m pipeline.<verb>`) starts and how it refuses."""
 
+import difflib
 import errno
 import functools
 import logging
@@ -115,6 +116,13 @@ def refuse_flags() -> None:
     parser = get_args_parser()
 
     def error(message: str) -> NoReturn:
+        first = message.removeprefix("unrecognized arguments: ").split()[0]
+        if first.startswith("-") and first != message:
+            flags = [flag for action in parser._actions for flag in action.option_strings]
+            alike = difflib.get_close_matches(first, flags, 1, cutoff=0.8)
+            key = first.lstrip("-").partition("=")[0]
+            mend = f"did you mean {alike[0]}?" if alike else f"a setting is written {key}=VALUE, without dashes"
+            raise Refusal(f"{first}: there is no such flag: {mend}")
         raise Refusal(f"{message}: --hydra-help lists the flags")
 
     parser.error = error
@@ -154,5 +162,7 @@ def refused(error: Exception, words: Sequence[str] | None = None) -> Refusal:
         return Refusal(in_a_line(error, CONF, given() if words is None else words))
     if not (error.filename or error.errno):
         return Refusal(str(error).splitlines()[0])
+    elsewhere = ": name a folder that can be written to (paths.raw, paths.prepared, paths.runs or paths.results)"
     mend = {errno.ENOSPC: ": make room, and the same command goes on", errno.EDQUOT: ": make room"}
+    mend |= dict.fromkeys([errno.EROFS, errno.ENOTDIR], elsewhere)
     return Refusal(f"{error.filename or 'writing'}: {error.strerror}{mend.get(error.errno, '')}")

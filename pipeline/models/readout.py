@@ -72,10 +72,11 @@ class TiedReadout(MatrixReadout):
 
     def __init__(self, seen: int, answers: Space, embedding: nn.Parameter | None):
         super().__init__(seen, answers, embedding)
-        if embedding is None or not isinstance(answers, Symbols) or answers.count != len(embedding):
-            raise Refusal(
-                "readout=tied: shares the embedding of the symbols that are read and answered: set model.embedding"
-            )
+        shared = "readout=tied: shares the embedding of the symbols that are read and answered"
+        if not isinstance(answers, Symbols) or embedding is not None and answers.count != len(embedding):
+            raise Refusal(f"{shared}, and here other things are answered than read: take readout=linear")
+        if embedding is None:
+            raise Refusal(f"{shared}: take model.embedding={seen}")
         if embedding.shape[1] != seen:
             raise Refusal(
                 f"readout=tied: model.embedding={embedding.shape[1]} is to be as wide as what the readout sees, {seen}:"

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from omegaconf import DictConfig
 
 from pipeline.command.refusal import Refusal
+from pipeline.command.setting import shown
 from pipeline.datasets.data import Criterion, Data
 from pipeline.datasets.space import Space
 
@@ -36,16 +37,18 @@ class Goal:
         if measure not in known:
             why = "nothing says which answers are right in these data: " * (measure == RIGHT)
             why += "nothing says when these data are solved: " * (measure == SOLVED)
-            raise Refusal(f"trainer.stop_at.measure={measure}: {why}take {', '.join(known)}, or leave stop_at out")
+            which = f"take {', '.join(known)}, or leave stop_at out"
+            raise Refusal(f"trainer.stop_at.measure={shown(measure)}: {why}{which}")
         if measure == SOLVED:
             if value is not None:
                 raise Refusal(f"trainer.stop_at.value={value}: solved has the value that these data say: leave it out")
             return cls(data.answers, measure, None, data.criterion)
+        given = f"trainer.stop_at.value={shown(value)}"
         number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
         if measure == RIGHT and not (number and 0 < value <= 1):
-            raise Refusal(f"trainer.stop_at.value={value}: take a share above 0, up to 1, that right is to rise to")
+            raise Refusal(f"{given}: take a share above 0, up to 1, that right is to rise to")
         if not (number and value >= 0):
-            raise Refusal(f"trainer.stop_at.value={value}: take a number from 0 that {measure} is to fall to")
+            raise Refusal(f"{given}: take a number from 0 that {measure} is to fall to")
         return cls(data.answers, measure, value)
 
     @staticmethod

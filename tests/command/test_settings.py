@@ -136,8 +136,10 @@ HYDRA = [
         "optimizer.momentun=0.9",
         "optimizer.momentun=0.9: there is no such setting: did you mean optimizer.momentum, of optimizer=",
     ),
+    ("hidden=3", "hidden=3: there is no such setting: did you mean model.hidden or scale.hidden?"),
+    ("model.lr=3", "model.lr=3: there is no such setting: did you mean optimizer.lr?"),
     ("model=lstm,gru", "model=lstm,gru: several values: add -m to run each"),
-    ("model", "model: cannot be read (no value): give key=value"),
+    ("model", "model: cannot be read (no value): give key=value without spaces around =, and put"),
     ("trainer.sample.at=[1,2", "trainer.sample.at=[1,2: cannot be read ("),
     ("data.name='a", "data.name='a: cannot be read ("),
     ("foo/bar=x", "foo/bar=x: there is no such group of choices: take one of data, "),
@@ -168,8 +170,15 @@ def run(*words: str) -> tuple[int, str]:
 
 
 def test_flags_that_there_are_not_are_refused_in_a_line():
-    code, said = run("pipeline.train", "--lr", "3")
-    assert (code, said) == (1, "error: unrecognized arguments: --lr: --hydra-help lists the flags\n")
+    mends = {"--model": "a setting is written model=VALUE, without dashes", "--hlep": "did you mean --help?"}
+    for flag, mend in mends.items():
+        code, said = run("pipeline.train", flag, "3")
+        assert (code, said) == (1, f"error: {flag}: there is no such flag: {mend}\n")
+
+
+def test_help_on_what_there_is_not_is_refused_in_a_line():
+    code, said = run("pipeline.train", "--help", "modle")
+    assert (code, said) == (1, "error: --help modle: there is nothing of that name: did you mean model?\n")
 
 
 def test_a_sweep_is_refused_before_its_first_run():

@@ -236,7 +236,7 @@ def test_each_choice_learns_a_text(run_in, overrides):
 @pytest.mark.parametrize(
     "overrides, said",
     [
-        (["readout=tied"], "readout=tied: shares the embedding .*: set model.embedding"),
+        (["readout=tied"], "readout=tied: shares the embedding .*: take model.embedding=16"),
         (
             ["readout=tied", "model.embedding=8"],
             "model.embedding=8 is to be as wide as .*, 16: take model.embedding=16",

@@ -142,7 +142,7 @@ def test_measures_by_hand():
     "answers, measure, value, said",
     [
         (Symbols(9), "rmse", 1, "measure=rmse: take loss, nats, bits, right, or leave stop_at out"),
-        (Symbols(9), "null", 1, "measure=None: take loss"),
+        (Symbols(9), "null", 1, "measure=null: take loss"),
         (Reals(1), "bits", 1, "measure=bits: take loss, rmse, or leave"),
         (
             Reals(1),
@@ -150,9 +150,9 @@ def test_measures_by_hand():
             1,
             "measure=right: nothing says which answers are right in these data: take loss, rmse, or",
         ),
-        (Symbols(9), "loss", "null", "value=None: take a number from 0 that loss is to fall to"),
+        (Symbols(9), "loss", "null", "value=null: take a number from 0 that loss is to fall to"),
         (Symbols(9), "loss", "low", "value=low: take a number"),
-        (Symbols(9), "loss", "true", "value=True: take a number"),
+        (Symbols(9), "loss", "true", "value=true: take a number"),
         (Symbols(9), "bits", "nan", "value=nan: take a number"),
         (Symbols(9), "bits", "inf", "value=inf: take a number"),
         (Symbols(9), "bits", -1, "value=-1: take a number"),
