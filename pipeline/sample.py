@@ -35,6 +35,8 @@ def sample(run: str, prompt: str, length: int, temperature: float, seed: int, ru
     with meanwhile("loading ..."):
         warning = opened.data.check_prompt(prompt)
         _ = opened.network
+    if not run:
+        print(f"{opened.directory.path}, the run trained last:", file=sys.stderr)
     if warning:
         print(f"warning: {warning}", file=sys.stderr)
     sys.stdout.write(prompt)

@@ -82,7 +82,8 @@ def test_a_series_is_forecast_and_takes_no_prompt(tmp_path, capsys):
     )
     capsys.readouterr()
     sample(**arguments(run, length=40))
-    out = capsys.readouterr().out
+    out, err = capsys.readouterr()
+    assert err == ""
     lines = out.splitlines()
     assert [line.split()[0] for line in lines[:2]] == ["observed", "forecast"]
     for kind in ("observed", "forecast"):
@@ -101,6 +102,8 @@ def test_on_the_command_line(run):
 
     done = said(f"run={run.path}", "prompt=the king", "length=5")
     assert done.returncode == 0 and len(done.stdout) == len("the king") + 5 + 1
+    last = said(f"runs={run.path.parent.parent}", "prompt=the king", "length=5")
+    assert (last.stdout, last.stderr) == (done.stdout, f"{run.path}, the run trained last:\n")
     done = said("prompt")
     assert (
         done.returncode == 1
