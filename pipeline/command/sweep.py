@@ -92,7 +92,9 @@ class CheckedSweep(Callback):
                 jobs = [job for job in jobs if sum(one != other for one, other in zip(jobs[0], job)) <= 1]
             for job in jobs:
                 _refuse_process_groups(compose_job(job), config.hydra.launcher)
-            if at_once < 0 and compose_job(jobs[0]).trainer.accelerator != "cpu":
+            if plain.dry_run and at_once != 1:
+                config.hydra.launcher.n_jobs = 1  # in this process, which adds up how long all of them take
+            elif at_once < 0 and compose_job(jobs[0]).trainer.accelerator != "cpu":
                 _give_each_a_gpu(config)
         except (Refusal, HydraException, OmegaConfBaseException) as error:
             sys.exit(f"error: {refused(error)}")  # of other exceptions Hydra only warns

@@ -101,7 +101,7 @@ class Symbols(Space):
     element: str = "char"
 
     def __str__(self) -> str:
-        return f"{self.count:,} {self.element}{'es' if self.element.endswith('s') else 's'}"
+        return f"one of {self.count:,} {self.element}{'es' if self.element.endswith('s') else 's'}"
 
     @property
     def width(self) -> int:
@@ -166,7 +166,7 @@ class Reals(Numbers):
     tolerance: float | None = None
 
     def __str__(self) -> str:
-        return f"{self.width} values" + f", {self.driving} of them driving" * bool(self.driving)
+        return f"{self.width} value{'s' * (self.width != 1)}" + f", {self.driving} of them driving" * bool(self.driving)
 
     @property
     def units(self) -> Units:
@@ -240,7 +240,7 @@ class Bits(Numbers):
     width: int
 
     def __str__(self) -> str:
-        return f"{self.width} bits"
+        return f"{self.width} bit{'s' * (self.width != 1)}"
 
     @property
     def units(self) -> Units:

@@ -23,8 +23,10 @@ class Outcome(Callback):
         if plain.dry_run:
             from pipeline.runs.session import EXPECTED, minutes
 
-            if EXPECTED:  # of runs in this process
-                print(f"{len(EXPECTED)} runs would take {minutes(sum(EXPECTED))} one after another", flush=True)
+            if EXPECTED:
+                runs = f"{len(EXPECTED)} runs" if len(EXPECTED) > 1 else "the run"
+                after = " one after another" * (len(EXPECTED) > 1)
+                print(f"{runs} would take {minutes(sum(EXPECTED))}{after}", flush=True)
             return
         try:
             with meanwhile("comparing ..."):

@@ -22,7 +22,7 @@ from pipeline.runs.process import settle_process
 from pipeline.runs.progress import Progress
 from pipeline.runs.recorder import Diverged, Recorder
 from pipeline.runs.run import Run
-from pipeline.runs.settling import settle
+from pipeline.runs.settling import Unfinished, settle
 from pipeline.runs.tracking import kept, reaching, refuse_unusable
 from pipeline.runs.training import fit, quiet
 
@@ -43,7 +43,13 @@ def train_run(cfg: DictConfig) -> float:
     refuse_unusable(cfg.tracking)
     data = load_data(cfg.data, cfg.paths.local)
     data.check_prompt(cfg.trainer.sample.prompt)
-    cfg = settle(cfg, data)
+    try:
+        cfg = settle(cfg, data)
+    except Unfinished:
+        if not cfg.dry_run:
+            raise
+        print(f"model={cfg.model.name} seed={cfg.seed}  would start when the runs that it is made of have finished")
+        return math.inf
     identity = identify(cfg, data)
     run = RunDirectory(identity.directory)
     fresh = starts_over(cfg.fresh, run.legible_facts) and not scheduler.began(run.legible_facts)
@@ -89,8 +95,9 @@ def would_train(cfg: DictConfig, data: Data, run: RunDirectory) -> float:
     """Says what a dry run does not do, and about how long it would take by a machine's usual speed."""
     EXPECTED.append(expected_seconds(cfg, data))
     begun = "would go on" if run.last.exists() else "would start"
-    steps = f"{cfg.trainer.steps:,} steps of {cfg.trainer.batch} sequences"
-    print(f"{run.path}  {begun}: {steps}, {minutes(EXPECTED[-1])} from the first to the last", flush=True)
+    most = "at most " * (cfg.trainer.seconds is not None)
+    steps = f"{most}{cfg.trainer.steps:,} steps of {cfg.trainer.batch} sequence{'s' * (cfg.trainer.batch > 1)}"
+    print(f"{run.path}  {begun}: {steps}, {minutes(EXPECTED[-1])} in all", flush=True)
     return math.inf
 
 
@@ -137,12 +144,13 @@ def _first_rank(
     progress = Progress(trainer.progress, identity.name, trainer.steps, trainer.seconds, units, alone=not in_sweep())
     if mirror is not None:
         mirror.say = progress.say
-    length = "whole sequences" if trainer.length is None else trainer.length
+    many = "s" * (trainer.batch > 1)
+    shape = f"{trainer.batch} whole sequence{many}" if trainer.length is None else f"{trainer.batch} x {trainer.length}"
     counts = "count" in learning.network.learned_by  # and has as many parameters as it finds
     size = "parameters by counting" if counts else f"{run.facts['parameters']:,} parameters"
     progress.say(
-        f"{run.path}  {'goes on' if run.last.exists() else 'starts'}: {trainer.steps:,} steps of {trainer.batch} x "
-        f"{length}\n  {size}, reads {data.reads}, "
+        f"{run.path}  {'goes on' if run.last.exists() else 'starts'}: {trainer.steps:,} steps of {shape}\n"
+        f"  {size}, reads {data.reads}, "
         f"{trainer.threads} thread{'s' if trainer.threads > 1 else ''} (trainer.threads){', ' * bool(engine)}{engine}"
     )
     if modules := changed(run.facts):

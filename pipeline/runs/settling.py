@@ -25,6 +25,11 @@ from pipeline.runs.directory import RunDirectory, find_run
 from pipeline.runs.goal import Goal
 from pipeline.runs.identity import identify
 
+
+class Unfinished(Refusal):
+    """Of a run that is to be made of another one, which has not finished."""
+
+
 USUAL = {"readout": "linear", "schedule": "constant", "initialization": "library"}  # which stand for none too
 RUNS_WANTED = {
     "members": "take finished runs, as model.members=[RUN,RUN]",
@@ -116,7 +121,7 @@ def _settle_members(cfg: DictConfig, data: Data) -> None:
         run = RunDirectory(_member(f"model.{key}", name, cfg))
         facts, place = run.facts, f"model.{key}={name}"
         if facts.get("status") != "finished":
-            raise Refusal(f"{place}: {run.path} has not finished: train it first")
+            raise Unfinished(f"{place}: {run.path} has not finished: train it first")
         if facts["data"] != data.card["fingerprint"]:
             raise Refusal(
                 f"{place}: {run.path} was trained on other data than data={cfg.data.name} (fingerprint "

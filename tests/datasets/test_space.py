@@ -112,3 +112,13 @@ def test_a_unit_is_named_after_what_an_element_is():
     assert [Symbols(7, name).units.perplexity(math.log(4)) for name in ("char", "word")] == ["", " (perplexity 4.0)"]
     assert Bits(2).units.loss == "nats/bit" and Bits(2).measured(math.log(4))["bits"] == pytest.approx(2)
     assert Reals(1).measured(0.25) == {"rmse": 0.5} and Reals(1).units.logarithmic
+
+
+def test_one_is_no_plural():
+    assert [str(space) for space in (Reals(1), Reals(2), Reals(2, driving=1))] == [
+        "1 value",
+        "2 values",
+        "2 values, 1 of them driving",
+    ]
+    assert [str(space) for space in (Bits(1), Bits(88), Symbols(65))] == ["1 bit", "88 bits", "one of 65 chars"]
+    assert str(Symbols(9, "class")) == "one of 9 classes"

@@ -19,6 +19,7 @@ from pipeline.probes.held_out import held_out
 from pipeline.runs.building import load_network
 from pipeline.runs.directory import RunDirectory
 from pipeline.runs.identity import identify
+from pipeline.runs.session import train_run
 from pipeline.runs.settling import settle
 from pipeline.runs.study import labels
 from tests.conftest import composed, prepared_text, trained, words
@@ -134,6 +135,12 @@ def test_what_it_cannot_be_made_of_is_refused_in_a_line(base, tmp_path, override
         [one] = [path for path in (tmp_path.parent / runs).glob("single/*-rnn-*-s0")]
         shutil.copytree(one, tmp_path / "single" / one.name)
     assert said in refusal(*base, *(one.replace("ONE", str(tmp_path)) for one in overrides))
+
+
+def test_a_dry_run_names_what_waits_for_its_members(base, capsys):
+    with job(*base, "model=cache", 'model.member="model=gru"', "dry_run=true") as cfg:
+        assert train_run(cfg) == float("inf")
+    assert capsys.readouterr().out == "model=cache seed=0  would start when the runs that it is made of have finished\n"
 
 
 def test_runs_on_other_data_are_refused(base, tmp_path):
