@@ -417,6 +417,20 @@ def test_every_page_stands_in_the_sites_navigation():
     assert all((ROOT / page.removeprefix("files/")).exists() for page in shown if page.startswith("files/"))
 
 
+def test_the_cells_are_counted_as_their_table_has_them():
+    table = (DOCS / "cells.md").read_text().partition("\n\n## ")[0]
+    cells = {name for row in re.findall(r"^\| (`.+?`) \|", table, re.MULTILINE) for name in re.findall(r"`(\w+)`", row)}
+    assert cells >= set(
+        yaml.safe_load((CONF / "study" / "zoo.yaml").read_text())["hydra"]["sweeper"]["params"]["model"].split(",")
+    )
+    for page, told in {
+        "README.md": "cells]",
+        "docs/models.md": "recurrent cells]",
+        "docs/lecture.md": "cells]",
+    }.items():
+        assert re.findall(rf"\[(\d+) {told}", (ROOT / page).read_text()) == [str(len(cells))], page
+
+
 def test_it_says_how_it_is_cited_and_licensed():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     cited = yaml.safe_load((ROOT / "CITATION.cff").read_text())
