@@ -21,7 +21,7 @@ BLANK, RECALL, END = ".", "?", "\n"
 class Recalled(Text):
     """Symbols with the places where something is to be recalled.
 
-    recall   [episode] boolean: symbol i of each episode is, as a target, one that only memory foretells
+    recall   [episode] boolean: symbol i of each episode is, as a target, one that only memory predicts
     bits     that an episode asks to remember
     Every part holds whole episodes.
     """
@@ -48,7 +48,7 @@ class Copying:
     bits      message log2(alphabet), what is to be remembered in an episode
     A model carries bits - loss over an episode's recalled symbols in bits (pipeline.probes.memory). Knowing the task
     and remembering nothing carries 0, a perfect memory all, an HMM with N states at most log2 N in the mean over
-    messages: each of its states foretells messages with probabilities that sum to 1, so those that all of them give
+    messages: each of its states predicts messages with probabilities that sum to 1, so those that all of them give
     their messages sum to N at most.
     """
 

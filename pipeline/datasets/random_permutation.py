@@ -18,7 +18,7 @@ class RandomPermutation(BlockEpisodes):
     lag      T, steps of every episode
     symbols  V, of which all but two distract
 
-    The paper's networks foretell every symbol and are judged on the last; those in between cannot be foretold, and are
+    The paper's networks predict every symbol and are judged on the last; those in between cannot be predicted, and are
     not asked here.
     """
 

@@ -1,4 +1,4 @@
-"""Real-valued series: values read, the next ones foretold at every step.
+"""Real-valued series: values read, the next ones predicted at every step.
 
 Shapes: N elements, T time, B streams, D observed values, U driving values.
 """
@@ -124,12 +124,12 @@ class Series(Data):
         """The means of the values that follow others, in the unit of the data, [S, D].
 
         values  [N, D], N >= 1;  inputs  [N + S, U], what drives the series, from the first of the values on
-        Raises Refusal where there is no value to begin with, or nothing to foretell.
+        Raises Refusal where there is no value to begin with, or nothing to predict.
         """
         if not len(values):
             raise Refusal("values: a forecast begins after one value or more")
         if len(inputs) <= len(values):
-            raise Refusal(f"{len(values)} values, {len(inputs)} steps in all: nothing is left to be foretold")
+            raise Refusal(f"{len(values)} values, {len(inputs)} steps in all: nothing is left to be predicted")
         mean, std = (self.mean, self.std) if self.standardize else (0.0, 1.0)
         return _continued(network, (values - mean) / std, inputs).double().numpy() * std + mean
 
@@ -137,7 +137,7 @@ class Series(Data):
         self, network: Network, prompt: str, temperature: float, length: int, generator: Generator
     ) -> Iterator[str]:
         """The forecast of `length` steps beside what was observed, first channel, as rows of bars; the same at every
-        temperature: it foretells means."""
+        temperature: it predicts means."""
         if not length:
             return
         observed, foretold = (part[:, 0].tolist() for part in self.forecast(network, length))

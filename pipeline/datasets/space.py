@@ -157,7 +157,7 @@ class Reals(Numbers):
     loss = (z - y)^2, summed over D
 
     width      D >= 0
-    driving    how many of the last of them drive the rest and are not foretold; 0..D
+    driving    how many of the last of them drive the rest and are not predicted; 0..D
     tolerance  an answer with |z - y| < tolerance in each entry that is asked is right; None: nothing says so
     """
 

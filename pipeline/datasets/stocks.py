@@ -21,7 +21,7 @@ TICKERS = ("AAPL", "GOOG", "IBM", "MSFT")
 
 
 class Returns(Series):
-    """A series of one channel, the logarithmic returns of a price: to foretell 0 is to say that tomorrow's price is
+    """A series of one channel, the logarithmic returns of a price: to predict 0 is to say that tomorrow's price is
     today's."""
 
 

@@ -20,7 +20,7 @@ from pipeline.models.of_runs import OfOneRun
 
 class DynamicEvaluation(OfOneRun):
     """theta <- theta - rate dL/dtheta,  L = mean of -log p(x_{t+1}; theta) over a segment of S symbols,
-    whenever a segment has been read: it is foretold with the parameters of before, and then learned from.
+    whenever a segment has been read: it is predicted with the parameters of before, and then learned from.
 
     Stochastic gradient descent with the state at a segment's beginning as a constant, and no momentum (Mikolov et al.
     2010 with S = 1; Krause et al. 2018, eq. 2 and 3, whose own rule is another).

@@ -92,7 +92,7 @@ class HiddenMarkovModel(StatisticsModel):
     @classmethod
     def fits(cls, data: Data) -> str | None:
         if not (reads_and_foretells(data, Symbols) or reads_and_foretells(data, Reals)):
-            return "foretells the sequence that it reads, and the data ask something else: take model=lstm"
+            return "predicts the sequence that it reads, and the data ask something else: take model=lstm"
         if data.reads != data.answers:
             driving = data.reads.width - data.answers.width
             return f"knows no driving inputs, the series has {driving}: take model=lds, echo_state or delay_taps"

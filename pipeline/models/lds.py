@@ -86,7 +86,7 @@ class LinearDynamicalSystem(StatisticsModel):
     @classmethod
     def fits(cls, data: Data) -> str | None:
         if not reads_and_foretells(data, Reals):
-            return "foretells real-valued series, not other sequences: take data=sine, mackey_glass or sunspots"
+            return "predicts real-valued series, not other sequences: take data=sine, mackey_glass or sunspots"
         return super().fits(data)
 
     @property

@@ -170,5 +170,5 @@ class StatisticsModel(SequenceModel):
 
 
 def reads_and_foretells(data: Data, kind: type[Symbols] | type[Reals]) -> bool:
-    """Whether the next one is to be foretold of elements of this kind."""
+    """Whether the next one is to be predicted of elements of this kind."""
     return data.foretells and isinstance(data.reads, kind) and isinstance(data.answers, kind)

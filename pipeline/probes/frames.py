@@ -6,7 +6,7 @@ from pipeline.probes.probe import Probe
 
 class Frames(Probe):
     """frame = mean over frames of sum_d -log p(x_t,d | x_<t), in nats, as Boulanger-Lewandowski et al. 2012 report
-    polyphonic music; notes = TP / (TP + FP + FN) over all keys and frames, a key being foretold where p > 1/2: their
+    polyphonic music; notes = TP / (TP + FP + FN) over all keys and frames, a key being predicted where p > 1/2: their
     accuracy, after Bay et al. 2009. Of the part that finished models are judged on.
 
     For bits that are the next element of what is read.

@@ -1,4 +1,4 @@
-"""What is foretold of a stock beyond that tomorrow's price is today's."""
+"""What is predicted of a stock beyond that tomorrow's price is today's."""
 
 import math
 

@@ -4,7 +4,7 @@ It holds the run's config.yaml, run.json and best.ckpt; its data without their s
 else that a network is asked with; what it is asked and answers (its signature); the packages that it takes, of the
 versions that trained it; and the modules of a person's own, outside this project, that network and data are made of.
 
-Shapes: T steps that are read, S steps that are foretold, D values of a series, U values that drive it.
+Shapes: T steps that are read, S steps that are predicted, D values of a series, U values that drive it.
 """
 
 import inspect
@@ -122,7 +122,7 @@ class Pictures(Asked):
 
 class Forecasts(Asked):
     """values [T, D], T >= 1 -> the values of the next steps [S, D], in the unit of the data. A series that is driven
-    takes `driving` [T + S, U] too, which says how many steps are foretold; another one their number, `length`."""
+    takes `driving` [T + S, U] too, which says how many steps are predicted; another one their number, `length`."""
 
     def answer(self, asked: "numpy.ndarray | dict", length: int = STEPS) -> "numpy.ndarray":
         import numpy

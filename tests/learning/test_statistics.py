@@ -138,7 +138,7 @@ def test_each_pass_updates_once_and_is_validated_once(run_in):
             ["model=hmm", "trainer.steps=100"],
             "trainer.steps=100: model=hmm learns in passes over the data: set optimizer.passes instead",
         ),
-        (["model=lds"], "model=lds, data=text: the model foretells real-valued series"),
+        (["model=lds"], "model=lds, data=text: the model predicts real-valued series"),
         (["model=hmm", "optimizer.passes=0"], "optimizer.passes=0: take a whole number from 1"),
     ],
 )

@@ -748,7 +748,7 @@ def test_composed_built_saved_and_loaded_back():
 
 def test_symbols_are_refused():
     cfg = composed("model=lds", "data=copying")
-    message = "model=lds, data=copying: the model foretells real-valued series, not other sequences: take data=sine"
+    message = "model=lds, data=copying: the model predicts real-valued series, not other sequences: take data=sine"
     with pytest.raises(Refusal, match=message):
         refuse_misfits(cfg, load_data(cfg.data))
 

@@ -223,7 +223,7 @@ def close(ours, theirs, tolerance: float = 1e-9) -> None:
         (["data=names", "model=ngram"], "model=ngram, data=names: the model counts one text .* take model=lstm or hmm"),
         (["data=names", "model=lds"], "model=lds, data=names: the model .*: take "),
         (["data=kept", "model=lds"], "model=lds, data=kept: the model .*: take "),
-        (["data=kept", "model=hmm"], "model=hmm, data=kept: the model foretells the sequence .*: take model=lstm"),
+        (["data=kept", "model=hmm"], "model=hmm, data=kept: the model predicts the sequence .*: take model=lstm"),
         (["data=topics", "model=hmm"], "model=hmm, data=topics: the model .*: take "),
         (
             ["data=untold", "model=lstm"],

@@ -120,7 +120,7 @@ def test_a_series_is_foretold_in_its_own_unit(tmp_path, data):
     assert np.array_equal(model.predict(asked, params), foretold) and foretold.shape == (20, 1)
     nothing = asked | {"driving": inputs[:1000]} if data == "sine" else values
     more = {} if data == "sine" else {"length": 0}
-    assert "nothing is left to be foretold" in refused(model, nothing, **more)
+    assert "nothing is left to be predicted" in refused(model, nothing, **more)
     empty = {"values": values[:0], "driving": inputs} if data == "sine" else values[:0]
     assert "after one value or more" in refused(model, empty)
     assert (tmp_path / "model" / "data.pickle").stat().st_size < 5000  # the series alone: 12,000
