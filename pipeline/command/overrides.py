@@ -109,19 +109,24 @@ def _no_such_setting(key: str, conf: Path, words: Sequence[str]) -> str:
         alike = difflib.get_close_matches(last, [name for keys in choices.values() for name in keys], 1)
         if alike and not difflib.get_close_matches(last, known, 1):
             return f"{word}: there is no such setting: did you mean {group}.{alike[0]}, of {group}={having(alike[0])}?"
-    elsewhere = [] if cfg is None or last in known else _called(last, OmegaConf.to_container(cfg, resolve=False))
-    if elsewhere:
-        return f"{word}: there is no such setting: did you mean {' or '.join(elsewhere)}?"
+    if last not in known and cfg is not None:
+        places = sorted(_nested(OmegaConf.to_container(cfg, resolve=False)), key=lambda place: place.count("."))
+        names = {place.rpartition(".")[2] for place in places}
+        alike = [] if difflib.get_close_matches(last, known, 1) else difflib.get_close_matches(last, names, 1, 0.8)
+        called = [place for place in places if place.rpartition(".")[2] in (last, *alike[:1])]
+        called = [place for place in called if place.endswith(f".{last}")] or called
+        if called:
+            return f"{word}: there is no such setting: did you mean {' or '.join(called[:3])}?"
     return f"{word}: there is no such setting: {nearest(last, known, '.'.join(place))}"
 
 
-def _called(name: str, node: dict, above: str = "") -> list[str]:
-    """Places of the settings of that name, as model.hidden."""
-    found = [f"{above}{name}"] if name in node and above else []
+def _nested(node: dict, above: str = "") -> Iterator[str]:
+    """Places of the settings in groups, as model.hidden."""
     for key, value in node.items():
-        if isinstance(value, dict) and key not in HYDRA:
-            found += _called(name, value, f"{above}{key}.")
-    return found
+        if above and key not in HYDRA:
+            yield f"{above}{key}"
+        if isinstance(value, dict):
+            yield from _nested(value, f"{above}{key}.")
 
 
 def _unread(conf: Path) -> Iterator[str]:

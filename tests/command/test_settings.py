@@ -137,6 +137,8 @@ HYDRA = [
         "optimizer.momentun=0.9: there is no such setting: did you mean optimizer.momentum, of optimizer=",
     ),
     ("hidden=3", "hidden=3: there is no such setting: did you mean model.hidden or scale.hidden?"),
+    ("hiden=3", "hiden=3: there is no such setting: did you mean model.hidden or scale.hidden?"),
+    ("length=3", "length=3: there is no such setting: did you mean evaluation.length or trainer.length or scale.len"),
     ("model.lr=3", "model.lr=3: there is no such setting: did you mean optimizer.lr?"),
     ("model=lstm,gru", "model=lstm,gru: several values: add -m to run each"),
     ("model", "model: cannot be read (no value): give key=value without spaces around =, and put"),
