@@ -237,4 +237,5 @@ def _who(content: str) -> str:
         return "a process of another version of this code"
     job = f", SLURM job {owner['job']}" if owner["job"] else ""
     minutes = (time.time() - owner["since"]) / 60
-    return f"process {owner['process']} on {owner['host']}{job} for {minutes:.0f} min"
+    since = f"{minutes:.0f} min" if minutes >= 1 else "less than a minute"
+    return f"process {owner['process']} on {owner['host']}{job} for {since}"

@@ -147,7 +147,8 @@ def _first_rank(
     many = "s" * (trainer.batch > 1)
     shape = f"{trainer.batch} whole sequence{many}" if trainer.length is None else f"{trainer.batch} x {trainer.length}"
     counts = "count" in learning.network.learned_by  # and has as many parameters as it finds
-    size = "parameters by counting" if counts else f"{run.facts['parameters']:,} parameters"
+    number = run.facts["parameters"]
+    size = "parameters by counting" if counts else f"{number:,} parameter{'s' * (number != 1)}"
     progress.say(
         f"{run.path}  {'goes on' if run.last.exists() else 'starts'}: {trainer.steps:,} steps of {shape}\n"
         f"  {size}, reads {data.reads}, "

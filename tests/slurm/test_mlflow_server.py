@@ -89,7 +89,7 @@ def test_a_second_server_is_refused_and_takes_nothing_away(folder):
     address = folder.address.read_text()
     said, _ = (second := folder.start()).communicate()
     assert second.returncode == 1 and re.fullmatch(
-        rf"error: {folder.address.parent} has a server already, process {first.pid} on \S+ for 0 min: "
+        rf"error: {folder.address.parent} has a server already, process {first.pid} on \S+ for less than a minute: "
         r"use that one, or end it first\n",
         said,
     )

@@ -248,7 +248,7 @@ def test_a_run_is_told_of_while_it_runs_is_suspended_and_cancelled(python, clust
     refusal = python("pipeline.train", *overrides, code=1)
     assert re.fullmatch(
         rf"error: {run.path} is being trained by process \d+ on \S+, "
-        rf"SLURM job {job} for \d+ min: wait for it, or stop it\n",
+        rf"SLURM job {job} for (\d+ min|less than a minute): wait for it, or stop it\n",
         refusal,
     )
     running = python("slurm.status", *project)
