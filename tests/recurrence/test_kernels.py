@@ -7,8 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
-from pipeline.recurrence.kernels import Tile, tile_for
+from pipeline.recurrence.kernels import Tile, sorted_by_choice, tile_for
 from tests.cells.test_cells import NAMES, make
 
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="there is no Triton")
@@ -23,7 +24,8 @@ def lines_of(module: str, *arguments: str) -> list:
 
 @pytest.fixture(scope="module")
 def interpreted():
-    """Cell -> the largest error of its kernels, and the launches of a step forward and backward."""
+    """Cell -> the largest error of its kernels, the launches of a step forward and backward, and how many graphs each
+    of its passes records."""
     distinct = {str(make(name, 3).__class__): name for name in reversed(NAMES)}.values()
     found = {name: rest for name, *rest in lines_of("tests.recurrence.interpreted", *distinct)}
     assert found.keys() == set(distinct)
@@ -32,12 +34,12 @@ def interpreted():
 
 @pytest.mark.xdist_group("kernels")
 def test_kernels_give_what_the_plain_loop_gives(interpreted):
-    assert {name: error for name, (error, _) in interpreted.items() if error > 1e-12} == {}
+    assert {name: error for name, (error, *_) in interpreted.items() if error > 1e-12} == {}
 
 
 @pytest.mark.xdist_group("kernels")
 def test_a_step_launches_a_kernel_for_each_product_that_waits_for_another(interpreted):
-    launches = {name: launches for name, (_, launches) in interpreted.items()}
+    launches = {name: launches for name, (_, launches, _) in interpreted.items()}
     assert launches == {name: [2, 2] if name in TWICE else [1, 1] for name in interpreted}
 
 
@@ -59,3 +61,9 @@ def test_a_tile_fits_into_the_memory_of_a_smaller_gpu():
     assert tile_for(512, 4, False, 100) == Tile(64, 8, 128)
     small = tile_for(512, 4, False, 20, 4, 101376)  # of a consumer's GPU
     assert (small.BM + 4 * small.BN) * small.BK * small.stages * 4 <= 101376
+
+
+def test_rows_are_sorted_by_what_they_choose_and_the_unknown_come_last():
+    order, starts = sorted_by_choice(torch.tensor([[2, 5, 0, 2], [9, 3, 3, 1]]), 3)
+    assert order.tolist() == [[2, 0, 3, 1], [3, 0, 1, 2]]
+    assert starts.tolist() == [[0, 1, 1, 3, 4], [0, 0, 1, 1, 4]]  # of 0, 1, 2 and the unknown, and the end
