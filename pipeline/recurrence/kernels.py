@@ -162,14 +162,21 @@ class Kernels(Tape):
             raise TypeError(f"{name}: {tensor.dtype} among {self.dtype}")
         kept = self.tensors.get(name)
         if kept is None or len(kept) < len(tensor) or kept.shape[1:] != tensor.shape[1:]:
-            self._passes.clear()
+            self._forget(name)
             self.tensors[name] = tensor.clone(memory_format=torch.contiguous_format)
         else:
             kept[: len(tensor)].copy_(tensor)
 
     def bind_zeros(self, name: Hashable, steps: int, batch: int, width: int) -> None:
         if self.tensors.pop(name, None) is not None:
-            self._passes.clear()
+            self._forget(name)
+
+    def _forget(self, name: Hashable) -> None:
+        """Drops the graphs that read this tensor or matrix: it is about to lie elsewhere."""
+        for line, start, steps, stride, batch in list(self._passes):
+            first, each = self._planned(line, stride)
+            if any(name in kernel.reads for kernel in (*first, *each)):
+                del self._passes[line, start, steps, stride, batch]
 
     def release(self, name: Hashable) -> None:
         """Stays, for the next pass."""
@@ -215,9 +222,11 @@ class Kernels(Tape):
         precision = matmul_precision() if self.dtype == torch.float32 else "ieee"
         dtype = torch.bfloat16 if precision == "bf16" else self.dtype
         kept = self.matrices.get(name)
-        if precision != self.precision or kept is None or (kept.shape, kept.dtype) != (matrix.shape, dtype):
+        if precision != self.precision:
             self._passes.clear()
             self.precision = precision
+        if kept is None or (kept.shape, kept.dtype) != (matrix.shape, dtype):
+            self._forget(name)
             self.matrices[name] = matrix.detach().to(dtype).contiguous().clone()
         else:
             kept.copy_(matrix)
@@ -232,14 +241,17 @@ class Kernels(Tape):
         self._passes[key]()
 
     def _launch(self, line: str, start: int, steps: int, stride: int, batch: int) -> None:
-        if (line, stride) not in self._kernels:
-            self._kernels[line, stride] = self.plan(line, stride)
-        first, each = self._kernels[line, stride]
+        first, each = self._planned(line, stride)
         for kernel in first:
             kernel(start, steps > 0, batch)
         for index in range(steps):
             for kernel in each:
                 kernel(start + index * stride, index + 1 < steps, batch)
+
+    def _planned(self, line: str, stride: int) -> "tuple[list[Kernel], list[Kernel]]":
+        if (line, stride) not in self._kernels:
+            self._kernels[line, stride] = self.plan(line, stride)
+        return self._kernels[line, stride]
 
     def plan(self, line: str, stride: int) -> "tuple[list[Kernel], list[Kernel]]":
         """Kernels of a line: those before the first step, and those of each step."""
@@ -365,6 +377,7 @@ class Kernel:
             else:
                 self._do(work, ahead)
         self.source = self._source()
+        self.reads = {*self.names, *(work.matrix for work in self.products)}
         self.function = compiled(self.source)
 
     def _argument(self, name: Hashable, timed: bool) -> int:

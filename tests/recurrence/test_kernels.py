@@ -43,6 +43,12 @@ def test_a_step_launches_a_kernel_for_each_product_that_waits_for_another(interp
     assert launches == {name: [2, 2] if name in TWICE else [1, 1] for name in interpreted}
 
 
+@pytest.mark.xdist_group("kernels")
+def test_a_pass_is_recorded_once_for_each_length(interpreted):
+    recorded = {name: recorded for name, (*_, recorded) in interpreted.items()}
+    assert recorded == {name: [2, 0, 2] if name in ("lstm", "mrnn_full") else [2, 0] for name in interpreted}
+
+
 @pytest.mark.parametrize("hidden, architecture, precision", [(1024, 90, "bf16"), (512, 80, "tf32")])
 def test_kernels_compile_for_other_machines(hidden, architecture, precision):
     tool = Path(importlib.util.find_spec("triton").origin).parent / "backends/nvidia/bin/cuobjdump"
