@@ -89,7 +89,7 @@ class FusedProgram(Program):
             tape.tensors |= {(kind, name): tensor for name, tensor in tensors.items()}
 
         last = len(step.names)
-        choice = {name: (Place("choice", timed=True), len(cell.recurrent[name])) for name in cell.chosen}
+        choice = {name: (Place("choice", timed=True), cell.inputs) for name in cell.chosen}
         tape.stage("forward", instructions["forward", 0], after=moves["forward", 0])
         for k, name in enumerate(step.names):
             tape.product(
@@ -157,8 +157,8 @@ class FusedProgram(Program):
                 self.tape.bind(("added", name), what if what.stride(-1) == 1 else what.contiguous())
             else:
                 self.tape.bind_zeros(("added", name), steps, self.batch, weight.shape[-2])
-        for count in {len(cell.recurrent[name]) for name in cell.chosen}:
-            self.tape.bind_choice("choice", inputs.long(), count)  # for the backward pass, too
+        if cell.chosen:
+            self.tape.bind_choice("choice", inputs.long(), cell.inputs)  # for the backward pass, too
         self.tape.run("forward", 0, steps, 1, self.batch)
         for name in weights:
             self.tape.release(("added", name))
@@ -179,5 +179,7 @@ class FusedProgram(Program):
         self.tape.run("backward", steps - 1, steps, -1, self.batch)
         self.tape.release("d output")
 
-    def gradients(self, matrix: Matrix, gradient: Tensor, operand: Tensor, inputs: Tensor):
+    def gradients(
+        self, matrix: Matrix, gradient: Tensor, operand: Tensor, inputs: Tensor
+    ) -> tuple[Tensor, Tensor | None]:
         return self.tape.gradients(matrix, gradient, operand, inputs)

@@ -4,7 +4,8 @@ A kernel works on tiles of the batch and of the hidden units: it multiplies, and
 the pointwise functions that follow, those of the next step included where they need nothing of other tiles. Where rows
 of the batch choose their matrices, a tile takes rows that chose the same: they are sorted by it, for all steps at once.
 
-Shapes: B batch, N rows and K columns of a matrix, S symbols among which a row of the batch chooses.
+Shapes: T time, B batch, N rows and K columns of a matrix, S matrices among which a row of the batch chooses by its
+symbol.
 """
 
 import functools
@@ -25,7 +26,7 @@ from pipeline.recurrence.precision import matmul_precision
 from pipeline.recurrence.tape import Place, Product, Stage, Tape, Work, Written
 
 # How Triton multiplies for a pipeline.recurrence.precision: float32 in three products of tf32, which err no more than
-# float32's own rounding and take a fourth of the time.
+# float32's own rounding and take a fifth of the time.
 DOT = {"ieee": "tf32x3", "tf32": "tf32", "bf16": "ieee"}
 BLOCKS = 8  # of a tile's sums side by side in registers
 KEPT = 64  # passes of other lengths or directions that are kept as graphs
@@ -69,19 +70,20 @@ def tanh(x, ACC: tl.constexpr):
 
 '''
 STEP = '@triton.jit(do_not_specialize=["t", "more"])\n'
-# The gradients of matrices that were chosen: of symbol s, the sum of g a^T over the rows n that chose it.
+# The gradients of matrices that were chosen, OUT [S, N, K]: of symbol s, the sum of g a^T over the rows that chose it,
+# of G [T B, N] and A [T B, K], whose rows lie GS and AS numbers apart. ORDER and STARTS are those of sorted_by_choice.
 BY_CHOICE = """
 @triton.jit
-def kernel(G, GS, A, AS, ORDER, STARTS, OUT, N, K, BN: tl.constexpr, BK: tl.constexpr, ROWS: tl.constexpr,
+def kernel(G, GS, A, AS, ORDER, STARTS, OUT, N, K, BM: tl.constexpr, BN: tl.constexpr, BK: tl.constexpr,
            PRECISION: tl.constexpr, OPERAND: tl.constexpr, ACC: tl.constexpr):
     s = tl.program_id(0)
-    n = tl.program_id(1) * BN + tl.arange(0, BN)
-    k = tl.program_id(2) * BK + tl.arange(0, BK)
+    n = tl.program_id(1) * BM + tl.arange(0, BM)
+    k = tl.program_id(2) * BN + tl.arange(0, BN)
     first = tl.load(STARTS + s)
     last = tl.load(STARTS + s + 1)
-    total = tl.zeros((BN, BK), ACC)
-    for r0 in range(first, last, ROWS):
-        r = r0 + tl.arange(0, ROWS)
+    total = tl.zeros((BM, BN), ACC)
+    for r0 in range(first, last, BK):
+        r = r0 + tl.arange(0, BK)
         rm = r < last
         row = tl.load(ORDER + r, mask=rm, other=0)
         g = tl.load(G + row[None, :] * GS + n[:, None], mask=rm[None, :] & (n < N)[:, None], other=0.0).to(OPERAND)
@@ -410,10 +412,12 @@ class Kernel:
         sums = [f"sum{index}_{block}" for block in range(N // width)]
         self.body += [f"{name} = tl.zeros((BM, BN), ACC)" for name in sums]
         operand = self._address(work.operand, ahead, "k[None, :]")
-        some = "nn[None, :] & (symbol < COUNT)" if self.chosen else "nn[None, :]"
+        some, offset = "nn[None, :]", ""
+        if self.chosen:
+            some, offset = f"{some} & (symbol < COUNT)", f" + symbol.to(tl.int64) * {N * K}"
         self.body += [
             f"EVEN{index}: tl.constexpr = {K} % BK == 0",
-            f"matrix{index} = W{index}" + f" + symbol.to(tl.int64) * {N * K}" * self.chosen,
+            f"matrix{index} = W{index}{offset}",
             f"for k0 in range(0, {K}, BK):",
             "    k = k0 + tl.arange(0, BK)",
             f"    km = k < {K}",
@@ -466,7 +470,7 @@ class Kernel:
     def _source(self) -> str:
         head = ["n = tl.program_id(1) * BN + tl.arange(0, BN)", f"nn = n < {self.width}"]
         rows = ["m = tl.program_id(0) * BM + tl.arange(0, BM)", "mm = m < B"]
-        if self.chosen:
+        if self.chosen:  # a program takes the rows of one symbol, the last one those of all that are unknown
             [choice] = {work.choice.tensor for work in self.products}
             order, starts = (self._argument((choice, part), True) for part in ("order", "starts"))
             head += [
@@ -555,13 +559,14 @@ def tile_for(width: int, blocks: int, chosen: bool, batch: int, size: int = 4, m
 
 
 def tile_for_choice(N: int, K: int) -> Tile:
-    """Of the gradient of chosen matrices [N, K]: rows and columns of it, and how many of the batch's rows at a time."""
+    """For the gradients of chosen matrices [N, K]: BM rows and BN columns of one, from BK rows of the batch at a time.
+    Its shared memory is 48 KiB at most, which any GPU has."""
     return Tile(32, 64, 64, 4, 2) if min(N, K) >= 64 else Tile(16, 16, 32)
 
 
 def sorted_by_choice(symbols: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """Symbols [..., B] among `count`, others being unknown -> the order of rows [..., B] that brings equal ones
-    together, and where those of each begin in it, where the unknown do, and its end [..., count + 2]."""
+    """Symbols [..., B], those from `count` = S on being unknown -> the order of rows [..., B] that brings equal ones
+    together; and where in it those of each begin, then the unknown, and its end [..., S + 2]."""
     ordered, order = symbols.clamp(max=count).sort(dim=-1, stable=True)
     each = torch.arange(count + 2, device=symbols.device).expand(*symbols.shape[:-1], -1)
     return order, torch.searchsorted(ordered, each.contiguous())

@@ -155,12 +155,12 @@ class Tape:
         raise NotImplementedError
 
     def bind_choice(self, name: Hashable, symbols: Tensor, count: int) -> None:
-        """Which of `count` matrices each row chooses at every step [T, B], under this name from now on; another number
-        none of them."""
+        """Which of `count` matrices each row chooses at every step [T, B], under this name from now on: 0 .. count - 1,
+        more for none of them."""
         self.bind(name, symbols)
 
     def gradients(self, matrix: Matrix, gradient: Tensor, operand: Tensor, x: Tensor) -> tuple[Tensor, Tensor | None]:
-        """pipeline.cells.matrices.Matrix.gradients."""
+        """After the line of the backward pass, from what it worked on: pipeline.cells.matrices.Matrix.gradients."""
         return matrix.gradients(gradient, operand, x)
 
     def bind_zeros(self, name: Hashable, steps: int, batch: int, width: int) -> None:

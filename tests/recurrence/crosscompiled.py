@@ -69,7 +69,7 @@ def of_a_step(kernel: kernels.Kernel, architecture: int, precision: str) -> tupl
 def of_gradients(hidden: int, architecture: int, precision: str) -> tuple[int, int, bool]:
     """Of chosen matrices [hidden, hidden]."""
     tile = kernels.tile_for_choice(hidden, hidden)
-    constants = dict(zip(("BN", "BK", "ROWS"), tile[:3]))
+    constants = dict(zip(("BM", "BN", "BK"), tile[:3]))
     pointers = dict.fromkeys(("G", "A", "OUT"), "*fp32") | dict.fromkeys(("ORDER", "STARTS"), "*i64")
     function = kernels.compiled(kernels.HEAD + kernels.BY_CHOICE)
     return inspected(function, tile, constants, pointers, architecture, precision)
