@@ -34,8 +34,11 @@ class Batch(NamedTuple):
         """On a device, with real numbers of this type. A GPU is not waited for: what it was asked for goes on."""
 
         def moved(part: Tensor) -> Tensor:
-            part = part.to(dtype) if part.is_floating_point() else part
-            return part.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else part.to(device)
+            kind = dtype if part.is_floating_point() else part.dtype
+            if device.type != "cuda":
+                return part.to(device, kind)
+            # What goes without a wait lies in pinned memory side by side, of whatever `part` is a view.
+            return torch.empty(part.shape, dtype=kind, pin_memory=True).copy_(part).to(device, non_blocking=True)
 
         positions = None if self.positions is None else moved(self.positions)
         given = tuple(map(moved, self.given))
