@@ -11,7 +11,8 @@ from pipeline.cells.lstm import LSTM
 from pipeline.cells.products import linear
 from pipeline.cells.rnn import ReluRNN, TanhRNN
 
-# cuDNN lays the weights of a layer side by side at each call, which costs little: they stay parameters of the cell.
+# PyTorch copies a layer's weights side by side for cuDNN at each call, and warns of it: that costs little, and they
+# stay parameters of the cell.
 warnings.filterwarnings("ignore", "RNN module weights are not part of single contiguous chunk")
 
 # Exactly these: a class that is made from one of them has equations of its own.
