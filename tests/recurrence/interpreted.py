@@ -1,9 +1,9 @@
 """Runs every cell's kernels in Triton's interpreter, which is chosen before Triton is imported: a process of its own.
 
-Prints a line of JSON for each cell: its name, the largest error of outputs, states and gradients relative to the
-largest number of each, how many kernels a step launches forward and backward, and how many graphs each pass records.
-New memory and what lies behind a matrix are NaN. The programs of a kernel run in the order of its grid or in the
-opposite one, as is drawn at each launch.
+Prints a line of JSON for each cell: its name, the largest error of outputs, states and gradients, and for two cells of
+products with the Jacobian, relative to the largest number of each, how many kernels a step launches forward and
+backward, and how many graphs each pass records. New memory and what lies behind a matrix are NaN. The programs of a
+kernel run in the order of its grid or in the opposite one, as is drawn at each launch.
 """
 
 import itertools
@@ -20,6 +20,7 @@ from triton.runtime.interpreter import interpreter_builder
 
 from pipeline.cells.matrices import ChosenMatrix
 from pipeline.recurrence import engines, fused, graphs, kernels
+from pipeline.recurrence.linearized import linearized
 from pipeline.recurrence.passes import by_program
 from tests.cells.test_cells import make
 
@@ -92,6 +93,34 @@ def everything(cell, x, state, way, launches):
     return found, (forward, launches.count - before - forward)
 
 
+def products_with_the_jacobian(cell, x, state, way):
+    """J v, where J is of outputs and states after in parameters and the state before: of two v."""
+    if way == "fused":
+        outputs, after = linearized(cell, x, state, dict(cell.recurrent), way)
+    else:
+        outputs, after = engines.run(cell, x, state, way)
+    found, given = [outputs, *after], [*cell.parameters(), *state]
+    changes = [torch.zeros_like(part, requires_grad=True) for part in found]
+    options = {"allow_unused": True, "materialize_grads": True}
+    transposed = torch.autograd.grad(found, given, changes, create_graph=True, **options)
+    generator = torch.Generator().manual_seed(1)
+    products = []
+    for _ in range(2):
+        v = [torch.rand(part.shape, dtype=torch.double, generator=generator) for part in given]
+        of = torch.autograd.grad(transposed, changes, v, retain_graph=True, **options)
+        products += [part.clone() for part in of]  # which lie in buffers until the next one
+    return products
+
+
+def largest_error(ours, theirs):
+    """Relative to the largest number of each part; infinite where one is NaN."""
+    errors = [
+        ((one - other).abs().max() / other.abs().max().clamp(min=1e-9)).item()
+        for one, other in zip(ours, theirs, strict=True)
+    ]
+    return math.inf if any(map(math.isnan, errors)) else max(errors)
+
+
 def replayed(work, device):
     found = graphs.Replayed(work, torch.device("cuda"))
     found.called = True  # an interpreter compiles nothing first
@@ -137,12 +166,13 @@ def main(names):
             recorded.append(launches.graphs - before)
             counts.append([launched // length for launched in count])
             theirs, _ = everything(cell, x, state, "reference", launches)
-            for one, other in zip(ours, theirs, strict=True):
-                error = ((one - other).abs().max() / other.abs().max().clamp(min=1e-9)).item()
-                worst = max(worst, math.inf if math.isnan(error) else error)
+            worst = max(worst, largest_error(ours, theirs))
             with torch.no_grad():
                 for parameter in cell.parameters():
                     parameter.add_(0.1 * torch.randn(parameter.shape, dtype=torch.double, generator=generator))
+        if name in ("lstm", "mrnn_full"):
+            ours, theirs = (products_with_the_jacobian(cell, x, state, way) for way in ("fused", "reference"))
+            worst = max(worst, largest_error(ours, theirs))
         print(json.dumps([name, worst, counts[0], recorded]), flush=True)
 
 

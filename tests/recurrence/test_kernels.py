@@ -9,7 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from pipeline.recurrence import kernels
+from pipeline.recurrence.fused import FusedProgram
 from pipeline.recurrence.kernels import Tile, sorted_by_choice, tile_for
+from pipeline.recurrence.step import Step
 from tests.cells.test_cells import NAMES, make
 
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="there is no Triton")
@@ -67,6 +70,27 @@ def test_a_tile_fits_into_the_memory_of_a_smaller_gpu():
     assert tile_for(512, 4, False, 100) == Tile(64, 8, 128)
     small = tile_for(512, 4, False, 20, 4, 101376)  # of a consumer's GPU
     assert (small.BM + 4 * small.BN) * small.BK * small.stages * 4 <= 101376
+
+
+def test_graphs_that_read_what_has_moved_are_recorded_anew(monkeypatch):
+    made = []
+
+    class Pass:
+        def __init__(self, work, device):
+            made.append(work.args[0])
+
+        def __call__(self):
+            pass
+
+    monkeypatch.setattr(kernels, "Replayed", Pass)
+    cell = make("rnn", 3, hidden=4)
+    state = (torch.zeros(2, 4).double(),)
+    tape = FusedProgram(Step(cell, {}, {}, state, 2), cell, 5, 2, kernels.Kernels).tape
+    for steps in (3, 3, 2, 5):  # the last one needs more memory for what is added
+        tape.bind(("added", "h"), torch.zeros(steps, 2, 4).double())
+        tape.run("forward", 0, 2, 1, 2)
+        tape.run("backward", 1, 2, -1, 2)
+    assert made == ["forward", "backward", "forward"]
 
 
 def test_rows_are_sorted_by_what_they_choose_and_the_unknown_come_last():
