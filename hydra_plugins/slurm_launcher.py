@@ -168,7 +168,8 @@ def _starts_over(one: One) -> bool:
 
 def _wait(jobs: dict[Path, "Job"]) -> list["Job"]:
     """Waits until no job is in the queue any more, saying what changes; returns those whose run has not ended."""
-    from slurm.queue import Unanswered, outcome, queued
+    from pipeline.command.controller import Unanswered
+    from slurm.queue import outcome, queued
 
     waiting, failed, said, pause = dict(jobs), [], None, 1.0
     while waiting:

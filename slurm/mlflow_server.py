@@ -20,6 +20,7 @@ import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
+from pipeline.command.controller import Unanswered, ask
 from pipeline.command.refusal import Refusal
 from pipeline.files.lock import Held, Lock
 from pipeline.files.whole import write_atomically
@@ -30,7 +31,6 @@ LOOK = 0.5  # seconds between two looks at the server
 HEALTH = 5.0  # seconds between two questions whether it answers
 SILENT = 60.0  # seconds without an answer, from a server that runs, after which it is started again
 STARTS = 120.0  # seconds that a start may take
-ASKS = 3  # times that SLURM is asked: its controller may be away for a moment
 TRIES = 6  # starts in a row that come to nothing, after which it gives up
 ANSWER = 5.0  # seconds for one answer
 GRACE = 5.0  # seconds for a server to end by itself
@@ -215,37 +215,16 @@ def _answers(address: str) -> bool:
         return False
 
 
-def _slurm(*words: str) -> subprocess.CompletedProcess:
-    """A command of SLURM, asked again where it fails."""
-    for number in range(ASKS):
-        if number:
-            time.sleep(GRACE)
-        done = subprocess.run(words, capture_output=True, text=True)
-        if done.returncode == 0:
-            break
-    return done
-
-
 def _host() -> str:
-    """The address by which the other nodes reach this one; that of this node alone where there are no others. Refusal:
-    SLURM does not say."""
+    """The address by which the other nodes reach this one; that of this node alone where there are no others.
+    Unanswered: SLURM does not say."""
     if "SLURMD_NODENAME" not in os.environ:
         return "127.0.0.1"
-
-    def printed(*words: str) -> str:
-        done = _slurm(*words)
-        if done.returncode:
-            raise Refusal(
-                f"SLURM does not answer ({words[0]}: {done.stderr.strip()}): start this server again in a while"
-            )
-        return done.stdout
-
-    if len(set(printed("sinfo", "--noheader", "--Node", "--format=%N").split())) == 1:
+    mend = "start this server again in a while"
+    if len(set(ask("sinfo", "--noheader", "--Node", "--format=%N", mend=mend).split())) == 1:
         return "127.0.0.1"
-    node = dict(
-        word.partition("=")[::2] for word in printed("scontrol", "show", "node", os.environ["SLURMD_NODENAME"]).split()
-    )
-    return node["NodeAddr"]
+    node = ask("scontrol", "show", "node", os.environ["SLURMD_NODENAME"], mend=mend)
+    return dict(word.partition("=")[::2] for word in node.split())["NodeAddr"]
 
 
 def _asking(folder: Path, local: Path, environment: dict[str, str]) -> list[str]:
@@ -276,10 +255,11 @@ def _asking(folder: Path, local: Path, environment: dict[str, str]) -> list[str]
 
 def requeue(job: str) -> None:
     """Puts this job back into SLURM's queue; says so where that cannot be."""
-    done = _slurm("scontrol", "requeue", job)
-    if done.returncode:
-        say(done.stderr.strip())
-        say("error: SLURM does not take this job back: start it again (sbatch slurm/mlflow_server.sbatch)")
+    mend = "start this server again (sbatch slurm/mlflow_server.sbatch)"
+    try:
+        ask("scontrol", "requeue", job, mend=mend)
+    except Unanswered as reason:
+        say(f"error: job {job} is not back in the queue: {reason}")
 
 
 def prepared(folder: Path, local: Path) -> Server:

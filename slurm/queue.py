@@ -9,7 +9,6 @@ import re
 import shlex
 import shutil
 import subprocess
-import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
+from pipeline.command.controller import Unanswered, ask
 from pipeline.command.refusal import Refusal
 from pipeline.command.setting import SLURM_TIME
 from pipeline.files.whole import read_json, write_atomically, write_json
@@ -26,16 +26,11 @@ from slurm.copies import copy_code, prune
 from slurm.script import script
 from slurm.times import minutes
 
-TRIES, PAUSE = 3, 1.0  # to reach SLURM, and seconds between them
 # In what sbatch says where the controller is away or busy
 AWAY = re.compile(r"unable to contact|timed out|connection (refused|reset)|zero bytes|communication", re.IGNORECASE)
 SLURMS = re.compile(r"srun: error: (\S+): tasks? ([\d,-]+): (.+)")
 NOISE = ("srun: ", "slurmstepd: ", "Error executing job with overrides", "== job ")
 TEMPORARY = ("down", "drain", "drng", "boot", "fail", "maint", "resv", "unk", "comp")  # states of nodes
-
-
-class Unanswered(Refusal):
-    """SLURM does not say what is in its queue, which is not to say that nothing is."""
 
 
 @dataclass(frozen=True)
@@ -243,7 +238,7 @@ def submit(submissions: Sequence[Asked], folder: Path, waiting: Sequence[Job] = 
 def needed(copies: Collection[Path]) -> set[Path]:
     """Those of these copies of the code that a job in the queue runs, or with which a run was submitted that has begun
     and not ended. Refusal: SLURM does not say what is in its queue, or a file is damaged."""
-    there = _answer("squeue", "--noheader", "--format=%F").split()  # of all users, who may share the folder
+    there = ask("squeue", "--noheader", "--format=%F").split()  # of all users, who may share the folder
     if not all(id.isdecimal() for id in there):
         raise Unanswered(f"squeue says {there[0][:100]!r}, which is no queue: see `type squeue`")
     kept = next(iter(copies)).parent.parent
@@ -278,13 +273,13 @@ def would_submit(asked: Asked, folder: Path) -> str:
 
 def array_size() -> int:
     """The most jobs that SLURM takes as one array."""
-    found = re.search(r"MaxArraySize\s*=\s*(\d+)", _answer("scontrol", "show", "config"))
+    found = re.search(r"MaxArraySize\s*=\s*(\d+)", ask("scontrol", "show", "config"))
     return max(1, int(found[1])) if found else 1001  # 0: no arrays
 
 
 def refuse_impossible(profile: DictConfig, text: str) -> str:
     """What SLURM says of when the script would run. Refusal: never, on the nodes and with the limits that there are."""
-    limits = _answer("sinfo", "--noheader", "--format=%P|%l")
+    limits = ask("sinfo", "--noheader", "--format=%P|%l")
     wanted = minutes(profile.time)
     allowed = [
         (name, limit)
@@ -301,7 +296,7 @@ def refuse_impossible(profile: DictConfig, text: str) -> str:
     said = " ".join(line.strip() for line in done.stderr.replace("sbatch: ", "").splitlines() if line.strip())
     if done.returncode == 0:
         return said
-    states = _answer("sinfo", "--noheader", "--format=%t").split()
+    states = ask("sinfo", "--noheader", "--format=%t").split()
     if "not available" in said and any(state.rstrip("*~#!%$@^-").startswith(TEMPORARY) for state in states):
         print(f"warning: SLURM could not run this now, as some nodes are away: {said}", flush=True)
         return said
@@ -363,42 +358,23 @@ def queued() -> dict[str, Place]:
             "there is no SLURM on this machine (no squeue): "
             "submit where there is one, or take hydra/launcher=local_pool"
         )
-    said = _answer("squeue", "--user", str(os.getuid()), "--array", "--noheader", "--format=%i|%T|%r|%N|%M|%S")
+    said = ask("squeue", f"--user={os.getuid()}", "--array", "--noheader", "--format=%i|%T|%r|%N|%M|%S")
     rows = [line.split("|") for line in said.splitlines()]
     if any(len(row) != 6 for row in rows):
         raise Unanswered(f"squeue says {rows[0][0][:100]!r}, which is no queue: see `type squeue`")
     return {id: Place(*place) for id, *place in rows}
 
 
-def _answer(*words: str) -> str:
-    """What a command of SLURM prints. Unanswered: it fails, also when asked again."""
-    for number in range(TRIES):
-        if number:
-            time.sleep(PAUSE)
-        try:
-            done = subprocess.run(words, capture_output=True, text=True, timeout=60)
-        except (OSError, subprocess.TimeoutExpired) as error:
-            why = str(error)
-            continue
-        if done.returncode == 0:
-            return done.stdout
-        why = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
-    raise Unanswered(f"SLURM does not answer ({words[0]}: {why}): ask again in a while")
-
-
 def cancel(jobs: Sequence[Job], others: Iterable[Job]) -> list[str]:
     """Ends these jobs; those that have to train others, too, withdraw their runs and go on. Returns the ids of the
-    latter. Refusal: SLURM does not."""
+    latter. Unanswered: SLURM does not."""
     shared = {job.id for job in others}
     ended, go_on = (list(dict.fromkeys(job.id for job in jobs if (job.id in shared) is so)) for so in (False, True))
     for id in go_on:
         [folder] = {job.folder for job in jobs if job.id == id}
         withdrawn.add(folder, id, [job.place for job in jobs if job.id == id])
     for at in range(0, len(ended), 500):
-        done = subprocess.run(["scancel", *ended[at : at + 500]], capture_output=True, text=True)
-        if done.returncode:
-            why = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
-            raise Refusal(f"scancel: {why[-1]}")
+        ask("scancel", *ended[at : at + 500], mend="see squeue, then say the same again")
     return go_on
 
 

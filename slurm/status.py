@@ -33,7 +33,7 @@ STATES = {"PENDING": "waiting", "RUNNING": "running", "COMPLETING": "ending", "C
 def status(cfg: DictConfig) -> None:
     """Prints a line a run, those of the study first and then what else was submitted, why failed ones failed, and what
     ended ones used of what they had asked for, where SLURM accounts for it."""
-    from slurm.queue import Unanswered
+    from pipeline.command.controller import Unanswered
 
     composed = runs_of_study(cfg)
     while True:

@@ -3,13 +3,13 @@
 import os
 import re
 import signal
-import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 from omegaconf import DictConfig
 
+from pipeline.command.controller import Unanswered, ask
 from pipeline.command.refusal import Refusal
 
 JOB = os.environ.get("SLURM_JOB_ID")
@@ -36,7 +36,6 @@ NETWORK = {
     "fuse.glusterfs",
     "fuse.sshfs",
 }
-TRIES, PAUSE = 3, 2.0  # to reach SLURM's controller, which may be away for a moment, and seconds between them
 WAIT = 600  # seconds for which the ranks wait for one another
 
 
@@ -194,17 +193,9 @@ def requeue(number: int) -> bool:
 
 
 def _scontrol(*words: str) -> str | None:
-    """What scontrol prints; None when it cannot do it, tried again: the controller may be away or busy for a moment,
-    which scontrol says in many ways."""
-    for number in range(TRIES):
-        if number:
-            time.sleep(PAUSE)
-        try:
-            return subprocess.run(["scontrol", *words], capture_output=True, text=True, timeout=30, check=True).stdout
-        except FileNotFoundError as error:
-            why = str(error)
-            break
-        except (OSError, subprocess.SubprocessError) as error:
-            why = (getattr(error, "stderr", None) or str(error)).strip()
-    print(f"scontrol {' '.join(words)}: {why}", flush=True)
-    return None
+    """What scontrol prints; None when it cannot do it, and says so."""
+    try:
+        return ask("scontrol", *words, mend="submit this job again unless squeue lists it")
+    except Unanswered as reason:
+        print(reason, flush=True)
+        return None

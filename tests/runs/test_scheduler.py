@@ -7,6 +7,7 @@ import subprocess
 
 import pytest
 
+from pipeline.command import controller
 from pipeline.command.refusal import Refusal
 from pipeline.runs import scheduler
 from tests.conftest import ROOT, composed
@@ -216,9 +217,10 @@ def test_a_run_that_has_saved_asks_again_until_it_is_put_back(job, monkeypatch, 
     (tmp_path / "scontrol").chmod(0o755)
     (tmp_path / "busy").write_text("1\n" * times)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    monkeypatch.setattr(scheduler, "PAUSE", 0)
+    monkeypatch.setattr(controller, "PAUSE", 0)
     assert scheduler.requeue(signal.SIGUSR1) is goes_on
-    assert capfd.readouterr().out == ("" if goes_on else f"scontrol requeue 7: {why}\n")
+    said = f"SLURM does not answer (scontrol requeue 7: {why}): submit this job again unless squeue lists it\n"
+    assert capfd.readouterr().out == ("" if goes_on else said)
 
 
 def test_ranks_meet_at_the_first_node_also_where_slurm_does_not_say_its_address(attempt):

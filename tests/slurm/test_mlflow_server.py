@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.command.refusal import Refusal
+from pipeline.command import controller
+from pipeline.command.controller import Unanswered
 from slurm import mlflow_server
 from tests.conftest import ROOT
 from tests.slurm.test_slurm import processes
@@ -189,14 +190,14 @@ def test_a_folder_that_is_not_ones_own_is_refused(folder):
     )
 
 
-@pytest.mark.parametrize("times, said", [(2, ""), (3, "error: SLURM does not take this job back: start it again")])
+@pytest.mark.parametrize("times, said", [(2, ""), (3, "error: job 7 is not back in the queue: SLURM does not")])
 def test_a_server_at_its_time_limit_asks_again_until_it_is_put_back(tmp_path, monkeypatch, capsys, times, said):
     (tmp_path / "scontrol").write_text(
         f'#!/bin/sh\ncd {tmp_path}; echo "$*" >>asked; [ $(wc -l <asked) -gt {times} ]\n'
     )
     (tmp_path / "scontrol").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    monkeypatch.setattr(mlflow_server, "GRACE", 0)
+    monkeypatch.setattr(controller, "PAUSE", 0)
     mlflow_server.requeue("7")
     assert (tmp_path / "asked").read_text() == "requeue 7\n" * 3 and said in capsys.readouterr().out
     assert said or not capsys.readouterr().out
@@ -207,6 +208,8 @@ def test_a_server_that_slurm_does_not_tell_where_it_is_says_so(tmp_path, monkeyp
     (tmp_path / "sinfo").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     monkeypatch.setenv("SLURMD_NODENAME", "n1")
-    monkeypatch.setattr(mlflow_server, "GRACE", 0)
-    with pytest.raises(Refusal, match=r"^SLURM does not answer \(sinfo: Unable to contact slurm controller\): start"):
+    monkeypatch.setattr(controller, "PAUSE", 0)
+    with pytest.raises(
+        Unanswered, match=r"^SLURM does not answer \(sinfo: Unable to contact .*\): start this server again"
+    ):
         mlflow_server._host()

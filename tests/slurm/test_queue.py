@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
+from pipeline.command import controller
+from pipeline.command.controller import Unanswered
 from pipeline.command.refusal import Refusal
 from pipeline.command.settings import CONF, check_choice
 from pipeline.files.whole import write_json
@@ -30,7 +32,9 @@ echo x >>count; n=$(wc -l <count); echo "$*" >$n.args; cat >$n.sh; echo $n""",
     "squeue": """
 [ -s away ] && { sed -i 1d away; echo 'slurm_load_jobs error: Unable to contact slurm controller' >&2; exit 1; }
 case "$*" in *%F*) cut -d"|" -f1 queue | cut -d_ -f1 ;; *) cat queue ;; esac""",
-    "scancel": 'echo "$@" >>cancelled',
+    "scancel": """
+[ -s busy ] && { sed -i 1d busy; echo 'scancel: error: Socket timed out' >&2; exit 1; }
+echo "$@" >>cancelled""",
     "scontrol": "echo 'MaxArraySize            = 4'",
     "sinfo": """
 echo x >>sinfos
@@ -50,7 +54,7 @@ def slurm(tmp_path, monkeypatch):
     (folder / "queue").touch()
     (folder / "states").write_text("idle\nmix\n")
     monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
-    monkeypatch.setattr(queue, "PAUSE", 0)
+    monkeypatch.setattr(controller, "PAUSE", 0)
     return folder
 
 
@@ -160,9 +164,7 @@ def test_what_can_never_run_is_refused(slurm, tmp_path):
 def test_a_controller_that_does_not_answer_sbatch_has_not_refused(slurm, tmp_path):
     said = "sbatch: error: Batch job submission failed: Socket timed out on send/recv operation"
     (slurm / "refuses").write_text(f"{said}\n")
-    with pytest.raises(
-        queue.Unanswered, match=r"^SLURM does not answer \(sbatch: .* timed out .*: see squeue, then say"
-    ):
+    with pytest.raises(Unanswered, match=r"^SLURM does not answer \(sbatch: .* timed out .*: see squeue, then say"):
         queue.submit([asked(1)], tmp_path / ".slurm" / "zoo")
 
 
@@ -171,10 +173,10 @@ def test_a_queue_that_does_not_answer_is_not_empty(slurm):
     (slurm / "away").write_text("1\n2\n")
     assert queue.queued() == {"12_3": queue.Place("PENDING", "Resources", "", "0:00", "2026-01-02T03:04:05")}
     (slurm / "away").write_text("1\n2\n3\n")
-    with pytest.raises(queue.Unanswered, match=r"^SLURM does not answer \(squeue: .*Unable to contact slurm contr"):
+    with pytest.raises(Unanswered, match=r"^SLURM does not answer \(squeue: .*Unable to contact slurm contr"):
         queue.queued()
     (slurm / "queue").write_text("strange\n")
-    with pytest.raises(queue.Unanswered, match="^squeue says 'strange', which is no queue"):
+    with pytest.raises(Unanswered, match="^squeue says 'strange', which is no queue"):
         queue.queued()
 
 
@@ -200,6 +202,7 @@ def test_cancel_ends_what_status_lists_or_a_part_of_it(python, slurm, small, tmp
     (slurm / "queue").write_text("".join(f"7_{n}|RUNNING|None|n1|1:00|x\n" for n in range(3)) + "8|RUNNING|a|b|c|d\n")
     where = f"paths.runs={tmp_path}/runs"
     assert python("slurm.cancel", "study=single", where) == "cancelled 3 jobs of 3 runs of single: 7_0 7_1 7_2\n"
+    (slurm / "busy").write_text("1\n2\n")
     said = python("slurm.cancel", "-m", *small, "model=rnn,lstm")
     assert said == "cancelled 2 jobs of 2 runs of single: 7_0 7_2; 1 other runs stay in the queue\n"
     assert (slurm / "cancelled").read_text() == "7_0 7_1 7_2\n7_0 7_2\n"
