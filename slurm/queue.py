@@ -365,14 +365,36 @@ def queued() -> dict[str, Place]:
     return {id: Place(*place) for id, *place in rows}
 
 
-def cancel(jobs: Sequence[Job], others: Iterable[Job]) -> list[str]:
-    """Ends these jobs; those that have to train others, too, withdraw their runs and go on. Returns the ids of the
-    latter. Unanswered: SLURM does not."""
+def by_hand(runs: Iterable[Path], submitted: Iterable[Job], places: Mapping[str, Place]) -> dict[Path, str]:
+    """Those of these runs that a job in the queue trains which is none of `submitted`, by sbatch slurm/train.sbatch or
+    within salloc, and that job's id."""
+    ours = {job.id for job in submitted}
+    facts = {run: RunDirectory(run).legible_facts for run in runs}
+    return {
+        run: known["job"]
+        for run, known in facts.items()
+        if known.get("job") in places and known["job"] not in ours and known.get("status") in ("running", "stopped")
+    }
+
+
+def of_one_run(ids: Iterable[str]) -> set[str]:
+    """Those of these jobs of the user that hold one run and nothing else: by sbatch slurm/train.sbatch without -m.
+    Unanswered: SLURM does not say."""
+    said = ask("squeue", f"--user={os.getuid()}", "--array", "--noheader", "--format=%i|%o")
+    commands = dict(line.partition("|")[::2] for line in said.splitlines())
+    script = re.compile(r"(.*/)?slurm/train\.sbatch(?! (.* )?(-m|--multirun)( |$))( |$)")
+    return {id for id in ids if script.match(commands.get(id, ""))}
+
+
+def cancel(jobs: Sequence[Job], others: Iterable[Job], more: Iterable[str] = ()) -> list[str]:
+    """Ends these jobs and `more`, by their ids; jobs that have to train others, too, withdraw their runs and go on.
+    Returns the ids of the latter. Unanswered: SLURM does not."""
     shared = {job.id for job in others}
     ended, go_on = (list(dict.fromkeys(job.id for job in jobs if (job.id in shared) is so)) for so in (False, True))
     for id in go_on:
         [folder] = {job.folder for job in jobs if job.id == id}
         withdrawn.add(folder, id, [job.place for job in jobs if job.id == id])
+    ended += more
     for at in range(0, len(ended), 500):
         ask("scancel", *ended[at : at + 500], mend="see squeue, then say the same again")
     return go_on

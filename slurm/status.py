@@ -38,7 +38,7 @@ def status(cfg: DictConfig) -> None:
     composed = runs_of_study(cfg)
     while True:
         try:
-            text = table(cfg, composed or there(cfg))
+            text = table(cfg, composed or begun(cfg))
         except Unanswered as reason:
             if not WATCHING:
                 raise
@@ -56,10 +56,14 @@ def table(cfg: DictConfig, runs: list[Path]) -> str:
     from slurm import queue
     from slurm.accounting import used
 
-    jobs = {job.run: job for job in queue.submitted(queue.folder(cfg))}
+    submitted = queue.submitted(queue.folder(cfg))
+    jobs = {job.run: job for job in submitted}
     runs = list(dict.fromkeys([*(run.absolute() for run in runs), *([] if SWEPT else jobs)]))
     others = [run for run in runs if run not in jobs and RunDirectory(run).facts.get("job") is not None]
     places = queue.queued() if jobs or others and shutil.which("squeue") else {}
+    for run in queue.by_hand(runs, submitted, places):
+        if run in jobs and not jobs[run].trains(places.get(jobs[run].id)):
+            del jobs[run]
     rows = [row(run, jobs.get(run), places) for run in runs]
     if not rows:
         return f"there are no runs in {cfg.paths.runs}/{cfg.study.name}: train one, e.g. lab train model=lstm"
@@ -85,7 +89,7 @@ def runs_of_study(cfg: DictConfig) -> list[Path]:
         return [directory_of(run) for run in runs_of(cfg)]
 
 
-def there(cfg: DictConfig) -> list[Path]:
+def begun(cfg: DictConfig) -> list[Path]:
     """The directories of runs that have begun, the latest last."""
     facts = (Path(cfg.paths.runs) / cfg.study.name).glob("[!.]*/run.json")
     return [file.parent for file in sorted(facts, key=lambda file: file.stat().st_mtime)]

@@ -31,7 +31,7 @@ PROGRAMS = {
 echo x >>count; n=$(wc -l <count); echo "$*" >$n.args; cat >$n.sh; echo $n""",
     "squeue": """
 [ -s away ] && { sed -i 1d away; echo 'slurm_load_jobs error: Unable to contact slurm controller' >&2; exit 1; }
-case "$*" in *%F*) cut -d"|" -f1 queue | cut -d_ -f1 ;; *) cat queue ;; esac""",
+case "$*" in *%F*) cut -d"|" -f1 queue | cut -d_ -f1 ;; *%o*) cat commands ;; *) cat queue ;; esac""",
     "scancel": """
 [ -s busy ] && { sed -i 1d busy; echo 'scancel: error: Socket timed out' >&2; exit 1; }
 echo "$@" >>cancelled""",
@@ -436,6 +436,65 @@ def test_a_run_that_was_not_submitted_from_here_is_told_of(slurm, python, small,
     (tmp_path / "runs" / "single" / ".a.lock").touch()
     monkeypatch.setenv("PATH", "/nowhere")
     assert "a  running    job 13, unless that has ended: there is no SLURM here" in python("slurm.status", *small)
+
+
+TRAIN = "/p q/slurm/train.sbatch model=lstm data.path=a|b"
+
+
+def test_cancel_ends_what_was_started_by_hand_by_its_run(slurm, python, small, tmp_path):
+    from pipeline.runs.settling import directory_of
+
+    study = tmp_path / "runs/single"
+    lstm, gru = (directory_of(composed(*small, f"model={model}")) for model in ("lstm", "gru"))
+    begun(lstm, status="running", job="13")
+    begun(gru, status="stopped", job="14")  # and put back
+    begun(study / "ended", status="finished", validation=1.0, job="15")  # whose job does something else now
+    begun(study / "before", status="stopped", job="12")  # which is not in the queue any more
+    (slurm / "queue").write_text("".join(f"{id}|RUNNING|None|n1|1:00|x\n" for id in (13, 14, 15, 16)))
+    (slurm / "commands").write_text(f"13|{TRAIN}\n14|slurm/train.sbatch\n15|{TRAIN}\n16|(null)\n")
+    said = python("slurm.cancel", *small, "model=lstm")
+    assert said == "cancelled 1 jobs of 1 runs of single: 13; 1 other runs stay in the queue\n"
+    write_json(tmp_path / "runs/.slurm/single/16.json", {"16": "/r/0"})
+    said = python("slurm.cancel", "study=single", f"paths.runs={tmp_path}/runs")
+    assert re.fullmatch("cancelled 3 jobs of 3 runs of single: 16 (13 14|14 13)\n", said)
+    first, second = (slurm / "cancelled").read_text().splitlines()
+    assert first == "13" and set(second.split()) == {"13", "14", "16"}
+
+
+@pytest.mark.parametrize(
+    "command", [f"{TRAIN} -m", f"{TRAIN} --multirun seed=0", "(null)", "/p/ours.sbatch", "/p/slurm/train.sbatch.old"]
+)
+def test_cancel_leaves_alone_what_may_hold_more_than_one_run_and_says_how_to_end_it(
+    slurm, python, small, tmp_path, command
+):
+    for name, job in {"a": "13", "b": "14"}.items():
+        begun(tmp_path / "runs/single" / name, status="running", job=job)
+    (slurm / "queue").write_text("13|RUNNING|None|n1|1:00|x\n14|RUNNING|None|n1|1:00|x\n")
+    (slurm / "commands").write_text(f"13|{command}\n14|{TRAIN}\n")
+    ended, refused = python("slurm.cancel", "study=single", f"paths.runs={tmp_path}/runs", code=1).splitlines()
+    assert ended == "cancelled 1 jobs of 1 runs of single: 14; 1 other runs stay in the queue"
+    assert refused == (
+        "error: job 13 trains a: not started by sbatch slurm/train.sbatch for that run alone, and may hold more: "
+        "scancel 13 ends all of it"
+    )
+    assert (slurm / "cancelled").read_text() == "14\n"
+
+
+def test_two_runs_that_name_one_job_are_not_of_one_run(slurm, python, small, tmp_path):
+    for name in ("a", "b"):
+        begun(tmp_path / "runs/single" / name, status="stopped", job="13")
+    (slurm / "queue").write_text("13|RUNNING|None|n1|1:00|x\n")
+    (slurm / "commands").write_text(f"13|{TRAIN}\n")
+    refused = python("slurm.cancel", "study=single", f"paths.runs={tmp_path}/runs", code=1).splitlines()[-1]
+    assert {"job 13 trains a", "job 13 trains b"} <= set(re.split("; |: ", refused))
+    assert refused.endswith("scancel 13 ends all of it") and not (slurm / "cancelled").exists()
+
+
+def test_a_run_that_was_submitted_and_then_started_by_hand_is_told_of(slurm, python, small, tmp_path):
+    run = begun(tmp_path / "runs/single/a", status="running", job="13")
+    write_json(tmp_path / "runs/.slurm/single/7.json", {"7": f"{run}"})
+    (slurm / "queue").write_text("13|RUNNING|None|n1|1:00|x\n")
+    assert "a  running    job 13 on n1 for 1:00" in python("slurm.status", *small)
 
 
 def test_copies_of_the_code_that_nothing_needs_are_removed_at_a_submission(slurm, tmp_path):

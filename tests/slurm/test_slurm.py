@@ -265,6 +265,18 @@ def test_a_run_is_told_of_while_it_runs_is_suspended_and_cancelled(python, clust
     assert "the same command goes on" in python("slurm.status", *project)
 
 
+def test_a_job_that_was_started_by_hand_is_cancelled_by_its_run(python, cluster, project, tmp_path):
+    overrides = [*project, *LONG, "trainer.steps=100000"]
+    run = directory(*overrides)
+    sbatch = ["sbatch", "--parsable", "--mem-per-cpu=500", f"--output={tmp_path}/log.out", "slurm/train.sbatch"]
+    job = cluster.run(*sbatch, *overrides).strip()
+    cluster.until("training", reached(run, 10))
+    assert python("slurm.cancel", *overrides) == f"cancelled 1 jobs of 1 runs of single: {job}\n"
+    cluster.until_empty()
+    assert run.facts["status"] == "stopped" and run.last.exists() and not run.locked
+    assert "  stopped and saved: the same command goes on" in (tmp_path / "log.out").read_text()
+
+
 def test_a_run_that_is_killed_too_often_gives_up(python, cluster, project, tmp_path):
     from mlflow import MlflowClient
 
