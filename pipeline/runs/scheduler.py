@@ -154,20 +154,21 @@ def wait_for_first_rank(facts: Callable[[], dict]) -> None:
 
 
 def watch() -> None:
-    """From here on SIGTERM ends this process, and a job that SLURM preempts with some grace goes back into the queue;
-    while it trains, the Recorder takes this signal and SIGUSR1, and saves first.
+    """From here on SIGTERM ends this process in order, and a job that SLURM preempts with some grace goes back into the
+    queue; while it trains, the Recorder takes this signal and SIGUSR1, and saves first.
 
-    Before that SIGUSR1 kills, which slurm/job.sh counts: a time limit that leaves no time to begin does so every time.
+    Until then, and after training, another SIGTERM exits as if it had killed, and SIGUSR1 kills, which slurm/job.sh
+    counts: a time limit that leaves no time to begin does so every time.
     """
     if JOB is not None:
         signal.signal(signal.SIGTERM, _interrupted)
 
 
 def _interrupted(number: int, frame) -> None:
-    # srun sends the same signal when another rank has failed, which must not put the job back.
-    if RANK == 0 and re.search(r"PreemptTime=\d", _scontrol("show", "job", JOB) or ""):
-        requeue(number)
-    raise KeyboardInterrupt
+    # srun sends the same signal when another rank has failed, which must not put the job back: slurm/job.sh tells.
+    if RANK == 0 and re.search(r"PreemptTime=\d", _scontrol("show", "job", JOB) or "") and requeue(number):
+        raise KeyboardInterrupt
+    raise SystemExit(128 + number)
 
 
 def requeue(number: int) -> bool:

@@ -10,7 +10,11 @@ import pytest
 from pipeline.command import controller
 from pipeline.command.refusal import Refusal
 from pipeline.runs import scheduler
-from tests.conftest import ROOT, composed
+from pipeline.runs.directory import RunDirectory
+from pipeline.runs.recorder import Recorder
+from pipeline.runs.settling import directory_of
+from pipeline.runs.training import fit
+from tests.conftest import ROOT, composed, trained
 
 
 @pytest.fixture
@@ -233,12 +237,46 @@ def test_a_log_says_where_an_attempt_begins(attempt):
     )
 
 
-@pytest.mark.parametrize("state, goes_on", [("PreemptTime=2026-01-01T00:00:00", True), ("PreemptTime=None", False)])
-def test_sigterm_before_training_puts_back_what_is_preempted_and_not_what_another_rank_has_failed(
-    job, monkeypatch, state, goes_on
+@pytest.mark.parametrize(
+    "state, takes, asks, end",
+    [
+        ("PreemptTime=2026-01-01T00:00:00", True, True, None),
+        ("PreemptTime=2026-01-01T00:00:00", False, True, 143),  # slurm/job.sh asks again
+        ("PreemptTime=None", True, False, 143),  # and tells what another rank has failed from all else
+    ],
+)
+def test_sigterm_before_training_puts_back_what_is_preempted_and_leaves_the_rest_to_the_job(
+    job, monkeypatch, state, takes, asks, end
 ):
     asked = []
-    monkeypatch.setattr(scheduler, "_scontrol", lambda *words: asked.append(words[0]) or f"JobState=RUNNING {state}")
-    with pytest.raises(KeyboardInterrupt):
+
+    def scontrol(*words):
+        asked.append(words[0])
+        return f"JobState=RUNNING {state}" if words[0] == "show" or takes else None
+
+    monkeypatch.setattr(scheduler, "_scontrol", scontrol)
+    with pytest.raises(KeyboardInterrupt if end is None else SystemExit) as raised:
         scheduler._interrupted(signal.SIGTERM, None)
-    assert ("requeue" in asked) is goes_on
+    assert ("requeue" in asked) is asks and getattr(raised.value, "code", None) == end
+
+
+@pytest.mark.parametrize("moment", ["setup", "on_fit_start", "on_train_end"])
+def test_sigterm_between_watch_and_the_first_step_or_after_the_last_one_is_a_kill_to_the_job(
+    job, small, monkeypatch, moment
+):
+    """One that srun sent to the attempt before, for example: the job must go back into the queue."""
+    monkeypatch.setattr(scheduler, "_scontrol", lambda *words: "JobState=RUNNING Restarts=1 PreemptTime=None")
+    run = RunDirectory(directory_of(composed(*small)))
+
+    def terminated(*_, **__):
+        signal.raise_signal(signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        if moment == "on_train_end":  # when the signals are what they were before
+            patch.setattr("pipeline.runs.session.fit", lambda *words: [fit(*words), terminated()])
+        else:
+            patch.setattr(Recorder, moment, terminated, raising=False)
+        with pytest.raises(SystemExit) as end:
+            trained(*small)
+    assert end.value.code == 143 and run.facts["status"] == "running" and not run.locked
+    assert trained(*small).finished

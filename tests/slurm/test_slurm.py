@@ -265,11 +265,17 @@ def test_a_run_is_told_of_while_it_runs_is_suspended_and_cancelled(python, clust
     assert "the same command goes on" in python("slurm.status", *project)
 
 
-def test_a_job_that_was_started_by_hand_is_cancelled_by_its_run(python, cluster, project, tmp_path):
+def test_a_job_by_hand_goes_on_after_a_sigterm_before_it_trains_and_is_cancelled_by_its_run(
+    python, cluster, project, tmp_path
+):
     overrides = [*project, *LONG, "trainer.steps=100000"]
     run = directory(*overrides)
     sbatch = ["sbatch", "--parsable", "--mem-per-cpu=500", f"--output={tmp_path}/log.out", "slurm/train.sbatch"]
     job = cluster.run(*sbatch, *overrides).strip()
+    cluster.until("a run that is about to train", lambda: run.locked)
+    [process] = processes(f"SLURM_JOB_ID={job} SLURM_PROCID=0 SLURM_STEP_ID=0")
+    os.kill(process, signal.SIGTERM)
+    cluster.until("a second attempt", lambda: f"== job {job}, attempt 2, " in (tmp_path / "log.out").read_text())
     cluster.until("training", reached(run, 10))
     assert python("slurm.cancel", *overrides) == f"cancelled 1 jobs of 1 runs of single: {job}\n"
     cluster.until_empty()
