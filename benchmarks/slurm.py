@@ -1,6 +1,5 @@
 """What SLURM adds to a run and to a sweep, what two processes gain, and what to expect of up to 64 GPUs."""
 
-import json
 import os
 import shutil
 import subprocess
@@ -11,10 +10,13 @@ from pathlib import Path
 
 from benchmarks.training import prepared
 from pipeline.command.settings import CONF
+from pipeline.runs.directory import RunDirectory
 
 ROOT = CONF.parent
 PATH = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"], "/usr/sbin"])
-ROUNDS, RUNS, STEPS = 3, 8, 60
+ROUNDS, RUNS = 2, 4
+WARM, STEPS = 3, 12  # steps of a run before those that are timed, and those
+SIZES = (128, 256)  # hidden units
 
 
 def measure() -> str:
@@ -34,80 +36,57 @@ def measure() -> str:
 def _measured(folder: Path, conf: str) -> list[str]:
     environment = {**os.environ, "SLURM_CONF": conf, "PATH": PATH, "OMP_NUM_THREADS": "1"}
     text = prepared(folder)
-    profile = ["hydra/launcher=slurm", "hydra.launcher.memory=1", "hydra.launcher.at_once=2"]
+    profile = ["hydra/launcher=slurm", "hydra.launcher.memory=1"]
 
-    def python(module: str, *overrides: str) -> float:
-        """Seconds that the command takes."""
-        began = time.time()
-        done = subprocess.run(
-            [sys.executable, "-m", module, *overrides], cwd=ROOT, env=environment, capture_output=True, text=True
-        )
+    def output(*words: str) -> str:
+        done = subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True)
         if done.returncode:
             raise RuntimeError(done.stdout + done.stderr)
+        return done.stdout
+
+    def python(name: str, module: str, *overrides: str) -> float:
+        """Seconds that the command takes, with its runs in the folder `name`."""
+        began = time.time()
+        output(sys.executable, "-m", module, *text, f"paths.runs={folder}/{name}", *overrides)
         return time.time() - began
 
     def first_step(name: str, module: str, *overrides: str) -> float:
         """Seconds from the command to the end of the run's first step."""
         began = time.time()
-        python(module, *text, "trainer.steps=1", f"paths.runs={folder}/{name}", *overrides)
-        return _when(folder / name, "metrics.jsonl") - began
+        python(name, module, "trainer.steps=1", *overrides)
+        while output("squeue", "--noheader"):
+            time.sleep(0.2)
+        for file in (folder / name).glob("single/*/metrics.jsonl"):
+            return file.stat().st_mtime - began
+        logs = "".join(log.read_text() for log in (folder / name).glob(".slurm/*/*.out"))
+        raise RuntimeError(f"the job in {folder / name} has ended without a step:\n{logs}")
 
     alone = min(first_step(f"alone{round}", "pipeline.train") for round in range(ROUNDS))
     job = min(first_step(f"job{round}", "slurm.submit", *profile) for round in range(ROUNDS))
-    short = [*text, "scale=smoke", "trainer.steps=20", f"seed=range({RUNS})"]
-    pool = python(
-        "pipeline.train",
-        "-m",
-        *short,
-        f"paths.runs={folder}/pool",
-        "hydra/launcher=local_pool",
-        "hydra.launcher.n_jobs=2",
-    )
-    array = python("pipeline.train", "-m", *short, f"paths.runs={folder}/array", *profile)
+    short = ["-m", "scale=smoke", "trainer.steps=20", f"seed=range({RUNS})"]
+    pool = python("pool", "pipeline.train", *short, "hydra/launcher=local_pool", "hydra.launcher.n_jobs=2")
+    array = python("array", "pipeline.train", *short, *profile, "hydra.launcher.at_once=2")
 
-    def step(name: str, *overrides: str, module: str = "pipeline.train") -> float:
-        """Milliseconds a training step."""
-        shape = ["model.layers=2", "trainer.length=50", f"trainer.steps={STEPS}", f"paths.runs={folder}/{name}"]
-        python(module, *text, *shape, *overrides)
-        while True:
-            newest = max((folder / name).glob("single/*/run.json"), key=lambda file: file.stat().st_mtime, default=None)
-            facts = json.loads(newest.read_text()) if newest else {}
-            if facts.get("status") == "finished" and f"seed={facts['seed']}" in overrides:
-                return 1000 * facts["seconds"] / STEPS
-            time.sleep(1)
-
+    steps = ["-m", "model.layers=2", f"model.hidden={','.join(map(str, SIZES))}", "trainer.length=50"]
+    steps += [f"trainer.steps={WARM + STEPS}", f"trainer.record_every={WARM}"]
+    here = ["trainer.batch=100,50"]
+    # All in one job, one after the other.
+    there = ["trainer.batch=100", "trainer.nodes=2", *profile, f"hydra.launcher.group={ROUNDS * len(SIZES)}"]
+    python("here", "pipeline.train", *steps, *here, "seed=0")
+    python("there", "pipeline.train", *steps, *there, f"seed=range({ROUNDS})")
+    for round in range(1, ROUNDS):
+        python("here", "pipeline.train", *steps, *here, f"seed={round}")
     rows = []
-    for hidden in (128, 256):
-        size = [f"model.hidden={hidden}"]
-        # The fastest of some rounds in turn: other work on the machine only adds.
-        one, share, two = (
-            min(times)
-            for times in zip(
-                *(
-                    (
-                        step(f"one{hidden}", "trainer.batch=100", f"seed={round}", *size),
-                        step(f"share{hidden}", "trainer.batch=50", f"seed={round}", *size),
-                        step(
-                            f"two{hidden}",
-                            "trainer.batch=100",
-                            "trainer.nodes=2",
-                            f"seed={round}",
-                            *size,
-                            *profile,
-                            module="slurm.submit",
-                        ),
-                    )
-                    for round in range(ROUNDS)
-                ),
-                strict=True,
-            )
-        )
+    for hidden in SIZES:
+        one, share = (_step(folder / "here", hidden, batch) for batch in (100, 50))
+        two = _step(folder / "there", hidden, 100)
         rows.append(
             f"| 2 x {hidden} | {one:.0f} | {share:.0f} | {two:.0f} | {one / two:.2f} | "
             f"{100 * max(0.0, 1 - share / two):.0f}% |"
         )
     return [
-        "On two made-up nodes of this machine (`slurm/test_cluster.sh`), one thread a process.",
+        f"On two made-up nodes of this machine (`slurm/test_cluster.sh`), one thread a process; of {ROUNDS} rounds the "
+        "fastest.",
         "",
         "| | seconds |",
         "|---|---:|",
@@ -116,8 +95,8 @@ def _measured(folder: Path, conf: str) -> list[str]:
         f"| {RUNS} runs of 20 small steps, two at a time, `local_pool` (keeps its processes) | {pool:.1f} |",
         f"| the same as an array (a process a run) | {array:.1f} |",
         "",
-        "LSTM, B=100 over all ranks, T=50, milliseconds a step, training alone. A rank's share is one process with "
-        "B=50; what two ranks need beyond it is communication and waiting.",
+        f"LSTM, B=100 over all ranks, T=50, milliseconds a step, training alone, {STEPS} steps after {WARM}. A rank's "
+        "share is one process with B=50; what two ranks need beyond it is communication and waiting.",
         "",
         "| | one process | a rank's share | two nodes, gloo | gain | communication |",
         "|---|---:|---:|---:|---:|---:|",
@@ -125,12 +104,17 @@ def _measured(folder: Path, conf: str) -> list[str]:
     ]
 
 
-def _when(runs: Path, name: str) -> float:
-    """When the file called `name` of the only run there was last written; waits for it."""
-    while True:
-        for file in runs.glob(f"single/*/{name}"):
-            return file.stat().st_mtime
-        time.sleep(0.05)
+def _step(runs: Path, hidden: int, batch: int) -> float:
+    """Milliseconds a training step of the runs there of this size and batch: of their seeds the fastest, as other work
+    on the machine only adds."""
+    found = []
+    for file in runs.glob("single/*/run.json"):
+        run = RunDirectory(file.parent)
+        cfg = run.config()
+        if (cfg.model.hidden, cfg.trainer.batch) == (hidden, batch):
+            seconds = {record["step"]: record["seconds"] for record in run.records()}
+            found.append(1000 * (seconds[WARM + STEPS] - seconds[WARM]) / STEPS)
+    return min(found)
 
 
 # A node as sold today, and a network between such nodes.
