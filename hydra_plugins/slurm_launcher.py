@@ -18,7 +18,7 @@ from pipeline.command.setting import Count, Minutes, NotNegative, Positive, Whol
 from pipeline.command.space import is_search
 
 if TYPE_CHECKING:
-    from slurm.queue import Asked, Job
+    from slurm.queue import Job, Submission
 
 
 class One(NamedTuple):
@@ -78,10 +78,10 @@ class SlurmLauncher(Launcher):
         warning = scheduler.refuse_shared_sqlite(asked[0].cfg.tracking.uri)
         if warning:
             print(warning, flush=True)
-        places, before = queue.queued(), queue.submitted(kept)
+        entries, before = queue.queued(), queue.submitted(kept)
         left = [one for one in asked if _starts_over(one) or not queue.ended(one.run)]
         wanted = {one.run for one in left}
-        waiting = [job for job in before if job.id in places]
+        waiting = [job for job in before if job.id in entries]
         jobs = {job.run: job for job in waiting if job.run in wanted and not job.withdrawn}
         missing = [one for one in left if one.run not in jobs]
         jobs |= {job.run: job for job in queue.submit(self._submissions(missing, before), kept, waiting)}
@@ -136,19 +136,19 @@ class SlurmLauncher(Launcher):
                 asked.append(One(trainable(cfg), ("-m", *kept, "hydra/launcher=basic"), cfg))
         return asked
 
-    def _submissions(self, runs: Sequence[One], before: Sequence["Job"]) -> list["Asked"]:
+    def _submissions(self, runs: Sequence[One], before: Sequence["Job"]) -> list["Submission"]:
         """The runs by the resources that they want: those of `where`, and more where a job of `before` had too
         little."""
         from slurm import queue
         from slurm.script import resources
 
         last = {job.run: job for job in before}
-        found: dict[str, queue.Asked] = {}
+        found: dict[str, queue.Submission] = {}
         for one in runs:
             profile = queue.enough(resources(self.profile, one.cfg), last.get(one.run))
             devices, nodes = one.cfg.trainer.devices, one.cfg.trainer.nodes
             key = f"{OmegaConf.to_yaml(profile)} {devices} {nodes}"
-            found.setdefault(key, queue.Asked(profile, devices, nodes, {})).runs[one.run] = one.words
+            found.setdefault(key, queue.Submission(profile, devices, nodes, {})).runs[one.run] = one.words
         return list(found.values())
 
 
@@ -176,19 +176,19 @@ def _wait(jobs: dict[Path, "Job"]) -> list["Job"]:
         time.sleep(pause)
         pause = min(15.0, 1.2 * pause)
         try:
-            places = queued()
+            entries = queued()
         except Unanswered:  # the controller is away for a while
             continue
         for run, job in list(waiting.items()):
-            if job.id in places:
+            if job.id in entries:
                 continue
             del waiting[run]
             if outcome(run) is None:
                 failed.append(job)
-        there = [places[job.id] for job in waiting.values()]
-        pending = [place for place in there if place.state == "PENDING"]
-        reasons = ", ".join(name for name, _ in Counter(place.reason for place in pending).most_common(2))
-        suspended = sum(place.state == "SUSPENDED" for place in there)
+        there = [entries[job.id] for job in waiting.values()]
+        pending = [entry for entry in there if entry.state == "PENDING"]
+        reasons = ", ".join(name for name, _ in Counter(entry.reason for entry in pending).most_common(2))
+        suspended = sum(entry.state == "SUSPENDED" for entry in there)
         finished = len(jobs) - len(waiting) - len(failed)
         line = f"{len(pending)} wait{f' ({reasons})' * bool(reasons)}, {len(there) - len(pending) - suspended} run, "
         line += f"{suspended} suspended, " * bool(suspended) + f"{finished} finished, {len(failed)} failed"

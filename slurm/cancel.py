@@ -30,9 +30,9 @@ def cancel(cfg: DictConfig) -> None:
     from slurm import queue
     from slurm.status import begun, runs_of_study
 
-    places, submitted = queue.queued(), queue.submitted(queue.folder(cfg))
-    jobs = [job for job in submitted if job.trains(places.get(job.id))]
-    by_hand = queue.by_hand([run.absolute() for run in begun(cfg)], submitted, places)
+    entries, submitted = queue.queued(), queue.submitted(queue.folder(cfg))
+    jobs = [job for job in submitted if job.trains(entries.get(job.id))]
+    by_hand = queue.by_hand([run.absolute() for run in begun(cfg)], submitted, entries)
     runs = {job.run for job in jobs} | by_hand.keys()
     asked, words = runs, SWEPT or list(HydraConfig.get().overrides.task)
     if any(not word.startswith(PLACES) for word in words):

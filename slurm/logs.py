@@ -33,7 +33,9 @@ def log_of(run: str, rank: int, runs: Path) -> Path:
     last = max(jobs, key=lambda job: tuple(map(int, job.id.split("_"))))
     log = last.log_of(rank)
     if not log.exists():
-        raise Refusal(f"{log} is not there: job {last.id} has not begun, or has no rank {rank}")
+        raise Refusal(
+            f"rank={rank}: {log} is not there: job {last.id} has not begun (lab status says so) or has no such rank"
+        )
     return log
 
 

@@ -39,7 +39,7 @@ STORE = "MLFLOW_BACKEND_STORE_URI"
 UPGRADE = f"import os, mlflow.db; mlflow.db.commands(['upgrade', os.environ['{STORE}']])"
 
 
-class Asked:
+class StopSignal:
     """Whether a signal has asked this process to end, and which did first."""
 
     def __init__(self) -> None:
@@ -57,14 +57,14 @@ class Asked:
             time.sleep(min(left, LOOK))
 
 
-class Group:
+class ProcessGroup:
     """A command and all that it starts: they end with `end`, or with this process, however that ends."""
 
     def __init__(self, command: list[str], environment: dict[str, str]):
         self.process = subprocess.Popen(command, env=environment, start_new_session=True)
         kill = 'trap "" TERM; read -r _; kill -s TERM -- "-$1"; sleep "$2"; kill -s KILL -- "-$1"'
-        self.leash = subprocess.Popen(
-            ["sh", "-c", kill, "leash", str(self.process.pid), str(GRACE)],
+        self.watchdog = subprocess.Popen(
+            ["sh", "-c", kill, "watchdog", str(self.process.pid), str(GRACE)],
             stdin=subprocess.PIPE,  # closed when this process is gone
             stderr=subprocess.DEVNULL,
             start_new_session=True,
@@ -74,9 +74,9 @@ class Group:
         return self.process.poll() is None
 
     def end(self) -> None:
-        self.leash.kill()
-        self.leash.wait()
-        self.leash.stdin.close()
+        self.watchdog.kill()
+        self.watchdog.wait()
+        self.watchdog.stdin.close()
         for number, patience in ((signal.SIGTERM, GRACE), (signal.SIGKILL, GRACE)):
             end = time.monotonic() + patience
             try:
@@ -107,30 +107,30 @@ class Server:
         self.folder, self.host, self.command, self.environment = folder, host, command, environment
         self.database = database
         self.file = folder / "address"
-        self.group: Group | None = None
+        self.group: ProcessGroup | None = None
         self.address: str | None = None
 
-    def serve(self, asked: Asked) -> None:
-        """Until that is asked. Raises Refusal where the server does not come up."""
+    def serve(self, stop: StopSignal) -> None:
+        """Until a signal asks it to stop. Raises Refusal where the server does not come up."""
         failed = 0
-        while asked.number is None:
-            if self._start(asked):
+        while stop.number is None:
+            if self._start(stop):
                 failed = 0
-                self._watch(asked)
-            elif asked.number is None:
+                self._watch(stop)
+            elif stop.number is None:
                 failed += 1
                 if failed == TRIES:
                     raise Refusal(f"MLflow's server has not come up {failed} times in a row: see above")
             self.group.end()
-            asked.sleep(min(2**failed - 1, 30))
+            stop.sleep(min(2**failed - 1, 30))
 
-    def _start(self, asked: Asked) -> bool:
+    def _start(self, stop: StopSignal) -> bool:
         """Whether the server has come up."""
         port = _port(self.folder, patience=2 * GRACE)
         where = f"http://{self.host}:{port}"
-        self.group = Group(self.command(self.host, port), self.environment)
+        self.group = ProcessGroup(self.command(self.host, port), self.environment)
         end = time.monotonic() + STARTS
-        while asked.number is None and self.group.runs() and time.monotonic() < end:
+        while stop.number is None and self.group.runs() and time.monotonic() < end:
             if _answers(where):
                 self.address, had = where, self.folder / "addresses"
                 write_atomically(self.file, f"{where}\n")
@@ -139,14 +139,14 @@ class Server:
                     write_atomically(had, "".join(f"{each}\n" for each in [*before, where]))
                 say(f"serves at {where}")
                 return True
-            asked.sleep(LOOK)
+            stop.sleep(LOOK)
         say(f"the server has not come up at {where}")
         return False
 
-    def _watch(self, asked: Asked) -> None:
-        """Returns when the server must be started again, or that is asked."""
+    def _watch(self, stop: StopSignal) -> None:
+        """Returns when the server must be started again, or a signal asks it to stop."""
         heard = looked = time.monotonic()
-        while asked.number is None:
+        while stop.number is None:
             if not self.group.runs():
                 say(f"the server has ended (exit code {self.group.process.returncode}): it is started again")
                 return
@@ -159,7 +159,7 @@ class Server:
                     return
             if self.database is not None:
                 self.database.keep()
-            asked.sleep(LOOK)
+            stop.sleep(LOOK)
 
     def end(self) -> None:
         """Ends the server, takes its address away, unless that is another's by now, and keeps its database."""
@@ -202,7 +202,9 @@ def _port(folder: Path, patience: float) -> int:
                 return trial.getsockname()[1]
             except OSError:
                 if time.monotonic() > end:
-                    raise Refusal("no port is free on this node") from None
+                    raise Refusal(
+                        f"no port is free on {socket.gethostname()}: start this server again on another node"
+                    ) from None
         time.sleep(LOOK)
 
 
@@ -299,7 +301,7 @@ def prepared(folder: Path, local: Path) -> Server:
 
 def main() -> None:
     os.umask(0o077)
-    asked, server = Asked(), None
+    stop, server = StopSignal(), None
     try:
         folder = own(Path(os.environ.get("MLFLOW_FOLDER") or "mlflow-server").absolute())
         name = f"mlflow-server-{USER}-{hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:12]}"
@@ -318,16 +320,16 @@ def main() -> None:
         os.dup2(log, stream)
     try:
         server = prepared(folder, local)
-        server.serve(asked)
+        server.serve(stop)
     except Refusal as refusal:
         say(f"error: {refusal}")
     finally:
         if server is not None:
             server.end()
         lock.release()
-    if asked.number == signal.SIGUSR1:  # before the time limit
+    if stop.number == signal.SIGUSR1:  # before the time limit
         requeue(os.environ["SLURM_JOB_ID"])
-    sys.exit(asked.number is None)
+    sys.exit(stop.number is None)
 
 
 if __name__ == "__main__":

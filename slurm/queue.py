@@ -29,6 +29,7 @@ from slurm.times import minutes
 # In what sbatch says where the controller is away or busy
 AWAY = re.compile(r"unable to contact|timed out|connection (refused|reset)|zero bytes|communication", re.IGNORECASE)
 SLURMS = re.compile(r"srun: error: (\S+): tasks? ([\d,-]+): (.+)")
+AT_ONCE = 500  # jobs in one command
 NOISE = ("srun: ", "slurmstepd: ", "Error executing job with overrides", "== job ")
 TEMPORARY = ("down", "drain", "drng", "boot", "fail", "maint", "resv", "unk", "comp")  # states of nodes
 
@@ -72,10 +73,10 @@ class Job:
             return True
         return self.withdrawn
 
-    def trains(self, place: "Place | None") -> bool:
+    def trains(self, entry: "QueueEntry | None") -> bool:
         """Whether it is to train its run, or is at it, where the queue says this of it: a job that holds a group goes
         on with others."""
-        return place is not None and not self.withdrawn and (place.state == "PENDING" or not _over(self.run))
+        return entry is not None and not self.withdrawn and (entry.state == "PENDING" or not _over(self.run))
 
     def why(self) -> list[str]:
         """Why it failed: what SLURM or the run says of it, in a line where that is enough; the end of its log
@@ -181,7 +182,7 @@ def folder(cfg: DictConfig) -> Path:
 
 
 @dataclass(frozen=True)
-class Asked:
+class Submission:
     """What one submission is to hold: runs that want the same resources, and the words that `python -m pipeline.train`
     trains each with."""
 
@@ -200,7 +201,7 @@ class Asked:
         return script(self.profile, folder, code, words, self.devices, self.nodes, at_once)
 
 
-def submit(submissions: Sequence[Asked], folder: Path, waiting: Sequence[Job] = ()) -> list[Job]:
+def submit(submissions: Sequence[Submission], folder: Path, waiting: Sequence[Job] = ()) -> list[Job]:
     """One job for each run, or each group of them, in arrays as large as SLURM takes them, of which at_once run at a
     time, together with what is `waiting` of the same study. Copies of the code that nothing needs any more are removed.
 
@@ -210,20 +211,22 @@ def submit(submissions: Sequence[Asked], folder: Path, waiting: Sequence[Job] = 
     if not submissions:
         return []
     code, found = copy_code(folder.parent / "code"), []
-    most = array_size() if any(len(asked.jobs()) > 1 for asked in submissions) else 1
-    for asked in submissions:
-        refuse_impossible(asked.profile, asked.script(folder, code, asked.jobs()[:most], asked.profile.at_once))
+    most = array_size() if any(len(submission.jobs()) > 1 for submission in submissions) else 1
+    for submission in submissions:
+        refuse_impossible(
+            submission.profile, submission.script(folder, code, submission.jobs()[:most], submission.profile.at_once)
+        )
     before = list(dict.fromkeys(job.id for job in waiting))
-    for asked in submissions:
-        jobs = asked.jobs()
+    for submission in submissions:
+        jobs = submission.jobs()
         for at in range(0, len(jobs), most):
             part = jobs[at : at + most]
-            left = asked.profile.at_once - len(before)
+            left = submission.profile.at_once - len(before)
             options = []
             if left <= 0:
                 arrays = dict.fromkeys(id.split("_")[0] for id in before)
-                options, left = [f"--dependency=afterany:{':'.join(arrays)}"], asked.profile.at_once
-            text = asked.script(folder, code, part, left)
+                options, left = [f"--dependency=afterany:{':'.join(arrays)}"], submission.profile.at_once
+            text = submission.script(folder, code, part, left)
             id = _sbatch(text, *options, "--parsable")
             write_atomically(folder / f"{id}.sh", text)
             ids = [id] if len(part) == 1 else [f"{id}_{number}" for number in range(len(part))]
@@ -240,7 +243,7 @@ def needed(copies: Collection[Path]) -> set[Path]:
     and not ended. Refusal: SLURM does not say what is in its queue, or a file is damaged."""
     there = ask("squeue", "--noheader", "--format=%F").split()  # of all users, who may share the folder
     if not all(id.isdecimal() for id in there):
-        raise Unanswered(f"squeue says {there[0][:100]!r}, which is no queue: see `type squeue`")
+        raise _no_queue(there[0])
     kept = next(iter(copies)).parent.parent
     begun = {file.stem: Path(file.read_text().strip()) for file in kept.glob("*.code")}  # by slurm/train.sbatch
     found = {copy.name for id, copy in begun.items() if id in there}
@@ -265,10 +268,10 @@ def _goes_on(submission: Path) -> bool:
     return any((run / "run.json").exists() and not _over(run) for runs in jobs.values() for run in map(Path, runs))
 
 
-def would_submit(asked: Asked, folder: Path) -> str:
+def would_submit(submission: Submission, folder: Path) -> str:
     """What `submit` would give to sbatch, and what SLURM says of it."""
-    text = asked.script(folder, folder.parent / "code" / "copy", asked.jobs(), asked.profile.at_once)
-    return f"{text}\nSLURM: {refuse_impossible(asked.profile, text)}"
+    text = submission.script(folder, folder.parent / "code" / "copy", submission.jobs(), submission.profile.at_once)
+    return f"{text}\nSLURM: {refuse_impossible(submission.profile, text)}"
 
 
 def array_size() -> int:
@@ -340,7 +343,7 @@ def _runs_of(submission: Path) -> dict[str, list[str]]:
 
 
 @dataclass(frozen=True)
-class Place:
+class QueueEntry:
     """Of a job in the queue: SLURM's words for its state, why it waits, where it runs, for how long, and since when or,
     as far as SLURM knows, from when on."""
 
@@ -351,7 +354,7 @@ class Place:
     start: str
 
 
-def queued() -> dict[str, Place]:
+def queued() -> dict[str, QueueEntry]:
     """The user's jobs in the queue by their ids. Refusal: there is no SLURM here; Unanswered: it does not answer."""
     if shutil.which("squeue") is None:
         raise Refusal(
@@ -361,11 +364,15 @@ def queued() -> dict[str, Place]:
     said = ask("squeue", f"--user={os.getuid()}", "--array", "--noheader", "--format=%i|%T|%r|%N|%M|%S")
     rows = [line.split("|") for line in said.splitlines()]
     if any(len(row) != 6 for row in rows):
-        raise Unanswered(f"squeue says {rows[0][0][:100]!r}, which is no queue: see `type squeue`")
-    return {id: Place(*place) for id, *place in rows}
+        raise _no_queue(rows[0][0])
+    return {id: QueueEntry(*entry) for id, *entry in rows}
 
 
-def by_hand(runs: Iterable[Path], submitted: Iterable[Job], places: Mapping[str, Place]) -> dict[Path, str]:
+def _no_queue(said: str) -> Unanswered:
+    return Unanswered(f"squeue says {said[:100]!r}, which is no queue: see `type squeue`")
+
+
+def by_hand(runs: Iterable[Path], submitted: Iterable[Job], entries: Mapping[str, QueueEntry]) -> dict[Path, str]:
     """Those of these runs that a job in the queue trains which is none of `submitted`, by sbatch slurm/train.sbatch or
     within salloc, and that job's id."""
     ours = {job.id for job in submitted}
@@ -373,7 +380,7 @@ def by_hand(runs: Iterable[Path], submitted: Iterable[Job], places: Mapping[str,
     return {
         run: known["job"]
         for run, known in facts.items()
-        if known.get("job") in places and known["job"] not in ours and known.get("status") in ("running", "stopped")
+        if known.get("job") in entries and known["job"] not in ours and known.get("status") in ("running", "stopped")
     }
 
 
@@ -395,8 +402,8 @@ def cancel(jobs: Sequence[Job], others: Iterable[Job], more: Iterable[str] = ())
         [folder] = {job.folder for job in jobs if job.id == id}
         withdrawn.add(folder, id, [job.place for job in jobs if job.id == id])
     ended += more
-    for at in range(0, len(ended), 500):
-        ask("scancel", *ended[at : at + 500], mend="see squeue, then say the same again")
+    for at in range(0, len(ended), AT_ONCE):
+        ask("scancel", *ended[at : at + AT_ONCE], mend="see squeue, then say the same again")
     return go_on
 
 

@@ -23,7 +23,7 @@ from pipeline.command.terminal import meanwhile
 from pipeline.command.verb import SWEPT, verb
 
 if TYPE_CHECKING:
-    from slurm.queue import Job, Place
+    from slurm.queue import Job, QueueEntry
 
 EVERY = 5  # seconds
 WATCHING: list[bool] = []  # set by --watch
@@ -60,18 +60,18 @@ def table(cfg: DictConfig, runs: list[Path]) -> str:
     jobs = {job.run: job for job in submitted}
     runs = list(dict.fromkeys([*(run.absolute() for run in runs), *([] if SWEPT else jobs)]))
     others = [run for run in runs if run not in jobs and RunDirectory(run).facts.get("job") is not None]
-    places = queue.queued() if jobs or others and shutil.which("squeue") else {}
-    for run in queue.by_hand(runs, submitted, places):
-        if run in jobs and not jobs[run].trains(places.get(jobs[run].id)):
+    entries = queue.queued() if jobs or others and shutil.which("squeue") else {}
+    for run in queue.by_hand(runs, submitted, entries):
+        if run in jobs and not jobs[run].trains(entries.get(jobs[run].id)):
             del jobs[run]
-    rows = [row(run, jobs.get(run), places) for run in runs]
+    rows = [row(run, jobs.get(run), entries) for run in runs]
     if not rows:
         return f"there are no runs in {cfg.paths.runs}/{cfg.study.name}: train one, e.g. lab train model=lstm"
     width, words = (max(len(row[column]) for row in rows) for column in (0, 1))
     lines = [f"{name:{width}}  {state:{max(words, 9)}}  {what}" for name, state, what, _ in rows]
     counts = {state: sum(row[1] == state for row in rows) for state in dict.fromkeys(row[1] for row in rows)}
     lines.append(", ".join(f"{count} {state}" for state, count in counts.items()))
-    lines += used([job.id for *_, job in rows if job is not None and job.id not in places])
+    lines += used([job.id for *_, job in rows if job is not None and job.id not in entries])
     for name, state, _, job in rows:
         if state == "failed" and job is not None:
             lines += ["", f"{name}, {job.log}:", *(f"    {line}" for line in job.why())]
@@ -95,7 +95,7 @@ def begun(cfg: DictConfig) -> list[Path]:
     return [file.parent for file in sorted(facts, key=lambda file: file.stat().st_mtime)]
 
 
-def row(run: Path, job: "Job | None", places: "dict[str, Place]") -> tuple[str, str, str, "Job | None"]:
+def row(run: Path, job: "Job | None", entries: "dict[str, QueueEntry]") -> tuple[str, str, str, "Job | None"]:
     """A run's name, its state in a word, what there is to say of it, and its last job."""
     from pipeline.runs.directory import RunDirectory
 
@@ -105,15 +105,15 @@ def row(run: Path, job: "Job | None", places: "dict[str, Place]") -> tuple[str, 
     known = facts.get("status")
     reached = f"step {records[-1]['step']:,}" if records else "no step yet"
     id = job.id if job else facts.get("job")  # the latter by sbatch slurm/train.sbatch, or within salloc
-    place = places.get(id)
+    entry = entries.get(id)
     waits = "; its record waits for MLflow: the same command sends it" * bool(facts.get("mlflow_waits"))
-    if place is not None and (job.trains(place) if job else known in ("running", "stopped")):
-        state = STATES.get(place.state, place.state.lower())
-        if place.state == "PENDING":
-            start = "" if place.start == "N/A" else f", expected to start {place.start.replace('T', ' ')}"
-            what = f"job {id}: {place.reason}{start}" + (f", {reached} so far" if records else "")
+    if entry is not None and (job.trains(entry) if job else known in ("running", "stopped")):
+        state = STATES.get(entry.state, entry.state.lower())
+        if entry.state == "PENDING":
+            start = "" if entry.start == "N/A" else f", expected to start {entry.start.replace('T', ' ')}"
+            what = f"job {id}: {entry.reason}{start}" + (f", {reached} so far" if records else "")
         else:
-            what = f"job {id} on {place.nodes} for {place.time}, {reached}"
+            what = f"job {id} on {entry.nodes} for {entry.time}, {reached}"
     elif known == "finished":
         state, what = known, f"validation {facts['validation']:{facts['units']['digits']}}{waits}"
     elif known == "diverged":

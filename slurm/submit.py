@@ -40,22 +40,25 @@ def submit(cfg: DictConfig) -> None:
     launcher = HydraConfig.get()
     words = [*places(launcher), *(word for word in launcher.overrides.task if not word.startswith("dry_run="))]
     kept, profile = queue.folder(cfg), resources(launcher.launcher, cfg)
-    asked = queue.Asked(profile, cfg.trainer.devices, cfg.trainer.nodes, {run: words})
+    submission = queue.Submission(profile, cfg.trainer.devices, cfg.trainer.nodes, {run: words})
     if cfg.dry_run:
-        print(queue.would_submit(asked, kept))
+        print(queue.would_submit(submission, kept))
         return
     there, before = queue.queued(), queue.submitted(kept)
     waiting = [job for job in before if job.id in there]
     for job in waiting:
         if job.run == run and not job.withdrawn:
-            raise Refusal(f"{run} is in SLURM's queue already: job {job.id}, {there[job.id].state}")
+            raise Refusal(
+                f"{run} is in SLURM's queue already: job {job.id}, {there[job.id].state}: wait for it, or end it "
+                "(lab cancel and the same words)"
+            )
     if not starts_over(cfg.fresh, RunDirectory(run).legible_facts) and queue.ended(run):
         raise Refusal(f"{run} has ended already: fresh=true starts it over")
     warning = scheduler.refuse_shared_sqlite(cfg.tracking.uri)
     if warning:
         print(warning)
     last = next((job for job in reversed(before) if job.run == run), None)
-    [job] = queue.submit([replace(asked, profile=queue.enough(profile, last))], kept, waiting)
+    [job] = queue.submit([replace(submission, profile=queue.enough(profile, last))], kept, waiting)
     print(f"{run}: job {job.id}, log {job.log}, code {job.code}")
 
 

@@ -19,7 +19,7 @@ STEP = f"{JOB}.{RESTARTS}.{os.environ['SLURM_STEP_ID']}" if "SLURM_STEP_NUM_TASK
 # Ranks beyond the first are started by Lightning or by srun with one of these above 0.
 RANK = next((int(os.environ[name]) for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK") if os.environ.get(name)), 0)
 # File systems, as the kernel calls them.
-NETWORK = {
+NETWORK_FILE_SYSTEMS = {
     "nfs",
     "nfs4",
     "cifs",
@@ -95,7 +95,7 @@ def refuse_shared_sqlite(uri: str | None) -> str | None:
         "tracking.uri=null"
     )
     kind = _file_system(Path(uri.removeprefix("sqlite:///")).absolute())
-    if kind in NETWORK:
+    if kind in NETWORK_FILE_SYSTEMS:
         raise Refusal(
             f"tracking.uri={uri} is a file on {kind}, and jobs on several nodes break such a database: {mend}"
         )
@@ -125,12 +125,12 @@ def plugins() -> list:
     return [SLURMEnvironment(auto_requeue=False)]
 
 
-def began(facts: dict) -> bool:
+def began_before_requeue(facts: dict) -> bool:
     """Whether the run that run.json describes was begun by this very job, before SLURM put it back into the queue."""
     return RESTARTS > 0 and facts.get("job") == JOB
 
 
-def begins(run: Path) -> None:
+def announce(run: Path) -> None:
     """Tells slurm/job.sh which run this job trains, for when it gives up."""
     if "JOB_RUN" in os.environ:
         Path(os.environ["JOB_RUN"]).write_text(str(run.absolute()))

@@ -52,7 +52,7 @@ def train_run(cfg: DictConfig) -> float:
         return math.inf
     identity = identify(cfg, data)
     run = RunDirectory(identity.directory)
-    fresh = starts_over(cfg.fresh, run.legible_facts) and not scheduler.began(run.legible_facts)
+    fresh = starts_over(cfg.fresh, run.legible_facts) and not scheduler.began_before_requeue(run.legible_facts)
     status = None if fresh else run.facts.get("status")
     if status in ("finished", "diverged") and scheduler.RANK == 0:
         send_record(cfg, data, run)
@@ -140,7 +140,7 @@ def _first_rank(
         mirror.begin()
     on = machine(on_gpu(cfg), trainer.threads)
     run.note(status="running", process=os.getpid(), machine=on, job=scheduler.JOB, srun=scheduler.STEP)
-    scheduler.begins(run.path)
+    scheduler.announce(run.path)
     progress = Progress(trainer.progress, identity.name, trainer.steps, trainer.seconds, units, alone=not in_sweep())
     if mirror is not None:
         mirror.say = progress.say

@@ -133,7 +133,11 @@ def test_outside_slurm_nothing_is_requeued():
 
 
 def test_a_job_that_goes_on_does_not_start_over_again(job):
-    assert scheduler.began({"job": "7"}) and not scheduler.began({"job": "6"}) and not scheduler.began({})
+    assert (
+        scheduler.began_before_requeue({"job": "7"})
+        and not scheduler.began_before_requeue({"job": "6"})
+        and not scheduler.began_before_requeue({})
+    )
 
 
 # What bash's scontrol says, made up: the job runs; requeue notes that it was asked.

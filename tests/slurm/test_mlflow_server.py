@@ -114,7 +114,7 @@ def test_a_server_that_is_killed_or_hangs_comes_back_at_its_address_without_orph
 
     def group(starts: int) -> list[int]:
         folder.until(lambda: folder.log.exists() and folder.log.read_text().count("serves at ") == starts)
-        return sorted(folder.processes() - {server.pid} - leashes(folder))
+        return sorted(folder.processes() - {server.pid} - watchdogs(folder))
 
     (leader, serving), address = group(1), folder.address.read_text()
     os.kill(leader, signal.SIGKILL)  # the other goes on by itself, and holds the port
@@ -130,7 +130,7 @@ def test_a_server_that_is_killed_or_hangs_comes_back_at_its_address_without_orph
     ]
 
 
-def leashes(folder: Folder) -> set[int]:
+def watchdogs(folder: Folder) -> set[int]:
     return {one for one in folder.processes() if Path(f"/proc/{one}/comm").read_text() == "sh\n"}
 
 

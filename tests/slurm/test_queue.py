@@ -20,7 +20,7 @@ from pipeline.command.settings import CONF, check_choice
 from pipeline.files.whole import write_json
 from slurm import accounting, copies, queue, several, status, withdrawn
 from slurm.logs import log_of
-from slurm.queue import Asked, Job
+from slurm.queue import Job, Submission
 from slurm.script import options, resources
 from slurm.times import minutes
 from tests.conftest import ROOT, composed
@@ -62,8 +62,10 @@ def profile(**settings):
     return OmegaConf.merge(OmegaConf.load(CONF / "hydra/launcher/slurm.yaml"), settings)
 
 
-def asked(count: int, first: int = 0, **settings) -> Asked:
-    return Asked(profile(**settings), 1, 1, {Path(f"/r/{n}"): ["a=b c", f"n={n}"] for n in range(first, first + count)})
+def submission(count: int, first: int = 0, **settings) -> Submission:
+    return Submission(
+        profile(**settings), 1, 1, {Path(f"/r/{n}"): ["a=b c", f"n={n}"] for n in range(first, first + count)}
+    )
 
 
 @pytest.mark.parametrize(
@@ -76,7 +78,7 @@ def test_a_gpu_asks_for_memory_and_cores_of_its_own(gpus, devices, cpus, memory)
 
 
 def test_what_is_not_in_the_file_is_handed_to_sbatch(tmp_path):
-    text = asked(1, more={"exclude": "n7", "mail_type": "FAIL", "exclusive": True, "requeue": False}).script(
+    text = submission(1, more={"exclude": "n7", "mail_type": "FAIL", "exclusive": True, "requeue": False}).script(
         tmp_path, tmp_path, [[Path("/r/0")]], 1
     )
     assert "#SBATCH --exclude=n7\n#SBATCH --mail-type=FAIL\n#SBATCH --exclusive\n" in text and "--requeue" not in text
@@ -113,32 +115,32 @@ def test_a_time_in_yaml_is_no_number_to_the_base_of_60(tmp_path):
 
 def test_an_array_is_no_larger_than_slurm_takes_and_a_study_runs_no_more_at_once_than_it_may(slurm, tmp_path):
     folder = tmp_path / ".slurm" / "zoo"
-    first = queue.submit([asked(10, at_once=5)], folder)
+    first = queue.submit([submission(10, at_once=5)], folder)
     ids = ["1_0", "1_1", "1_2", "1_3", "2_0", "2_1", "2_2", "2_3", "3_0", "3_1"]
     assert [job.id for job in first] == ids and queue.submitted(folder) == first
     arrays = [re.search(r"--array=(\S+)", (slurm / f"{n}.sh").read_text())[1] for n in (1, 2, 3)]
     assert arrays == ["0-3%5", "0-3%1", "0-1%5"]
     given = [(slurm / f"{n}.args").read_text() for n in (1, 2, 3)]
     assert ["afterany" in one for one in given] == [False, False, True] and "--dependency=afterany:1:2 " in given[2]
-    [more] = queue.submit([asked(1, 10, at_once=5)], folder, first)
+    [more] = queue.submit([submission(1, 10, at_once=5)], folder, first)
     assert more.id == "4" and "--dependency=afterany:1:2:3 " in (slurm / "4.args").read_text()
-    [other] = queue.submit([asked(1, 11, at_once=5)], folder, first[-2:])
+    [other] = queue.submit([submission(1, 11, at_once=5)], folder, first[-2:])
     assert "afterany" not in (slurm / "5.args").read_text() and "--array" not in other.script.read_text()
 
 
 def test_slurm_is_asked_once_what_can_run_and_all_is_known_before_the_first_is_submitted(slurm, tmp_path):
     folder = tmp_path / ".slurm" / "zoo"
-    jobs = queue.submit([asked(10)], folder)
+    jobs = queue.submit([submission(10)], folder)
     assert (slurm / "sinfos").read_text().count("x") == 1 and (slurm / "count").read_text().count("x") == 3
     assert {job.code for job in jobs} == {copies.copy_code(folder.parent / "code")}
     with pytest.raises(Refusal, match="the job would wait for ever"):
-        queue.submit([asked(1, 10), asked(1, 11, time="9-0")], folder)
+        queue.submit([submission(1, 10), submission(1, 11, time="9-0")], folder)
     assert (slurm / "count").read_text().count("x") == 3 and queue.submit([], folder) == []
 
 
 def test_a_job_gets_the_words_of_its_runs(slurm, tmp_path):
     folder = tmp_path / ".slurm" / "zoo"
-    jobs = queue.submit([asked(3, group=2)], folder)
+    jobs = queue.submit([submission(3, group=2)], folder)
     assert [(job.id, job.run.name) for job in jobs] == [("1_0", "0"), ("1_0", "1"), ("1_1", "2")]
     run = f'srun() {{ printf "%s|" "${{@: 3}}"; }}; SLURM_ARRAY_TASK_ID=0; {jobs[0].script.read_text()}'
     run = run.replace(f". {folder.parent}/code", f": {folder.parent}/code")
@@ -150,28 +152,28 @@ def test_a_job_gets_the_words_of_its_runs(slurm, tmp_path):
 def test_what_can_never_run_is_refused(slurm, tmp_path):
     folder = tmp_path / ".slurm" / "zoo"
     with pytest.raises(Refusal, match=r"time=1-00:01:00: partition main allows 1-00:00:00: the job would wait for ev"):
-        queue.submit([asked(1, time="1-00:01:00")], folder)
+        queue.submit([submission(1, time="1-00:01:00")], folder)
     (slurm / "refuses").write_text("allocation failure: Requested node configuration is not available\n")
     with pytest.raises(Refusal, match="^SLURM refuses the job: allocation failure: Requested node configuration is"):
-        queue.submit([asked(1)], folder)
+        queue.submit([submission(1)], folder)
     assert not (slurm / "count").exists()
     (slurm / "states").write_text("idle\ndrained*\n")  # it may be back in time
-    assert len(queue.submit([asked(1)], folder)) == 1
+    assert len(queue.submit([submission(1)], folder)) == 1
     (slurm / "refuses").unlink()
-    assert len(queue.submit([asked(1, time=100000, partition="long")], folder)) == 1
+    assert len(queue.submit([submission(1, time=100000, partition="long")], folder)) == 1
 
 
 def test_a_controller_that_does_not_answer_sbatch_has_not_refused(slurm, tmp_path):
     said = "sbatch: error: Batch job submission failed: Socket timed out on send/recv operation"
     (slurm / "refuses").write_text(f"{said}\n")
     with pytest.raises(Unanswered, match=r"^SLURM does not answer \(sbatch: .* timed out .*: see squeue, then say"):
-        queue.submit([asked(1)], tmp_path / ".slurm" / "zoo")
+        queue.submit([submission(1)], tmp_path / ".slurm" / "zoo")
 
 
 def test_a_queue_that_does_not_answer_is_not_empty(slurm):
     (slurm / "queue").write_text("12_3|PENDING|Resources||0:00|2026-01-02T03:04:05\n")
     (slurm / "away").write_text("1\n2\n")
-    assert queue.queued() == {"12_3": queue.Place("PENDING", "Resources", "", "0:00", "2026-01-02T03:04:05")}
+    assert queue.queued() == {"12_3": queue.QueueEntry("PENDING", "Resources", "", "0:00", "2026-01-02T03:04:05")}
     (slurm / "away").write_text("1\n2\n3\n")
     with pytest.raises(Unanswered, match=r"^SLURM does not answer \(squeue: .*Unable to contact slurm contr"):
         queue.queued()
@@ -327,7 +329,7 @@ def test_what_was_too_little_is_doubled(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    "place, said",
+    "entry, said",
     [
         (("PENDING", "Priority", "", "0:00", "2026-01-02T03:04:05"), "waiting job 7: Priority, expected to start 2026"),
         (("PENDING", "Priority", "", "0:00", "N/A"), "waiting job 7: Priority"),
@@ -336,9 +338,9 @@ def test_what_was_too_little_is_doubled(tmp_path, capsys):
         (("COMPLETING", "None", "n1", "1:00", "x"), "ending job 7 on n1"),
     ],
 )
-def test_the_state_of_a_job_is_slurms(tmp_path, place, said):
+def test_the_state_of_a_job_is_slurms(tmp_path, entry, said):
     job = Job("7", tmp_path / "run", tmp_path)
-    _, state, what, _ = status.row(job.run, job, {"7": queue.Place(*place)})
+    _, state, what, _ = status.row(job.run, job, {"7": queue.QueueEntry(*entry)})
     assert f"{state} {what}".startswith(said)
 
 
@@ -510,7 +512,7 @@ def test_copies_of_the_code_that_nothing_needs_are_removed_at_a_submission(slurm
     }
     for number, (name, run) in enumerate(runs.items(), start=101):
         write_json(kept / "code" / name / "copied.json", {})
-        job = asked(2).script(kept / "zoo", kept / "code" / name, [[Path("/r/0")], [Path("/r/1")]], 1)
+        job = submission(2).script(kept / "zoo", kept / "code" / name, [[Path("/r/0")], [Path("/r/1")]], 1)
         (kept / "zoo").mkdir(exist_ok=True)
         (kept / "zoo" / f"{number}.sh").write_text(job)
         write_json(kept / "zoo" / f"{number}.json", {f"{number}_0": [str(run)], f"{number}_1": str(tmp_path / "d")})
@@ -529,16 +531,16 @@ def test_copies_of_the_code_that_nothing_needs_are_removed_at_a_submission(slurm
 
     before = left()
     (slurm / "away").write_text("1\n" * 3)
-    [job] = queue.submit([asked(1)], kept / "other")
+    [job] = queue.submit([submission(1)], kept / "other")
     assert left() == before | {job.code.name}  # SLURM does not say what is in its queue
     (slurm / "queue").rename(slurm / "kept")
     (slurm / "queue").write_text("strange\n")
-    queue.submit([asked(1)], kept / "other")
+    queue.submit([submission(1)], kept / "other")
     assert left() == before | {job.code.name}
     (slurm / "kept").rename(slurm / "queue")
     (tmp_path / "elsewhere").symlink_to(tmp_path)  # by which the same folder is submitted from
     kept = tmp_path / "elsewhere" / ".slurm"
-    queue.submit([asked(1)], kept / "other")
+    queue.submit([submission(1)], kept / "other")
     assert left() == {"goes-on", "unsent", "damaged", "fresh", "young", "by-sbatch", job.code.name}
     os.utime(job.code, (0, 0))
     assert copies.copy_code(kept / "code").samefile(job.code) and job.code.stat().st_mtime > 0  # young again

@@ -316,7 +316,7 @@ def test_what_can_never_run_is_refused(cluster, tmp_path, monkeypatch, nodes, se
         monkeypatch.setenv(name, cluster.environment[name])
     profile = OmegaConf.merge(OmegaConf.load(CONF / "hydra/launcher/slurm.yaml"), settings)
     with pytest.raises(Refusal, match=why):
-        queue.submit([queue.Asked(profile, 1, nodes, {tmp_path / "run": ["seed=0"]})], tmp_path / "jobs")
+        queue.submit([queue.Submission(profile, 1, nodes, {tmp_path / "run": ["seed=0"]})], tmp_path / "jobs")
     assert not cluster.queue()
 
 
