@@ -11,10 +11,12 @@ import select
 import shlex
 import signal
 import sys
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 
 from slurm import withdrawn
 
+SIGNALS = (signal.SIGUSR1, signal.SIGTERM)
 GOES_ON = (0, 1)  # exit codes after which the next one is trained
 LOOK = 2.0  # seconds between two looks at what is withdrawn
 
@@ -26,26 +28,32 @@ def several(runs: list[str], ended: Callable[[], Collection[int]]) -> int:
     """
     import pipeline.runs.session  # noqa: F401 (what each of them needs)
 
-    child = 0
+    child, heard = 0, []
 
-    def pass_on(number: int, frame) -> None:
-        if child:
-            os.kill(child, number)
+    def hear(number: int, frame) -> None:
+        """This process waits for the end of the run, which hears SIGUSR1 too."""
+        heard.append(number)
+        if child and number == signal.SIGTERM:
+            with suppress(ProcessLookupError):
+                os.kill(child, number)
 
-    # To each process of the job: this one waits for the end of the run that hears it too.
-    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, pass_on)
+    for number in SIGNALS:
+        signal.signal(number, hear)
     worst = 0
     for place, words in enumerate(runs):
         print(f"== run {place + 1} of {len(runs)}", flush=True)
         if place in ended():
             print("cancelled before it began", flush=True)
             continue
+        if heard:  # after the run before had ended: as if killed by it, and slurm/job.sh puts the job back
+            return 128 + heard[0]
         held, holds = os.pipe()  # closed at the other end when the child is gone
         child = os.fork()
         if child == 0:
-            _train(shlex.split(words))
+            _train(shlex.split(words), heard)
         os.close(holds)
+        if signal.SIGTERM in heard:  # before this process knew the child
+            os.kill(child, signal.SIGTERM)
         told = False
         while not (exited := os.waitpid(child, os.WNOHANG))[0]:
             select.select([held], [], [], LOOK)
@@ -61,12 +69,15 @@ def several(runs: list[str], ended: Callable[[], Collection[int]]) -> int:
     return worst
 
 
-def _train(words: list[str]) -> None:
-    """In a child: what `python -m pipeline.train WORDS` does, up to the end of the process."""
+def _train(words: list[str], heard: Sequence[int]) -> None:
+    """In a child: what `python -m pipeline.train WORDS` does, up to the end of the process, which a signal that it has
+    `heard` before brings at once."""
     from pipeline.train import main
 
-    for number in (signal.SIGUSR1, signal.SIGTERM):
+    for number in SIGNALS:
         signal.signal(number, signal.SIG_DFL)
+    if heard:
+        os.kill(os.getpid(), heard[0])
     sys.argv[1:] = words
     code = 0
     try:

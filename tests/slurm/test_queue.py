@@ -546,6 +546,38 @@ def test_copies_of_the_code_that_nothing_needs_are_removed_at_a_submission(slurm
     assert copies.copy_code(kept / "code").samefile(job.code) and job.code.stat().st_mtime > 0  # young again
 
 
+@pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGTERM])
+@pytest.mark.parametrize("moment", ["before the run", "as the run before ends", "as the run begins"])
+def test_a_signal_between_two_runs_of_a_group_ends_the_job_as_a_kill_does(monkeypatch, tmp_path, number, moment):
+    """SLURM says once that the time limit comes: a run that began after that would not save."""
+    import pipeline.train
+
+    def comes(now: str, holds: bool = True):
+        if now == moment and holds and (tmp_path / "one").exists():
+            signal.raise_signal(number)
+
+    def waitpid(process, options, waitpid=os.waitpid):
+        found = waitpid(process, options)
+        comes("as the run before ends", found[0] != 0)
+        return found
+
+    def fork(fork=os.fork):
+        child = fork()
+        comes("as the run begins")
+        return child
+
+    monkeypatch.setattr(pipeline.train, "main", lambda: (tmp_path / sys.argv[1]).touch())
+    monkeypatch.setattr(os, "waitpid", waitpid)
+    monkeypatch.setattr(os, "fork", fork)
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGUSR1, signal.SIGTERM)}
+    try:
+        assert several.several(["one", "two"], lambda: comes("before the run") or ()) == 128 + number
+    finally:
+        for each, handler in handlers.items():
+            signal.signal(each, handler)
+    assert (tmp_path / "one").exists() and not (tmp_path / "two").exists()
+
+
 def test_several_runs_go_on_after_an_error_and_what_is_cancelled_and_end_with_what_is_killed(monkeypatch, tmp_path):
     import pipeline.train
 
