@@ -389,7 +389,8 @@ def of_one_run(ids: Iterable[str]) -> set[str]:
     Unanswered: SLURM does not say."""
     said = ask("squeue", f"--user={os.getuid()}", "--array", "--noheader", "--format=%i|%o")
     commands = dict(line.partition("|")[::2] for line in said.splitlines())
-    script = re.compile(r"(.*/)?slurm/train\.sbatch(?! (.* )?(-m|--multirun)( |$))( |$)")
+    # A path with blanks cannot be told from a script and its arguments.
+    script = re.compile(r"(\S*/)?slurm/train\.sbatch(?! (.* )?(-m|--multirun)( |$))( |$)")
     return {id for id in ids if script.match(commands.get(id, ""))}
 
 

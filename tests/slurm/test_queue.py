@@ -440,7 +440,7 @@ def test_a_run_that_was_not_submitted_from_here_is_told_of(slurm, python, small,
     assert "a  running    job 13, unless that has ended: there is no SLURM here" in python("slurm.status", *small)
 
 
-TRAIN = "/p q/slurm/train.sbatch model=lstm data.path=a|b"
+TRAIN = "/p/slurm/train.sbatch model=lstm data.path=a|b"
 
 
 def test_cancel_ends_what_was_started_by_hand_by_its_run(slurm, python, small, tmp_path):
@@ -464,7 +464,14 @@ def test_cancel_ends_what_was_started_by_hand_by_its_run(slurm, python, small, t
 
 
 @pytest.mark.parametrize(
-    "command", [f"{TRAIN} -m", f"{TRAIN} --multirun seed=0", "(null)", "/p/ours.sbatch", "/p/slurm/train.sbatch.old"]
+    "command",
+    [
+        f"{TRAIN} -m",
+        f"{TRAIN} --multirun seed=0",
+        "(null)",
+        "/p/ours.sbatch /p/slurm/train.sbatch",
+        "/p/slurm/train.sbatch.old",
+    ],
 )
 def test_cancel_leaves_alone_what_may_hold_more_than_one_run_and_says_how_to_end_it(
     slurm, python, small, tmp_path, command
