@@ -1,7 +1,7 @@
 """What a probe is: it measures a run, and shows a study what it found."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -36,7 +36,7 @@ class Probe(ABC):
 
     measures: Mapping[str, Measure] = {}
     tracked = False
-    beside: Collection[str] = ()
+    beside = ()
 
     def fits(self, network: "SequenceModel", data: "Data") -> bool:
         """Whether it can measure this model on these data."""

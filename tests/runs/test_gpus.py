@@ -46,7 +46,8 @@ def test_lightning_is_given_the_gpu_of_the_process(monkeypatch, count, devices, 
 
 
 @pytest.mark.parametrize(
-    "count, override, at_once", [(3, "", 3), (0, "", -1), (3, "trainer.accelerator=cpu", -1), (3, "n_jobs=5", 5)]
+    "count, override, at_once",
+    [(3, "", 3), (0, "", -1), (3, "trainer.accelerator=cpu", -1), (3, "n_jobs=5", 5), (3, "dry_run=true", 1)],
 )
 def test_a_pool_runs_as_many_at_once_as_there_are_gpus(monkeypatch, count, override, at_once):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
@@ -56,6 +57,7 @@ def test_a_pool_runs_as_many_at_once_as_there_are_gpus(monkeypatch, count, overr
     monkeypatch.setattr(sweep, "compose_job", lambda job: composed(*job))
     monkeypatch.setattr(sweep, "jobs_of", lambda plain, hydra: [jobs])
     sweeper = {"_target_": "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"}
-    config = OmegaConf.create({"hydra": {"launcher": launcher, "sweeper": sweeper}})
+    dry_run = override == "dry_run=true"  # in one process, which adds up how long the runs take
+    config = OmegaConf.create({"dry_run": dry_run, "hydra": {"launcher": launcher, "sweeper": sweeper}})
     sweep.CheckedSweep().on_multirun_start(config)
     assert config.hydra.launcher.n_jobs == at_once
