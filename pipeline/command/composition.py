@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from pipeline.command.otherwise import complete
+from pipeline.command.otherwise import complete, key_of
 from pipeline.command.overrides import in_a_line, quoted
 from pipeline.command.refusal import Refusal
 from pipeline.command.replaced import leave_out_replaced
@@ -24,7 +24,10 @@ from pipeline.command.verb import HYDRAS_OWN, refused
 
 def compose_job(job: Sequence[str]) -> DictConfig:
     """The configuration of one run. Raises Refusal for a setting that it cannot have."""
-    cfg = compose("config", overrides=list(job))
+    return _checked(compose("config", overrides=list(job)), job)
+
+
+def _checked(cfg: DictConfig, job: Sequence[str]) -> DictConfig:
     leave_out_replaced(cfg, job)
     check(cfg)
     complete(cfg, job)
@@ -47,7 +50,7 @@ def compose_jobs(jobs: Sequence[Sequence[str]]) -> Iterator[DictConfig]:
         own = [word for word in job if is_setting(word) and word not in alike and not word.startswith("hydra.")]
         rest = tuple(word for word in job if word not in own)
         try:
-            if _order_counts(_key(word) for word in job if not is_choice(_key(word))):
+            if _order_counts(key_of(word) for word in job if not is_choice(key_of(word))):
                 raise OmegaConfBaseException
             if rest not in composed:
                 composed[rest] = compose("config", overrides=list(rest))
@@ -57,15 +60,7 @@ def compose_jobs(jobs: Sequence[Sequence[str]]) -> Iterator[DictConfig]:
         except (OmegaConfBaseException, HydraException):  # which Hydra itself words better
             yield compose_job(job)
         else:
-            leave_out_replaced(cfg, job)
-            check(cfg)
-            complete(cfg, job)
-            yield cfg
-
-
-def _key(word: str) -> str:
-    """What an override is about."""
-    return word.partition("=")[0].lstrip("+~")
+            yield _checked(cfg, job)
 
 
 def _order_counts(keys: Iterable[str]) -> bool:

@@ -33,12 +33,12 @@ def _whole(place: str, name: str, job: Sequence[str]) -> str:
     except ValueError as error:
         why = f"{str(error)[0].lower()}{str(error)[1:]}"
         raise Refusal(f"{place}={name}: {why}: take settings as a shell reads them") from None
-    keys = [_key(word) for word in own]
-    kept = [word for word in job if not any(_key(word) == key or _key(word).startswith(f"{key}.") for key in keys)]
+    keys = [key_of(word) for word in own]
+    kept = [word for word in job if not any(key_of(word) == key or key_of(word).startswith(f"{key}.") for key in keys)]
     return shlex.join([*kept, *own])
 
 
-def _key(word: str) -> str:
+def key_of(word: str) -> str:
     """What an override is about."""
     return word.partition("=")[0].lstrip("+~")
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from pipeline.command.declared import declared
+from pipeline.command.otherwise import key_of
 from pipeline.command.settings import HYDRA
 
 
@@ -14,7 +15,7 @@ def leave_out_replaced(cfg: DictConfig, words: Sequence[str]) -> None:
 
     Raises Refusal for a class that there is not.
     """
-    keys = {word.partition("=")[0].lstrip("+~") for word in words}
+    keys = set(map(key_of, words))
     for key in sorted(keys):
         place, _, last = key.rpartition(".")
         node = OmegaConf.select(cfg, place) if last == "_target_" and "." in place else None

@@ -134,9 +134,11 @@ def oddities(corpus: Published, card: dict) -> str:
     foreign = f"; {card['not_utf8']:,} bytes that are not UTF-8, read as Latin-1" if card["not_utf8"] else ""
     shares = {part: card["unknown"][part] / count for part, count in card["counts"].items()}
     if "outside" in card:
-        outside = {part: card["outside"][part] / count for part, count in card["counts"].items()}
-        words = ", ".join(f"{share:.1%} of the {part} part" for part, share in outside.items())
-        return f"{foreign}; outside the vocabulary {words.replace(' train ', ' training ')}"
+        called = {part: "training" if part == "train" else part for part in card["counts"]}
+        outside = (
+            f"{card['outside'][part] / count:.1%} of the {called[part]} part" for part, count in card["counts"].items()
+        )
+        return f"{foreign}; outside the vocabulary {', '.join(outside)}"
     many = ", ".join(f"{share:.0%} of the {part} part" for part, share in shares.items() if share >= MANY)
     return foreign + (f"; {many} unknown: symbols that the training part lacks, which are not asked" if many else "")
 
